@@ -1,0 +1,33 @@
+"""ssmrec: item recommenders from implicit feedback, with the sampled softmax loss at the centre.
+
+    import ssmrec
+
+    data = ssmrec.load("online-retail")
+    split = ssmrec.split(data)
+    rec = ssmrec.Recommender("lightgcn", "ssm").fit(split.train, split.valid)
+    rec.evaluate(split.test).values["ndcg@20"]
+    rec.recommend([17850, 13047], k=10)
+"""
+
+import os
+from importlib.metadata import version
+
+# torch and numba each bring a pool of OpenMP threads. By default an idle pool spins for milliseconds
+# and takes the cores from the other one (ten times slower steps on a busy machine), so idle threads
+# sleep at once. This must be set before either library is loaded; a setting of the user's wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from ssmrec.data import Interactions, Split, Vocabulary, load, prepare, split
+from ssmrec.errors import ConfigError, DataError, RunError, SsmrecError
+from ssmrec.losses import LOSSES, Loss
+from ssmrec.models import MODELS, Backbone
+from ssmrec.negatives import SAMPLERS, Sampler
+from ssmrec.recommender import Recommender
+
+__version__ = version("ssmrec")
+
+__all__ = [
+    "LOSSES", "MODELS", "SAMPLERS", "Backbone", "ConfigError", "DataError", "Interactions", "Loss",
+    "Recommender", "RunError", "Sampler", "Split", "SsmrecError", "Vocabulary", "__version__",
+    "load", "prepare", "split",
+]  # fmt: skip

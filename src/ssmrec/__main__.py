@@ -1,0 +1,5 @@
+"""`python -m ssmrec`."""
+
+from ssmrec.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m ssmrec.cli`."""
+
+from ssmrec.cli import main
+
+main()

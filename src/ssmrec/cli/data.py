@@ -1,0 +1,119 @@
+"""`ssmrec data`: what a data set holds, which sets there are, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ssmrec.config import build
+from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare, statistics
+from ssmrec.data.fetch import fetch
+from ssmrec.data.named import NAMED, cache, locate, search
+
+app = typer.Typer(help="Data sets: facts, list, download.", no_args_is_help=True)
+
+LABELS = {
+    "density": "{:.5%}",
+    "gini": "{:.4f}",
+    "per_user_mean": "{:.2f}",
+    "per_user_median": "{:g}",
+}
+
+Column = Annotated[str | None, typer.Option(help="Column name or position (0, 1, ...).")]
+
+
+@app.command()
+def stats(
+    source: Annotated[str, typer.Argument(help="A file, a folder with train.*, or a name.")],
+    test: Annotated[str | None, typer.Option(help="File of the test part.")] = None,
+    valid: Annotated[str | None, typer.Option(help="File of the validation part.")] = None,
+    user: Column = None,
+    item: Column = None,
+    timestamp: Column = None,
+    rating: Column = None,
+    weight: Column = None,
+    event: Column = None,
+    events: Annotated[list[str] | None, typer.Option(help="Keep these events; repeat.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help=r"Of text files; \t for a tab.")] = None,
+    header: Annotated[bool | None, typer.Option(help="Whether the first line is names.")] = None,
+    ids: Annotated[str, typer.Option(help="auto, int or str.")] = "auto",
+    format: Annotated[str, typer.Option(help="auto, parquet, csv or adjacency.")] = "auto",
+    nulls: Annotated[str, typer.Option(help="error or drop.")] = "error",
+    duplicates: Annotated[str, typer.Option(help="first, last, count or error.")] = "first",
+    min_rating: Annotated[float | None, typer.Option(help="Keep ratings from here on.")] = None,
+    min_user: Annotated[int, typer.Option(help="Pairs each user must have (k-core).")] = 0,
+    min_item: Annotated[int, typer.Option(help="Pairs each item must have (k-core).")] = 0,
+) -> None:
+    """Users, items, interactions, density, popularity, duplicates, cold ids, time span."""
+    values = {k: v for k, v in locals().items() if v is not None}
+    values["events"] = tuple(events or ())
+    if delimiter is not None:
+        values["delimiter"] = delimiter.replace(r"\t", "\t")
+    config: DataConfig = build(DataConfig, values, "data")
+    _show(source, *_read(config))
+
+
+def _read(config: DataConfig) -> tuple[Split | Interactions, dict[str, int]]:
+    """With a test file its split is shown as it is; a single file is one table."""
+    files = locate(config)
+    if "test" not in files:
+        table = load(config.source, config)
+        return table, dict(table.counts)
+    if "valid" not in files:
+        config = config.model_copy(update={"split": SplitConfig(valid=0)})
+    split = prepare(config, seed=0)
+    return split, dict(split.counts)
+
+
+def _show(source: str, data: Split | Interactions, counts: dict[str, int]) -> None:
+    table = Table(title=f"{source}: facts", show_header=False)
+    for name, value in statistics(data).items():
+        shape = LABELS.get(name, "{:,}" if isinstance(value, int) else "{}")
+        table.add_row(name.replace("_", " "), shape.format(value))
+    for name, value in counts.items():
+        if "dropped" in name or "rows_read" in name:
+            table.add_row(name.replace("_", " "), f"{value:,}")
+    Console().print(table)
+
+
+@app.command(name="list")
+def list_sets() -> None:
+    """The named data sets: size, licence, and where each one lies."""
+    table = Table("name", title="data sets")
+    for size in ("users", "items", "pairs"):
+        table.add_column(size, justify="right")
+    table.add_column("licence")
+    table.add_column("where", overflow="fold")
+    for name, facts in NAMED.items():
+        folder = search(name)
+        missing = f"missing: ssmrec data fetch {name}" if facts.files else "missing: by hand"
+        sizes = (f"{n:,}" for n in (facts.users, facts.items, facts.pairs))
+        table.add_row(name, *sizes, facts.licence, str(folder) if folder else missing)
+    Console().print(table)
+    Console().print(f"looked for in $SSMREC_DATA, {cache()}, and the package", soft_wrap=True)
+
+
+@app.command(name="fetch")
+def fetch_set(name: Annotated[str, typer.Argument(help="A name of `ssmrec data list`.")]) -> None:
+    """Download a named set into the cache; a broken download goes on where it stopped."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done, total=total)
+
+        folder: Path = fetch(name, tell)
+    Console().print(f"{name} is in {folder}", soft_wrap=True)

@@ -1,0 +1,140 @@
+"""`ssmrec train`: from data to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ssmrec.config import merged, override, read_recipe, read_yaml
+from ssmrec.data import Split, prepare
+from ssmrec.errors import RunError
+from ssmrec.reporting.progress import ProgressBars
+from ssmrec.reporting.tables import run_table
+from ssmrec.training import Checkpoint, RunConfig, Trained, resolve, save_run, train_run
+
+logger = logging.getLogger("ssmrec")
+
+
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="mf, svdpp or lightgcn.")] = None,
+    loss: Annotated[str | None, typer.Option(help="ssm, softmax, bpr or bce.")] = None,
+    negatives: Annotated[
+        str | None, typer.Option(help="in_batch, uniform, popularity or all; default: what fits.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Who chooses the epoch: valid, refit, fixed or published.")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="File of the test part.")] = None,
+    valid: Annotated[str | None, typer.Option(help="File of the validation part.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training pairs, at most.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, as in loss.temperature=0.14; repeat.", metavar="KEY=VALUE"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/DATA-MODEL-LOSS.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
+) -> None:
+    """Train a recommender and write a run folder.
+
+    Examples:
+
+      ssmrec train clicks.parquet --set data.user=customer --set data.item=product
+
+      ssmrec train online-retail --model lightgcn --loss ssm --set loss.temperature=0.2
+
+      ssmrec train --recipe yelp2018-lightgcn-ssm
+    """
+    asked: dict[str, Any] = {"data": {}, "train": {}}
+    for part, name in (("model", model), ("loss", loss), ("negatives", negatives)):
+        if name is not None:
+            asked[part] = {"name": name}
+    for section, key, value in (
+        ("data", "source", data), ("data", "test", test), ("data", "valid", valid),
+        ("train", "protocol", protocol), ("train", "epochs", epochs),
+    ):  # fmt: skip
+        if value is not None:
+            asked[section][key] = value
+    if seed is not None:
+        asked["seed"] = seed
+    start = {} if recipe is None else _settings_of(recipe)
+    config = resolve(override(merged(start, asked), set_ or []))
+    trained, folder = run(config, out, resume, overwrite)
+    print_run(trained)
+    typer.echo(f"run folder: {folder}")
+
+
+def run(
+    config: RunConfig, out: Path | None, resume: bool, overwrite: bool
+) -> tuple[Trained, Path]:
+    """Train as `config` says into a folder; also for other verbs that need a run."""
+    folder = out or Path("runs") / "-".join(
+        [Path(config.data.source).stem, config.model["name"], config.loss["name"]]
+    )
+    if (folder / "metrics.json").exists() and not overwrite:
+        raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
+    with ProgressBars() as bars:
+        bars.note(f"reading {config.data.source}")
+        split = prepare(config.data, config.seed)
+        tell_split(split)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error.strerror})") from None
+        fingerprint = data_fingerprint(split)
+        settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+        checkpoint = Checkpoint(folder, f"{fingerprint} {settings}", resume)
+        trained = train_run(config, split, bars, checkpoint)
+    save_run(folder, trained, fingerprint)
+    if trained.metrics["stopped"] == "interrupted":
+        logger.warning("interrupted: the best model so far is saved; go on with --resume --overwrite")
+    else:
+        checkpoint.remove()
+    return trained, folder
+
+
+def data_fingerprint(split: Split) -> str:
+    """SHA-256 over the fingerprints of all parts."""
+    parts = (split.train, split.valid, split.test)
+    text = " ".join("-" if part is None else part.fingerprint for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def tell_split(split: Split) -> None:
+    """Log the size of each part and every count that is not zero."""
+    sizes = {"train": split.train, "valid": split.valid, "test": split.test}
+    shown = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
+    logger.info(
+        "%s users, %s items; split %s: %s pairs",
+        f"{split.train.n_users:,}", f"{split.train.n_items:,}", split.strategy, shown,
+    )  # fmt: skip
+    counts = ", ".join(f"{name} {count:,}" for name, count in split.counts.items() if count)
+    logger.info("counts: %s", counts)
+
+
+def print_run(trained: Trained) -> None:
+    """The table of results."""
+    config = trained.config
+    label = f"{config.model['name']} + {config.loss['name']}"
+    k = max(config.evaluation.ks)
+    names = [f"{metric}@{k}" for metric in config.evaluation.metrics]
+    Console().print(run_table(trained.metrics, label, names))
+
+
+def _settings_of(recipe: str) -> dict[str, Any]:
+    path = Path(recipe)
+    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_recipe(recipe)

@@ -1,0 +1,117 @@
+"""Settings from a YAML file or a recipe, then `key=value` overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssmrec.errors import ConfigError
+
+_RECIPES = resources.files("ssmrec.config") / "recipes"
+
+
+def recipes() -> dict[str, str]:
+    """Names of the shipped recipes, each with the first line of its comment."""
+    found = {}
+    for file in sorted(_RECIPES.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".yaml"):
+            first = file.read_text().splitlines()[0]
+            found[file.name.removesuffix(".yaml")] = first.removeprefix("#").strip()
+    return found
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Settings of a shipped recipe, or of a YAML file when `name` is a path to one.
+
+    Raises:
+        ConfigError: no such recipe or file, or no valid YAML.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return read_yaml(Path(name))
+    if name not in recipes():
+        close = difflib.get_close_matches(name, recipes(), n=3, cutoff=0.3)
+        hint = f"did you mean {' or '.join(close)}" if close else "list them with: ssmrec recipes"
+        raise ConfigError(f"no recipe named {name!r}; {hint}")
+    return _parse((_RECIPES / f"{name}.yaml").read_text(), name)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file; only plain values, no tags."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    return _parse(text, str(path))
+
+
+def override(values: Mapping[str, Any], pairs: Iterable[str]) -> dict[str, Any]:
+    """`values` with each dotted `key=value` set; the value is read as YAML (`1e-3`, `true`, `[5, 20]`).
+
+    Raises:
+        ConfigError: a pair without `=`, or a key below a value that has no keys.
+    """
+    out = _copy(values)
+    for pair in pairs:
+        key, found, text = pair.partition("=")
+        if not found or not key.strip():
+            raise ConfigError(f"--set {pair}: must look like key=value, as in loss.temperature=0.1")
+        *parents, last = key.strip().split(".")
+        level = out
+        for parent in parents:
+            level = level.setdefault(parent, {})
+            if not isinstance(level, dict):
+                raise ConfigError(f"--set {pair}: {parent} is a value and has no keys below it")
+        level[last] = _value(text)
+    return out
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, key by key; a part whose `name` changes starts afresh."""
+    out: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = out.get(key)
+            if isinstance(value, Mapping) and isinstance(old, dict):
+                renamed = "name" in value and value["name"] != old.get("name", value["name"])
+                out[key] = dict(value) if renamed else merged(old, value)
+            else:
+                out[key] = _copy(value) if isinstance(value, Mapping) else value
+    return out
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()
+    }
+
+
+def _value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        at = "" if line is None else f" at line {line + 1}"
+        raise ConfigError(f"{where}: not valid YAML{at}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: must hold settings as `key: value`")
+    return values

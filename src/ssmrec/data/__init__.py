@@ -1,0 +1,22 @@
+"""What happened: readers, the one table, cleaning, splits, named data sets."""
+
+from ssmrec.data.config import DataConfig, SplitConfig
+from ssmrec.data.interactions import Interactions, Split, Vocabulary
+from ssmrec.data.named import item_titles
+from ssmrec.data.prepare import load, prepare
+from ssmrec.data.report import statistics
+from ssmrec.data.split import merge, split
+
+__all__ = [
+    "DataConfig",
+    "Interactions",
+    "Split",
+    "SplitConfig",
+    "Vocabulary",
+    "item_titles",
+    "load",
+    "merge",
+    "prepare",
+    "split",
+    "statistics",
+]

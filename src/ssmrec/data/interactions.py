@@ -1,0 +1,188 @@
+"""The one table: who interacted with what, as contiguous int32 indices in CSR form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ssmrec.errors import DataError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """External ids of one side (users or items); the position of an id is its index.
+
+    Args:
+        ids: unique external ids, all Int64 or all String, never mixed.
+    """
+
+    ids: pl.Series
+
+    def __post_init__(self) -> None:
+        if self.ids.dtype not in (pl.Int64, pl.String):
+            raise DataError(f"ids must be integers or strings, not {self.ids.dtype}")
+        if self.ids.null_count() or self.ids.n_unique() != len(self.ids):
+            raise DataError("ids of a vocabulary must be unique and not null")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, *values: pl.Series) -> Vocabulary:
+        """Sorted distinct values of one or several id columns of the same type."""
+        return cls(pl.concat([v.unique() for v in values]).unique().sort())
+
+    @cached_property
+    def _table(self) -> pl.DataFrame:
+        return pl.DataFrame({"id": self.ids, "index": np.arange(len(self.ids), dtype=np.int32)})
+
+    def encode(self, values: pl.Series | Iterable[Any]) -> Array:
+        """Index of each external id, int32 (n,); -1 for an unknown id.
+
+        Ids of the other type match when they mean the same text, so "17" finds 17.
+        """
+        column = values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
+        if column.dtype != self.ids.dtype:
+            column = column.cast(self.ids.dtype, strict=False)
+        found = column.rename("id").to_frame().join(
+            self._table, on="id", how="left", maintain_order="left"
+        )
+        return found["index"].fill_null(-1).to_numpy().astype(np.int32)
+
+    def decode(self, indices: Array) -> pl.Series:
+        """External ids of indices (n,)."""
+        return self.ids.gather(np.asarray(indices, dtype=np.uint32))
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Distinct (user, item) pairs, sorted by user and then item.
+
+    Args:
+        users, items: the vocabularies; indices refer to them.
+        indptr: int64 (n_users + 1,), row bounds of each user.
+        indices: int32 (n,), item indices, ascending within a user.
+        timestamps: int64 (n,) seconds, or None.
+        weights: float32 (n,), or None.
+        counts: what happened on the way here (rows read, dropped, merged ...).
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    indptr: Array
+    indices: Array
+    timestamps: Array | None = None
+    weights: Array | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        user: Array,
+        item: Array,
+        users: Vocabulary,
+        items: Vocabulary,
+        timestamps: Array | None = None,
+        weights: Array | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> Interactions:
+        """Build from index pairs in any order; a repeated pair is an error (merge it before)."""
+        key = np.asarray(user, dtype=np.int64) * max(len(items), 1) + np.asarray(item, np.int64)
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        if len(key) and bool((key[1:] == key[:-1]).any()):
+            raise DataError("repeated (user, item) pairs: merge duplicates before")
+        indptr = np.zeros(len(users) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(user, minlength=len(users)), out=indptr[1:])
+        return cls(
+            users=users,
+            items=items,
+            indptr=indptr,
+            indices=np.ascontiguousarray(np.asarray(item)[order], dtype=np.int32),
+            timestamps=None if timestamps is None else np.asarray(timestamps, np.int64)[order],
+            weights=None if weights is None else np.asarray(weights, np.float32)[order],
+            counts=dict(counts or {}),
+        )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def rows(self) -> Array:
+        """User index of every pair, int32 (n,)."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), self.user_degrees)
+
+    @cached_property
+    def user_degrees(self) -> Array:
+        """Number of items of each user, int64 (n_users,)."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def item_degrees(self) -> Array:
+        """Number of users of each item (popularity), int64 (n_items,)."""
+        return np.bincount(self.indices, minlength=self.n_items)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, pairs, timestamps and weights: equal data give equal fingerprints."""
+        digest = hashlib.sha256()
+        for vocabulary in (self.users, self.items):
+            digest.update(str(vocabulary.ids.dtype).encode())
+            digest.update("\n".join(vocabulary.ids.cast(pl.String).to_list()).encode())
+        for array in (self.indptr, self.indices, self.timestamps, self.weights):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def take(self, keep: Array, counts: Mapping[str, int] | None = None) -> Interactions:
+        """The pairs where `keep` (bool (n,)) holds, over the same vocabularies."""
+        return Interactions.from_pairs(
+            self.rows[keep],
+            self.indices[keep],
+            self.users,
+            self.items,
+            None if self.timestamps is None else self.timestamps[keep],
+            None if self.weights is None else self.weights[keep],
+            counts,
+        )
+
+    def frame(self) -> pl.DataFrame:
+        """The pairs with external ids: columns user, item and, if known, timestamp, weight."""
+        columns: dict[str, Any] = {
+            "user": self.users.decode(self.rows),
+            "item": self.items.decode(self.indices),
+        }
+        if self.timestamps is not None:
+            columns["timestamp"] = self.timestamps
+        if self.weights is not None:
+            columns["weight"] = self.weights
+        return pl.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Train, validation and test pairs over the same vocabularies.
+
+    Graph, popularity and negatives come from `train` only; `valid` chooses; `test` is looked at once.
+    """
+
+    train: Interactions
+    valid: Interactions | None
+    test: Interactions | None
+    strategy: str
+    counts: Mapping[str, int] = field(default_factory=dict)

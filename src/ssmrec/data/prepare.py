@@ -1,0 +1,151 @@
+"""All that a training run does before the first step: find, read, clean, split."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ssmrec.config import build
+from ssmrec.data.clean import Coded, drop_overlap, encode, k_core, merge_duplicates
+from ssmrec.data.config import DataConfig
+from ssmrec.data.formats import pinned
+from ssmrec.data.interactions import Interactions, Split
+from ssmrec.data.named import locate
+from ssmrec.data.read import no_rows_left, read_frame
+from ssmrec.data.split import STREAM, carve, counted, split_by
+from ssmrec.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+def load(source: Any, config: DataConfig | None = None, **options: Any) -> Interactions:
+    """Read everything from one source as one table.
+
+    A folder or a named set gives all its rows: train, valid and test together; `prepare` keeps its
+    split. Repeated pairs become one (`duplicates`), and `counts` says how many rows went where.
+
+    Args:
+        source: a file, a folder, the name of a data set, a polars or a pandas frame.
+        config: settings, or the same as keyword `options`: `user="customer"`, `min_rating=4` ...
+
+    Raises:
+        DataError: the source cannot be read; the message names file, column and row.
+        ConfigError: an option is unknown or out of range.
+    """
+    settings = config or build(DataConfig, options)
+    if isinstance(source, (str, Path)):
+        settings = settings.model_copy(update={"source": str(source)})
+        frames, counts = _read(locate(settings), settings)
+        return _together(frames, settings, counts, str(source))
+    frame, counts = read_frame(source, settings)
+    return _together({"train": frame}, settings, counts, "frame")
+
+
+def prepare(config: DataConfig, seed: int) -> Split:
+    """Find, read, clean and split as `config` says.
+
+    Given files keep their parts: pairs that are in train as well leave the held-out parts (counted
+    as `valid_overlap`, `test_overlap`), a k-core counts the rows of all parts, and validation is
+    taken out of train where there is no such file: each user's latest rows if there are timestamps,
+    else random rows.
+
+    Args:
+        config: the settings.
+        seed: decides random splits.
+
+    Returns:
+        The split; `counts` holds rows read, dropped by reason, merged, cold and in each part.
+    """
+    files = locate(config)
+    strategy = config.split.strategy
+    if strategy == "given" and "test" not in files:
+        raise ConfigError(
+            f"split.strategy=given needs a test file: set test=... beside {config.source!r}, or "
+            "choose another strategy"
+        )
+    if config.valid and "test" not in files:
+        raise ConfigError(
+            "a valid file needs a test file: set test=..., or split.valid to carve it"
+        )
+    frames, counts = _read(files, config)
+    if strategy == "given" or (strategy == "auto" and "test" in files):
+        return _given(frames, config, counts, seed)
+    if len(files) > 1:
+        log.info("split: %s re-splits the rows of %s together", strategy, ", ".join(files))
+    return split_by(_together(frames, config, counts, config.source), config.split, seed)
+
+
+def _read(
+    files: dict[str, Path], config: DataConfig
+) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
+    """Read each part; with several parts the counts carry the part's name."""
+    frames, counts = {}, {}
+    config = pinned(files["train"], config)
+    for part, path in files.items():
+        frames[part], found = read_frame(path, config)
+        counts |= {f"{part}_{k}" if len(files) > 1 else k: n for k, n in found.items()}
+    return frames, counts
+
+
+def _together(
+    frames: dict[str, pl.DataFrame], config: DataConfig, counts: dict[str, int], where: str
+) -> Interactions:
+    coded = encode(list(frames.values()))
+    coded = Coded(coded.rows.with_columns(part=pl.lit(0, pl.UInt8)), coded.users, coded.items)
+    coded, merged = merge_duplicates(coded, config.duplicates, [""])
+    coded, dropped = k_core(coded, config)
+    counts = {**counts, **merged, **dropped}
+    _assert_rows(coded, counts, config, where)
+    return coded.part(0, counts)
+
+
+def _assert_rows(coded: Coded, counts: dict[str, int], config: DataConfig, where: str) -> None:
+    if coded.rows.is_empty():
+        read = {"rows_read": sum(n for k, n in counts.items() if k.endswith("rows_read"))}
+        raise DataError(f"{where}: {no_rows_left({**counts, **read}, config)}")
+
+
+def _given(
+    frames: dict[str, pl.DataFrame], config: DataConfig, counts: dict[str, int], seed: int
+) -> Split:
+    names = [name for name in ("train", "valid", "test") if name in frames]
+    coded = encode([frames[name] for name in names])
+    coded, merged = merge_duplicates(coded, config.duplicates, [f"{name}_" for name in names])
+    coded, overlap = drop_overlap(coded, config.split.overlap, names)
+    coded, dropped = k_core(coded, config)
+    counts = {**counts, **merged, **overlap, **dropped}
+    _assert_rows(coded, counts, config, config.source)
+    parts = {name: coded.part(number) for number, name in enumerate(names)}
+    train, valid = parts["train"], parts.get("valid")
+    if config.split.valid == 0 and valid is not None:
+        log.warning("split.valid=0 leaves the %d rows of the valid file out", len(valid))
+        counts["valid_left_out"] = len(valid)
+        valid = None
+    elif config.split.valid > 0 and valid is None:
+        generator = np.random.default_rng([seed, STREAM])
+        train, valid = carve(train, "given", config.split, generator)
+    return counted(train, valid, parts["test"], "given", counts)
+
+
+def _assert_known(train: Interactions, part: Interactions, name: str, overlap: int) -> None:
+    """Held-out rows must share users and items with train, else the ids do not belong together."""
+    if len(part) == 0:
+        raise DataError(
+            f"{name} holds no pair that is not in train ({overlap} overlapping dropped)"
+        )
+    for side, ours, theirs, vocabulary in (
+        ("users", train.user_degrees, part.user_degrees, train.users),
+        ("items", train.item_degrees, part.item_degrees, train.items),
+    ):
+        if not ((ours > 0) & (theirs > 0)).any():
+            known, held = (
+                vocabulary.decode(np.flatnonzero(d)[:2]).to_list() for d in (ours, theirs)
+            )
+            raise DataError(
+                f"{name} ids match no train id (0 of {(theirs > 0).sum()} {side}): train has "
+                f"{known} ..., {name} has {held} ...; check the columns and ids=int|str"
+            )

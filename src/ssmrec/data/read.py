@@ -1,0 +1,145 @@
+"""One source to clean rows: user, item and, where known, timestamp and weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ssmrec.config import build
+from ssmrec.data.columns import (
+    choose_columns,
+    first_row,
+    missing_to_null,
+    to_ids,
+    to_numbers,
+    to_seconds,
+)
+from ssmrec.data.config import DataConfig
+from ssmrec.data.formats import Table, open_table
+from ssmrec.errors import DataError
+
+RESULT = ("user", "item", "timestamp", "weight")
+
+Source = Any
+"""A path, a polars DataFrame or LazyFrame, or a pandas DataFrame."""
+
+
+def read_frame(
+    source: Source, config: DataConfig | None = None, **options: Any
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Read one file or frame.
+
+    Args:
+        source: a file, a polars or a pandas frame.
+        config: which columns to read and what to drop; or the same settings as `options`.
+
+    Returns:
+        The rows (user and item Int64 or String, timestamp Int64, weight Float64; the last two only
+        where known), and counts: `rows_read`, and `dropped_...` by reason.
+
+    Raises:
+        DataError: the source cannot be read as interactions; the message names file, column, row.
+    """
+    settings: DataConfig = config or build(DataConfig, options)
+    rows, where, text = _raw(source, settings)
+    counts = {"rows_read": len(rows)}
+    if rows.is_empty():
+        raise DataError(f"{where}: the file has no rows")
+    # Types first: row numbers in messages then are those of the file.
+    rows = _typed(rows.with_columns(missing_to_null(rows)), settings, where, text)
+    rows = _without_nulls(rows, settings, where, counts)
+    rows = _wanted(rows, settings, where, counts)
+    if rows.is_empty():
+        raise DataError(f"{where}: {no_rows_left(counts, settings)}")
+    return rows.select(name for name in RESULT if name in rows.columns), counts
+
+
+def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
+    """`no rows left: 4 read, 4 dropped by min_user=5`."""
+    dropped = [
+        f"{n} dropped by {reason}={getattr(config, reason)}"
+        for reason in ("nulls", "events", "min_rating", "min_user", "min_item")
+        if (n := counts.get(f"dropped_{reason}", 0))
+    ]
+    return ", ".join([f"no rows left: {counts['rows_read']} read", *dropped])
+
+
+def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, str, bool]:
+    if isinstance(source, (pl.DataFrame, pl.LazyFrame)):
+        table = Table(source.lazy(), "frame")
+    elif type(source).__module__.partition(".")[0] == "pandas":
+        return _from_pandas(source, config), "frame", False
+    else:
+        table = open_table(Path(source), config)
+    columns = choose_columns(table.names, config, table.where, table)
+    return table.collect(columns), table.where, table.text
+
+
+def _from_pandas(source: Any, config: DataConfig) -> pl.DataFrame:
+    names = [str(name) for name in source.columns]
+    columns = choose_columns(names, config, "frame")
+    series = []
+    for role, name in columns.items():
+        values = source.iloc[:, names.index(name)]
+        try:
+            series.append(pl.Series(role, pl.from_pandas(values, nan_to_null=True)))
+        except Exception:  # pyarrow raises several kinds for an object column of mixed types
+            if config.ids == "auto":
+                kinds = ", ".join(sorted({type(v).__name__ for v in values.dropna()}))
+                raise DataError(
+                    f"frame: column {name!r} mixes types ({kinds}); set ids=str or ids=int"
+                ) from None
+            texts = values.map(str, na_action="ignore").astype(object)
+            series.append(pl.Series(role, texts.where(texts.notna(), None).to_list(), pl.String))
+    return pl.DataFrame(series)
+
+
+def _typed(rows: pl.DataFrame, config: DataConfig, where: str, text: bool) -> pl.DataFrame:
+    columns = [to_ids(rows[side], config.ids, text, where) for side in ("user", "item")]
+    if "timestamp" in rows.columns:
+        columns.append(to_seconds(rows["timestamp"], where))
+    columns += [to_numbers(rows[n], where) for n in ("weight", "rating") if n in rows.columns]
+    return rows.with_columns(columns)
+
+
+def _without_nulls(
+    rows: pl.DataFrame, config: DataConfig, where: str, counts: dict[str, int]
+) -> pl.DataFrame:
+    """Rows that lack an id, timestamp or weight are an error, or dropped and counted."""
+    whole = pl.Series([True]).new_from_index(0, len(rows))
+    for name in (column for column in RESULT if column in rows.columns):
+        lacking = rows[name].is_null()
+        if config.nulls == "error" and lacking.any():
+            raise DataError(
+                f"{where}: {lacking.sum()} of {len(rows)} rows have no {name}, first in row "
+                f"{first_row(lacking) + 1}; mend them or set nulls=drop"
+            )
+        whole &= ~lacking
+    if whole.all():
+        return rows
+    counts["dropped_nulls"] = len(rows) - int(whole.sum())
+    return rows.filter(whole)
+
+
+def _wanted(
+    rows: pl.DataFrame, config: DataConfig, where: str, counts: dict[str, int]
+) -> pl.DataFrame:
+    """Only the events asked for, and only ratings from `min_rating` on."""
+    if config.events:
+        names = rows["event"].cast(pl.String)
+        kept = names.is_in(config.events).fill_null(False)
+        if not kept.any():
+            present = ", ".join(sorted(names.drop_nulls().unique().to_list())[:10])
+            raise DataError(
+                f"{where}: no event is {' or '.join(config.events)}; "
+                f"the names present are {present}"
+            )
+        counts["dropped_events"] = len(rows) - int(kept.sum())
+        rows = rows.filter(kept)
+    if config.min_rating is not None:
+        kept = (rows["rating"] >= config.min_rating).fill_null(False)
+        counts["dropped_min_rating"] = len(rows) - int(kept.sum())
+        rows = rows.filter(kept)
+    return rows

@@ -1,0 +1,226 @@
+"""Train, validation and test from one table, with exact counts for every user."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+
+from ssmrec.config import build
+from ssmrec.data.config import SplitConfig
+from ssmrec.data.interactions import Array, Interactions, Split
+from ssmrec.errors import ConfigError, DataError
+
+PARTS = ("train", "valid", "test")
+
+log = logging.getLogger(__name__)
+
+# Keeps the split's random numbers apart from those of other uses of the same seed.
+STREAM = 0x5E17
+ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 and means 29
+MILLISECONDS = 1e11  # as seconds this would be the year 5138
+
+
+def split(
+    interactions: Interactions,
+    strategy: str = "auto",
+    test: float = 0.2,
+    valid: float = 0.1,
+    last_k: int = 1,
+    cut: str | float | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split into train, validation and test over the same vocabularies.
+
+    Per user, test gets floor(test * n) of the n rows, then valid floor(valid * rest) of the rest;
+    a user with few rows stays in train (counted as `users_without_test`, `users_without_valid`).
+    `temporal`, `last`: rows of a user are ordered by (timestamp, item index), the latest are held
+    out. `time`: every row at or after the cut is test, equal timestamps stay together.
+
+    Args:
+        interactions: all rows.
+        strategy: auto, random, temporal, last or time; see `SplitConfig`.
+        test, valid: shares; `valid=0` gives no validation part.
+        last_k: rows per user for `last`.
+        cut: ISO date (UTC if it names no zone), seconds or quantile for `time`.
+        seed: decides the random split; each strategy gives equal splits for equal seeds.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        DataError: no timestamps for a strategy that needs them, or a part would be empty.
+    """
+    given = {"strategy": strategy, "test": test, "valid": valid, "last_k": last_k, "cut": cut}
+    return split_by(interactions, build(SplitConfig, given, "split"), seed)
+
+
+def split_by(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
+    """As `split`, with the settings as one object."""
+    strategy = config.strategy
+    if strategy == "auto":
+        strategy = "temporal" if interactions.timestamps is not None else "random"
+        log.info("split: auto is %s", strategy)
+    if strategy == "given":
+        raise ConfigError("split.strategy=given needs files: a test file, or a folder with test.*")
+    if strategy in ("temporal", "last"):
+        log.info("split: %s holds out each user's latest rows, so train holds rows of other users "
+                 "from later on; strategy=time avoids that", strategy)  # fmt: skip
+    generator = np.random.default_rng([seed, STREAM])
+    held = held_out(interactions, strategy, config.test, config, generator, config.cut)
+    train, test = interactions.take(~held), interactions.take(held)
+    train, valid = carve(train, strategy, config, generator)
+    return counted(train, valid, test, strategy, interactions.counts)
+
+
+def carve(
+    train: Interactions, strategy: str, config: SplitConfig, generator: np.random.Generator
+) -> tuple[Interactions, Interactions | None]:
+    """Take the validation part out of train in the manner of the strategy; None if valid is 0."""
+    if config.valid == 0:
+        return train, None
+    if strategy == "given":
+        strategy = "random" if train.timestamps is None else "temporal"
+    held = held_out(train, strategy, config.valid, config, generator, None, "valid")
+    return train.take(~held), train.take(held)
+
+
+def held_out(
+    data: Interactions,
+    strategy: str,
+    share: float,
+    config: SplitConfig,
+    generator: np.random.Generator,
+    cut: str | float | None,
+    part: str = "test",
+) -> Array:
+    """Which rows go to the held-out part, bool (n,)."""
+    if strategy != "random" and data.timestamps is None:
+        raise DataError(
+            f"split.strategy={strategy} needs timestamps; set timestamp=... or use random"
+        )
+    if len(data) == 0:
+        raise DataError(f"no {part} rows: there is nothing to split")
+    if strategy == "time":
+        held = _from_cut(data, 1 - share if cut is None else cut)
+    else:
+        sizes = data.user_degrees
+        if strategy == "last":
+            take = np.where(sizes > config.last_k, config.last_k, 0)
+        else:
+            take = np.floor(share * sizes + ROUNDING).astype(np.int64)
+        key = generator.permutation(len(data)) if strategy == "random" else data.timestamps
+        held = _latest(data, np.asarray(key), take)
+    if not held.any():
+        raise DataError(_nothing(part, strategy, share, data))
+    return held
+
+
+def _latest(data: Interactions, key: Array, take: Array) -> Array:
+    """The `take` rows of each user with the largest key; ties by item index (a stable sort)."""
+    if int(key.max()) - int(key.min()) >= np.iinfo(np.int64).max // data.n_users:
+        key = np.unique(key, return_inverse=True)[1]
+    users, key = data.rows.astype(np.int64), key - key.min()
+    # One sort over user and key together is several times faster than np.lexsort.
+    order = np.argsort(users * (int(key.max()) + 1) + key, kind="stable")
+    from_end = data.indptr[1:][data.rows] - np.arange(len(data))
+    held = np.zeros(len(data), dtype=bool)
+    held[order] = from_end <= take[data.rows]
+    return held
+
+
+def _from_cut(data: Interactions, cut: str | float) -> Array:
+    times = np.asarray(data.timestamps)
+    bound = _bound(times, cut)
+    held = times >= bound
+    if held.all() or not held.any():
+        hint = "; the timestamps look like milliseconds" if times.max() > MILLISECONDS else ""
+        empty = "train" if held.all() else "test"
+        raise DataError(
+            f"split.cut={cut} (second {bound:.0f}) leaves no row in {empty}: timestamps run from "
+            f"{times.min()} to {times.max()}{hint}"
+        )
+    return held
+
+
+def _bound(times: Array, cut: str | float) -> float:
+    try:
+        number = float(cut)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(str(cut))
+        except ValueError:
+            raise ConfigError(
+                f"split.cut: {cut!r} is not an ISO date, seconds, or a quantile between 0 and 1"
+            ) from None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if 0 < number < 1:
+        return float(np.sort(times)[int(number * len(times) + ROUNDING)])
+    return number
+
+
+def _nothing(part: str, strategy: str, share: float, data: Interactions) -> str:
+    largest = int(data.user_degrees.max()) if len(data) else 0
+    if strategy == "last":
+        return f"no {part} rows: the largest user has {largest} rows, lower split.last_k"
+    return (
+        f"no {part} rows: split.{part}={share} of the largest user's {largest} rows is below 1; "
+        f"raise split.{part}" + (" or set it to 0" if part == "valid" else "")
+    )
+
+
+def counted(
+    train: Interactions,
+    valid: Interactions | None,
+    test: Interactions | None,
+    strategy: str,
+    counts: Mapping[str, int],
+) -> Split:
+    """The split with the counts of its parts added to `counts`."""
+    found = {**counts, "users": train.n_users, "items": train.n_items, "train": len(train)}
+    for name, part in (("valid", valid), ("test", test)):
+        if part is None:
+            continue
+        found[name] = len(part)
+        found[f"users_without_{name}"] = int((part.user_degrees == 0).sum())
+        cold_users, cold_items = cold(train, part)
+        found[f"{name}_cold_users"], found[f"{name}_cold_items"] = cold_users, cold_items
+        if cold_users or cold_items:
+            log.info("%s: %d users and %d items have no train row", name, cold_users, cold_items)
+    sizes = ", ".join(f"{name} {found[name]}" for name in PARTS if name in found)
+    log.info("split: %s, %d users, %d items: %s", strategy, train.n_users, train.n_items, sizes)
+    return Split(train, valid, test, strategy, found)
+
+
+def cold(train: Interactions, part: Interactions) -> tuple[int, int]:
+    """Users and items of a held-out part that have no train row."""
+    users = (part.user_degrees > 0) & (train.user_degrees == 0)
+    items = (part.item_degrees > 0) & (train.item_degrees == 0)
+    return int(users.sum()), int(items.sum())
+
+
+def merge(a: Interactions, b: Interactions) -> Interactions:
+    """The pairs of both, such as train and valid of one split.
+
+    Raises:
+        DataError: the vocabularies differ, a pair is in both, or only one of them has timestamps
+            (or weights).
+    """
+    if not (a.users.ids.equals(b.users.ids) and a.items.ids.equals(b.items.ids)):
+        raise DataError("only interactions over the same users and items can be merged")
+    return Interactions.from_pairs(
+        np.concatenate([a.rows, b.rows]),
+        np.concatenate([a.indices, b.indices]),
+        a.users,
+        a.items,
+        _joined(a.timestamps, b.timestamps, "timestamps"),
+        _joined(a.weights, b.weights, "weights"),
+    )
+
+
+def _joined(a: Array | None, b: Array | None, what: str) -> Array | None:
+    if a is None and b is None:
+        return None
+    if a is None or b is None:
+        raise DataError(f"cannot merge: only one of the two has {what}")
+    return np.concatenate([a, b])

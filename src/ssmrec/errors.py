@@ -1,0 +1,17 @@
+"""Errors a user can mend: each message says what is wrong, where, and what to do about it."""
+
+
+class SsmrecError(Exception):
+    """Base of all errors that ssmrec raises on purpose. The CLI prints it as one line, exit code 2."""
+
+
+class DataError(SsmrecError):
+    """A file, column or row cannot be used as interactions."""
+
+
+class ConfigError(SsmrecError):
+    """A setting is unknown, out of range, or does not fit another one."""
+
+
+class RunError(SsmrecError):
+    """A run folder cannot be read, written or continued."""

@@ -1,0 +1,180 @@
+"""Full ranking against held-out pairs: who is averaged, what is masked, what is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmrec.data import Interactions
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
+from ssmrec.ranking.topk import Progress, top_k
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one evaluation.
+
+    Args:
+        values: mean of each metric over the averaged users, 0 to 1.
+        per_user: float64 (m,) for each metric, in the order of `user_index`.
+        user_index: int64 (m,), the averaged users.
+        counts: `users` averaged, of them `users_without_list`; `cold_users` left out for want of
+            train items; `held_out_pairs` of the averaged users, of them `cold_pairs` whose item has
+            no train interaction; `cold_items`, the distinct items of those; `overlapping_pairs`
+            removed from the held-out set because they are among the seen.
+        seconds: time taken, scoring and metrics.
+    """
+
+    values: dict[str, float]
+    per_user: dict[str, Array]
+    user_index: Array
+    counts: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Held-out pairs without overlap, and the users whose lists are judged."""
+
+    held_out: Interactions
+    user_index: Array
+    relevant: Array
+    counts: dict[str, int]
+
+
+def evaluate(
+    users: Tensor,
+    items: Tensor,
+    held_out: Interactions,
+    seen: Sequence[Interactions],
+    metrics: Sequence[str],
+    allowed: Array | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Rank all items for each user and compare with the held-out pairs.
+
+    Averages run over users with at least one held-out item and at least one train item; a user
+    whose list is empty counts as 0. Nothing depends on `block`.
+
+    Args:
+        users: (n_users, d) vectors of all users; items: (n_items, d). Their dot product ranks.
+        held_out: pairs to be found.
+        seen: pairs left out of the lists; the first is train.
+        metrics: names such as `ndcg@20`.
+        allowed: bool (n_items,), items that may be listed; None allows all.
+        block: users scored at once; None chooses.
+        progress: called with (users done, users in all).
+
+    Raises:
+        ConfigError: unknown metric, or none.
+        DataError: shapes do not fit, no user to average over, or a score is not a number.
+    """
+    start = time.perf_counter()
+    parsed = _parse(metrics)
+    if len(users) != held_out.n_users or len(items) != held_out.n_items:
+        raise DataError(
+            f"vectors of {len(users)} users and {len(items)} items, but held-out pairs over "
+            f"{held_out.n_users} users and {held_out.n_items} items: use the same vocabularies"
+        )
+    task = _prepare(held_out, seen)
+    lists = top_k(
+        users[torch.from_numpy(task.user_index).to(users.device)],
+        items,
+        max(metric.k for metric in parsed),
+        seen=seen,
+        user_index=task.user_index,
+        allowed=allowed,
+        block=block,
+        progress=progress,
+    )
+    hits = find_hits(lists.ids, task.held_out, task.user_index)
+    per_user = measure(hits, task.relevant, parsed)
+    return Result(
+        values=_means(per_user),
+        per_user=per_user,
+        user_index=task.user_index,
+        counts={**task.counts, "users_without_list": int((lists.ids[:, 0] < 0).sum())},
+        seconds=time.perf_counter() - start,
+    )
+
+
+def best_possible(
+    held_out: Interactions,
+    seen: Sequence[Interactions],
+    metrics: Sequence[str],
+    allowed: Array | None = None,
+) -> dict[str, float]:
+    """What a perfect ranker would reach in `evaluate`, for each metric.
+
+    Below 1 where a user has more held-out items than the list is long (recall), fewer (precision),
+    or held-out items that are not `allowed`.
+
+    Raises:
+        ConfigError: unknown metric, or none.
+        DataError: no user to average over.
+    """
+    parsed = _parse(metrics)
+    task = _prepare(held_out, seen)
+    listable = np.ones(held_out.n_items, dtype=bool) if allowed is None else allowed
+    reachable = np.bincount(
+        task.held_out.rows, weights=listable[task.held_out.indices], minlength=held_out.n_users
+    )[task.user_index]
+    hits = np.arange(max(metric.k for metric in parsed)) < reachable[:, None]
+    return _means(measure(hits, task.relevant, parsed))
+
+
+def most_popular(train: Interactions) -> tuple[Tensor, Tensor]:
+    """The popularity baseline as vectors: users (n_users, 1), all one, and items (n_items, 1).
+
+    Their dot product is the number of train users of an item, so the baseline takes the same path
+    as a model.
+    """
+    degrees = torch.from_numpy(train.item_degrees.astype(np.float32))
+    return torch.ones(train.n_users, 1), degrees[:, None]
+
+
+def _parse(metrics: Sequence[str]) -> list[Metric]:
+    if not metrics:
+        raise ConfigError("no metrics asked for: name at least one, such as 'ndcg@20'")
+    return [parse_metric(name) for name in metrics]
+
+
+def _prepare(held_out: Interactions, seen: Sequence[Interactions]) -> _Task:
+    overlap = np.zeros(len(held_out), dtype=bool)
+    for known in seen:
+        overlap |= contains(known, held_out.rows, held_out.indices)
+    kept = held_out.take(~overlap) if overlap.any() else held_out
+    warm = seen[0].user_degrees > 0 if seen else np.ones(held_out.n_users, dtype=bool)
+    index = np.flatnonzero((kept.user_degrees > 0) & warm)
+    if not len(index):
+        raise DataError(
+            f"no user to average over: of {len(held_out)} held-out pairs {int(overlap.sum())} are "
+            f"among the seen, and no other belongs to a user with train items; "
+            "check that ids of both files match"
+        )
+    cold = warm[kept.rows] & ((seen[0].item_degrees == 0)[kept.indices] if seen else False)
+    counts = {
+        "users": len(index),
+        "cold_users": int(((kept.user_degrees > 0) & ~warm).sum()),
+        "held_out_pairs": int(kept.user_degrees[index].sum()),
+        "cold_pairs": int(cold.sum()),
+        "cold_items": len(np.unique(kept.indices[cold])),
+        "overlapping_pairs": int(overlap.sum()),
+    }
+    return _Task(kept, index, kept.user_degrees[index], counts)
+
+
+def _means(per_user: dict[str, Array]) -> dict[str, float]:
+    means = {name: float(values.mean()) for name, values in per_user.items()}
+    for name, values in per_user.items():
+        assert values.min() >= 0 and values.max() <= 1, f"{name} left the range 0 to 1"
+    return means

@@ -1,0 +1,154 @@
+"""Softmax cross-entropy of a positive against shared candidates: forward and backward in place.
+
+For row b with positive logit p_b = <u_b, v_b> and candidate logits l_bj = <u_b, w_j> - log q_j
+(minus infinity where masked),
+
+    loss_b = log( e^{p_b} + sum_j e^{l_bj} ) - p_b,
+
+which is the sampled softmax loss (Eq 5 of Wu et al. 2024), and full softmax when the candidates are
+all items but the positive. One buffer of at most `_KEEP` numbers holds the exponentials between the
+forward and the backward pass; a larger problem goes through in blocks of rows that the backward pass
+computes again, so logits for all rows and all items never exist at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import float32, njit, prange
+from torch import Tensor
+
+_KEEP = 16 * 2**20
+"""Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
+_BLOCK = 2 * 2**20
+"""Logits in one block of the two-pass form (8 MiB)."""
+
+
+@njit(fastmath=True, inline="always")
+def _exp(x):  # pragma: no cover - compiled
+    """e^x for x <= 0 in float32, relative error below 2e-7; 0 below -87. Vectorises, unlike libm's."""
+    x = max(x, float32(-87.5))
+    n = np.floor(x * float32(1.44269504) + float32(0.5))
+    r = x - n * float32(0.693359375) - n * float32(-2.12194440e-4)
+    p = float32(1.9875691e-4)
+    p = p * r + float32(1.3981999e-3)
+    p = p * r + float32(8.3334519e-3)
+    p = p * r + float32(4.1665795e-2)
+    p = p * r + float32(1.6666665e-1)
+    p = p * r + float32(5.0000001e-1)
+    p = p * r * r + r + float32(1)
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath={"nnan", "nsz", "arcp", "contract", "reassoc"})
+def exp_rows(  # pragma: no cover - compiled
+    logits, pos, log_q, diagonal, starts, columns, peak, total
+):
+    """In place: correct, mask, subtract the row's peak, exponentiate; the peak and the sum per row.
+
+    logits (b, N); pos (b,); log_q (N,) or (0,); diagonal: column of row 0's own positive, -1 if
+    positives are not among the columns; starts (b + 1,) and columns: masked columns of each row.
+    """
+    floor = float32(-3e38)
+    for b in prange(logits.shape[0]):
+        row = logits[b]
+        if len(log_q):
+            for j in range(len(row)):
+                row[j] -= log_q[j]
+        for p in range(starts[b], starts[b + 1]):
+            row[columns[p]] = floor
+        if diagonal >= 0:
+            row[diagonal + b] = floor
+        top = pos[b]
+        for j in range(len(row)):
+            top = max(top, row[j])
+        out = float32(0)
+        for j in range(len(row)):
+            e = _exp(row[j] - top)
+            e = e if row[j] > floor else float32(0)
+            row[j] = e
+            out += e
+        peak[b] = top
+        total[b] = out + _exp(pos[b] - top)
+
+
+def shared_softmax_reference(
+    u: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    log_q: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The definition in plain torch: u, pos (B, d), neg (N, d), log_q (N,), mask (B, N) -> (B,)."""
+    pos_logits = (u * pos).sum(-1)
+    neg_logits = u @ neg.T
+    if log_q is not None:
+        neg_logits = neg_logits - log_q
+    if mask is not None:
+        neg_logits = neg_logits.masked_fill(mask, -torch.inf)
+    both = torch.cat([pos_logits[:, None], neg_logits], dim=1)
+    return torch.logsumexp(both, dim=1) - pos_logits
+
+
+class SharedSoftmax(torch.autograd.Function):
+    """`apply(u, pos, neg, log_q, masked, in_batch)` -> loss (B,), CPU float32.
+
+    u, pos (B, d); neg (N, d); log_q (N,) or None; masked int64 (2, M) sorted by row, or None;
+    in_batch: neg is pos, and column b is row b's own positive. Equal to `shared_softmax_reference`.
+    """
+
+    @staticmethod
+    def forward(ctx, u, pos, neg, log_q, masked, in_batch):  # type: ignore[override]
+        n = len(u)
+        ctx.in_batch = in_batch
+        ctx.log_q = np.empty(0, np.float32) if log_q is None else log_q.numpy()
+        rows = np.empty(0, np.int64) if masked is None else masked[0].numpy()
+        ctx.columns = np.empty(0, np.int64) if masked is None else masked[1].numpy()
+        ctx.starts = np.searchsorted(rows, np.arange(n + 1))
+        pos_logits = (u * pos).sum(-1)
+        peak, total = torch.empty(n), torch.empty(n)
+        keep = n * len(neg) <= _KEEP
+        block = n if keep else max(1, _BLOCK // len(neg))
+        buffer = torch.empty(min(block, n), len(neg))
+        for start in range(0, n, block):
+            _exponentials(ctx, buffer, u, neg, pos_logits, peak, total, start)
+        ctx.exp = buffer if keep else None
+        ctx.save_for_backward(u, pos, neg, pos_logits, peak, total)
+        return total.log() + peak - pos_logits
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[override]
+        u, pos, neg, pos_logits, peak, total = ctx.saved_tensors
+        g = grads[0]
+        weight = g / total
+        scaled = u * weight[:, None]
+        pull = (g * (torch.exp(pos_logits - peak) / total - 1))[:, None]
+        if ctx.exp is not None:
+            grad_u, grad_neg = ctx.exp @ neg, ctx.exp.T @ scaled
+            ctx.exp = None
+        else:
+            grad_u, grad_neg = torch.empty_like(u), torch.zeros_like(neg)
+            block = max(1, _BLOCK // len(neg))
+            buffer = torch.empty(block, len(neg))
+            for start in range(0, len(u), block):
+                part = slice(start, start + block)
+                e = _exponentials(
+                    ctx, buffer, u, neg, pos_logits, torch.empty_like(peak), peak.clone(), start
+                )
+                torch.mm(e, neg, out=grad_u[part])
+                grad_neg.addmm_(e.T, scaled[part])
+        grad_u.mul_(weight[:, None]).addcmul_(pos, pull)
+        return grad_u, u * pull, grad_neg, None, None, None
+
+
+def _exponentials(ctx, buffer, u, neg, pos_logits, peak, total, start):  # type: ignore[no-untyped-def]
+    """exp(logit - peak) of the block of rows from `start`, in `buffer`; fills `peak` and `total`."""
+    part = slice(start, min(start + len(buffer), len(u)))
+    block = buffer[: part.stop - part.start]
+    torch.mm(u[part], neg.T, out=block)
+    exp_rows(
+        block.numpy(), pos_logits[part].numpy(), ctx.log_q, start if ctx.in_batch else -1,
+        ctx.starts[part.start : part.stop + 1], ctx.columns,
+        peak[part].numpy(), total[part].numpy(),
+    )  # fmt: skip
+    return block

@@ -1,0 +1,187 @@
+"""The k best items of each row of a score tile, seen and disallowed ones left out.
+
+`select_reference` defines the result. `select` (numba, CPU) reads each score once: a strip of
+scores is compared with the row's k-th best so far, and only a strip that beats it is looked at item
+by item.
+`select_torch` gives the same answer with torch operations on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from ssmrec.errors import DataError
+
+Array = np.ndarray
+Seen = tuple[Array, Array]
+"""CSR of the items to leave out: indptr int64 (m + 1,) and indices int32, one row per tile row."""
+
+STRIP = 128
+"""Scores compared at once: long enough for vector instructions, short enough to rescan."""
+
+_LOWEST = np.float32(-np.inf)
+_one_caller = Lock()  # numba's fallback threading layer allows one parallel call at a time
+
+
+def select(
+    scores: Array, k: int, seen: Sequence[Seen] = (), allowed: Array | None = None
+) -> tuple[Array, Array]:
+    """The k best items of each row, best first; of equal scores the lower item index comes first.
+
+    Args:
+        scores: float32 (m, n), C-contiguous; seen entries are overwritten with minus infinity.
+        k: 1 to n.
+        seen: items to leave out, row by row.
+        allowed: bool (n,), items that may be returned; None allows all.
+
+    Returns:
+        ids int32 (m, k) and scores float32 (m, k); -1 and minus infinity where a row has fewer
+        than k items to offer.
+
+    Raises:
+        DataError: the score of an item that may be returned is not a number.
+    """
+    for indptr, indices in seen:
+        _hide(scores, indptr, indices)
+    ids = np.empty((len(scores), k), dtype=np.int32)
+    best = np.empty((len(scores), k), dtype=np.float32)
+    permitted = np.ones(0, dtype=np.bool_) if allowed is None else allowed
+    with _one_caller:
+        faults = _select(scores, permitted, ids, best)
+    if faults:
+        raise DataError(_not_a_number(faults))
+    return ids, best
+
+
+def select_reference(
+    scores: Tensor, k: int, seen: Sequence[Seen] = (), allowed: Array | None = None
+) -> tuple[Tensor, Tensor]:
+    """What `select` must return, by a stable sort of whole rows; `scores` is left as it was."""
+    scores = _masked(scores.clone(), seen, allowed)
+    faults = int(scores.isnan().any(dim=1).sum())
+    if faults:
+        raise DataError(_not_a_number(faults))
+    best, ids = scores.sort(dim=1, descending=True, stable=True)
+    return _padded(ids[:, :k], best[:, :k])
+
+
+def select_torch(
+    scores: Tensor, k: int, seen: Sequence[Seen] = (), allowed: Array | None = None
+) -> tuple[Tensor, Tensor]:
+    """As `select`, on the device of `scores` (overwritten in part).
+
+    `torch.topk` picks freely among equal scores, so one more than k is asked for: a row whose k-th
+    and next score are equal is sorted whole.
+    """
+    scores = _masked(scores, seen, allowed)
+    best, ids = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    faults = int(best.isnan().any(dim=1).sum())
+    if faults:
+        raise DataError(_not_a_number(faults))
+    tied = best[:, -1] == best[:, k - 1] if best.shape[1] > k else best[:, 0] != best[:, 0]
+    ids, order = ids[:, :k].sort(dim=1)
+    best, order = best[:, :k].gather(1, order).sort(dim=1, descending=True, stable=True)
+    ids = ids.gather(1, order)
+    rows = (tied & best[:, -1].ne(-torch.inf)).nonzero()[:, 0]
+    if len(rows):
+        ids[rows] = scores[rows].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return _padded(ids, best)
+
+
+def _not_a_number(rows: int) -> str:
+    return (
+        f"scores of {rows} rows are not a number: vectors hold NaN or infinity; "
+        "train with a lower learning rate or a higher temperature"
+    )
+
+
+def _masked(scores: Tensor, seen: Sequence[Seen], allowed: Array | None) -> Tensor:
+    for indptr, indices in seen:
+        rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        at = torch.from_numpy(rows), torch.from_numpy(indices.astype(np.int64))
+        scores[at[0].to(scores.device), at[1].to(scores.device)] = -torch.inf
+    if allowed is not None:
+        scores.masked_fill_(torch.from_numpy(~allowed).to(scores.device), -torch.inf)
+    return scores
+
+
+def _padded(ids: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    return ids.int().masked_fill(best == -torch.inf, -1), best
+
+
+@njit(nogil=True, cache=True)
+def _hide(scores: Array, indptr: Array, indices: Array) -> None:
+    for row in range(len(indptr) - 1):
+        for at in range(indptr[row], indptr[row + 1]):
+            scores[row, indices[at]] = _LOWEST
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _select(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
+    """Fill `ids` and `best`; returns the number of rows with a score that is not a number."""
+    faults = 0
+    for row in prange(scores.shape[0]):
+        faults += _select_row(scores[row], allowed, ids[row], best[row])
+    return faults
+
+
+@njit(nogil=True, cache=True)
+def _select_row(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
+    ids[:] = -1
+    best[:] = _LOWEST
+    fault = 0
+    for start in range(0, len(scores), STRIP):
+        strip = scores[start : start + STRIP]
+        if not _any_above(strip, best[0]):
+            continue
+        for at in range(len(strip)):
+            score, item = strip[at], start + at
+            if score <= best[0] or (len(allowed) > 0 and not allowed[item]):
+                continue
+            if np.isnan(score):
+                fault = 1
+            else:
+                best[0], ids[0] = score, item
+                _sift(best, ids, len(best))
+    for size in range(len(best) - 1, 0, -1):
+        best[0], best[size] = best[size], best[0]
+        ids[0], ids[size] = ids[size], ids[0]
+        _sift(best, ids, size)
+    return fault
+
+
+@njit(nogil=True, cache=True)
+def _any_above(strip: Array, threshold: float) -> bool:
+    """Whether any score beats the threshold or is NaN; no early exit, so that it vectorises."""
+    found = False
+    for score in strip:
+        found |= not (score <= threshold)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _sift(best: Array, ids: Array, size: int) -> None:
+    """Restore the heap (worst on top: lowest score, then highest index) after its top changed."""
+    top = 0
+    while 2 * top + 1 < size:
+        child = 2 * top + 1
+        if child + 1 < size and _worse(best, ids, child + 1, child):
+            child += 1
+        if not _worse(best, ids, child, top):
+            break
+        best[top], best[child] = best[child], best[top]
+        ids[top], ids[child] = ids[child], ids[top]
+        top = child
+
+
+@njit(nogil=True, cache=True)
+def _worse(best: Array, ids: Array, one: int, other: int) -> bool:
+    if best[one] == best[other]:
+        return ids[one] > ids[other]
+    return best[one] < best[other]

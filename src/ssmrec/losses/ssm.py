@@ -1,0 +1,50 @@
+"""Softmax losses: sampled softmax (SSM), and softmax over all items."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ssmrec.kernels.softmax import SharedSoftmax
+from ssmrec.losses.base import Loss, corrected
+
+
+class SampledSoftmax(Loss):
+    """Sampled softmax (SSM), Eq 5 of Wu et al. (TOIS 2024).
+
+    loss = -log( e^{s+/tau} / ( e^{s+/tau} + sum_j e^{s_j/tau} ) ), the sum over the sampled negatives.
+    With log q subtracted from the negatives it estimates full softmax: every sampled term then
+    stands for 1 / (expected count) items, while the positive, always present, stands for itself.
+    """
+
+    def forward(
+        self,
+        pos_logits: Tensor,
+        neg_logits: Tensor,
+        log_q: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        negatives = corrected(neg_logits, log_q, mask)
+        positives = pos_logits.to(negatives.dtype)
+        both = torch.cat([positives[:, None], negatives], dim=1)
+        return torch.logsumexp(both, dim=1) - positives
+
+    @staticmethod
+    def fused(
+        u: Tensor,
+        pos: Tensor,
+        neg: Tensor,
+        log_q: Tensor | None,
+        masked: Tensor | None,
+        in_batch: bool,
+    ) -> Tensor:
+        """The same from vectors (already divided by temperature), by the in-place CPU kernel."""
+        return SharedSoftmax.apply(u, pos, neg, log_q, masked, in_batch)  # type: ignore[return-value]
+
+
+class Softmax(SampledSoftmax):
+    """Softmax over the whole catalogue (SM, Eq 27 of Wu et al. 2024): SSM with all items as negatives."""
+
+    default_negatives: ClassVar[dict[str, Any] | None] = {"name": "all"}

@@ -1,0 +1,135 @@
+"""The bipartite graph of the training interactions, normalised by degree."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmrec.data import Interactions
+from ssmrec.kernels.propagate import PropagateRows, gather_all, gather_rows, propagate_reference
+
+Array = np.ndarray
+Side = Literal["user", "item", "both"]
+
+_DENSE_REACH = 0.6
+"""Above this share of all edges a layer is computed whole: choosing rows would cost more."""
+
+
+class Graph:
+    """Users are nodes 0..M-1, items M..M+N-1; node r receives degree(r)^-a0 * degree(n)^-a1 of n.
+
+    Args:
+        train: the interactions that make the edges.
+        alpha: (a0, a1), exponents of the receiving node and of its neighbour (Eq 17 and 30 of Wu
+            et al. 2024). (.5, .5) is LightGCN's symmetric normalisation.
+        side: which side receives messages: SVD++ is `user` or `item`, LightGCN is `both`.
+        dtype: numpy type of the weights.
+    """
+
+    def __init__(
+        self,
+        train: Interactions,
+        alpha: tuple[float, float] = (0.5, 0.5),
+        side: Side = "both",
+        dtype: type = np.float32,
+    ) -> None:
+        self.n_users, self.n_items = train.n_users, train.n_items
+        self.n_nodes = self.n_users + self.n_items
+        by_item = np.argsort(train.indices, kind="stable")
+        degrees = np.concatenate([train.user_degrees, train.item_degrees])
+        self.degrees = degrees
+        self.indptr = np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64)
+        self.indices = np.concatenate(
+            [train.indices + np.int32(self.n_users), train.rows[by_item]]
+        ).astype(np.int32)
+        safe = np.maximum(degrees, 1).astype(np.float64)
+        live = degrees > 0
+        receives = np.zeros(self.n_nodes, dtype=bool)
+        receives[: self.n_users] = side in ("user", "both")
+        receives[self.n_users :] = side in ("item", "both")
+        self.receive = np.where(live & receives, safe ** -alpha[0], 0).astype(dtype)
+        self.send = np.where(live, safe ** -alpha[1], 0).astype(dtype)
+        self._slot = np.full(self.n_nodes, -1, dtype=np.int32)
+        self._marked = np.empty(0, dtype=np.int64)
+
+    def rows(
+        self, table: Tensor, weights: tuple[float, ...], rows: Array
+    ) -> tuple[Tensor, Tensor]:
+        """(sum over layers weighted, layer 0) at distinct `rows`; exact, gradients to all of `table`."""
+        if table.device.type == "cpu":
+            return PropagateRows.apply(table, self, weights, rows)  # type: ignore[return-value]
+        index = torch.from_numpy(rows).to(table.device)
+        return self.full(table, weights)[index], table[index]
+
+    def full(self, table: Tensor, weights: tuple[float, ...]) -> Tensor:
+        """The weighted layer sum for all nodes, (n_nodes, d)."""
+        if table.device.type != "cpu":
+            return propagate_reference(self.adjacency(table.device, table.dtype), table, weights)
+        if table.requires_grad and torch.is_grad_enabled():
+            return self.rows(table, weights, np.arange(self.n_nodes))[0]
+        x = table.detach().numpy()
+        out = weights[0] * x
+        for weight in weights[1:]:
+            x = self.layer(x, None)
+            out += weight * x
+        return torch.from_numpy(out)
+
+    def adjacency(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The weighted adjacency (n_nodes, n_nodes) as sparse CSR."""
+        rows = np.repeat(np.arange(self.n_nodes), self.degrees)
+        values = self.receive[rows] * self.send[self.indices]
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(self.indptr),
+            torch.from_numpy(self.indices.astype(np.int64)),
+            torch.from_numpy(values).to(dtype),
+            size=(self.n_nodes, self.n_nodes),
+            check_invariants=False,
+        ).to(device)
+
+    def layer(self, x: Array, rows: Array | None) -> Array:
+        """One layer at `rows` (all when None), stored at full height; other rows are not set."""
+        out = np.empty_like(x)
+        if rows is None:
+            gather_all(self.indptr, self.indices, self.receive, self.send, x, out)
+        else:
+            part = np.empty((len(rows), x.shape[1]), dtype=x.dtype)
+            gather_rows(self.indptr, self.indices, self.receive, self.send, x, rows, part)
+            out[rows] = part
+        return out
+
+    def layer_transposed(self, g: Array) -> Array:
+        """The transpose of one whole layer applied to `g` (n_nodes, d)."""
+        out = np.empty_like(g)
+        gather_all(self.indptr, self.indices, self.send, self.receive, g, out)
+        return out
+
+    def slots(self, rows: Array) -> Array:
+        """int32 (n_nodes,): position of each node in `rows`, -1 elsewhere. Valid until the next call."""
+        self._slot[self._marked] = -1
+        self._slot[rows] = np.arange(len(rows), dtype=np.int32)
+        self._marked = rows
+        return self._slot
+
+    def reach(self, rows: Array, layers: int) -> list[Array | None]:
+        """For each layer the nodes whose value the layers above read; None where nearly all are."""
+        needed: list[Array | None] = [rows] * (layers + 1)
+        for layer in range(layers - 1, 0, -1):
+            above = needed[layer + 1]
+            needed[layer] = None if above is None else self._neighbourhood(above)
+        return needed
+
+    def _neighbourhood(self, rows: Array) -> Array | None:
+        starts, lengths = self.indptr[rows], self.degrees[rows]
+        if lengths.sum() > _DENSE_REACH * len(self.indices):
+            return None
+        offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        mark = np.zeros(self.n_nodes, dtype=bool)
+        mark[self.indices[offsets + np.arange(lengths.sum())]] = True
+        mark[rows] = True
+        found = np.flatnonzero(mark)
+        return None if self.degrees[found].sum() > _DENSE_REACH * len(self.indices) else found

@@ -1,0 +1,139 @@
+"""Exact top-K lists from vectors: one scoring path for evaluation, recommendation and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssmrec.data import Interactions
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.kernels.topk import Seen, select, select_torch
+
+Array = np.ndarray
+Progress = Callable[[int, int], None]
+"""Called with (rows done, rows in all) after each block."""
+
+TILE_BYTES = 64 * 2**20
+"""Size of the tile of scores held at once, float32."""
+
+PANEL = 16
+"""Users are scored in multiples of this many rows, the last panel filled with zeros.
+
+Matrix products round differently for odd row counts and for single rows. Whole panels make a user's
+scores the same whether ranked alone or among thousands.
+"""
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Ranked lists, best first.
+
+    Args:
+        ids: int32 (m, k) item indices; -1 pads a list with fewer than k items.
+        scores: float32 (m, k); minus infinity where padded.
+    """
+
+    ids: Array
+    scores: Array
+
+
+def top_k(
+    users: Tensor,
+    items: Tensor,
+    k: int,
+    *,
+    seen: Sequence[Interactions] = (),
+    user_index: Array | None = None,
+    allowed: Array | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> TopK:
+    """The k items with the highest dot product for each user; ties go to the lower item index.
+
+    Exact: every score is computed, in float32, a block of users at a time. For cosine, pass vectors
+    of unit length (`losses.base.prepare`). The block changes memory and speed, not the lists.
+
+    Args:
+        users: (m, d) vectors of the users to rank for.
+        items: (n, d) vectors of all items, on the same device.
+        k: length of the lists, at least 1; min(k, n) columns are returned.
+        seen: interactions whose items are left out of the user's list, such as train and valid.
+        user_index: (m,) rows of `users` within each of `seen`; None means 0 to m - 1.
+        allowed: bool (n,), items that may be listed; None allows all.
+        block: users scored at once; None lets a tile of scores take 64 MB.
+        progress: called after each block.
+
+    Returns:
+        Lists in the order of `users`, in main memory.
+
+    Raises:
+        ConfigError: `k` or `block` is below 1.
+        DataError: shapes do not fit, `user_index` is out of range, or a score is not a number.
+    """
+    users, items = users.detach().float(), items.detach().float()
+    m, n = len(users), len(items)
+    index = np.arange(m) if user_index is None else np.asarray(user_index)
+    _check(users, items, k, block, seen, index, allowed)
+    k = min(k, n)
+    ids = np.empty((m, k), dtype=np.int32)
+    scores = np.empty((m, k), dtype=np.float32)
+    if n == 0:
+        return TopK(ids, scores)
+    block = min(block or max(1, TILE_BYTES // (4 * n * PANEL)) * PANEL, max(m, 1))
+    tile = torch.empty((-(-block // PANEL) * PANEL, n), device=users.device)
+    for start in range(0, m, block):
+        stop = min(start + block, m)
+        panels = F.pad(users[start:stop], (0, 0, 0, (start - stop) % PANEL))
+        torch.mm(panels, items.T, out=tile[: len(panels)])
+        hidden = [_rows(known, index[start:stop]) for known in seen]
+        ids[start:stop], scores[start:stop] = _select(tile[: stop - start], k, hidden, allowed)
+        if progress is not None:
+            progress(stop, m)
+    return TopK(ids, scores)
+
+
+def _select(tile: Tensor, k: int, seen: list[Seen], allowed: Array | None) -> tuple[Array, Array]:
+    if tile.device.type == "cpu":
+        return select(tile.numpy(), k, seen, allowed)
+    ids, best = select_torch(tile, k, seen, allowed)
+    return ids.cpu().numpy(), best.cpu().numpy()
+
+
+def _rows(known: Interactions, index: Array) -> Seen:
+    """CSR of the users `index` (m,), in that order."""
+    starts, counts = known.indptr[index], known.user_degrees[index]
+    indptr = np.concatenate(([0], np.cumsum(counts)))
+    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
+    return indptr, known.indices[np.repeat(starts, counts) + within]
+
+
+def _check(
+    users: Tensor,
+    items: Tensor,
+    k: int,
+    block: int | None,
+    seen: Sequence[Interactions],
+    index: Array,
+    allowed: Array | None,
+) -> None:
+    if k < 1 or (block is not None and block < 1):
+        raise ConfigError(f"k and block must be at least 1, not k={k}, block={block}")
+    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+        raise DataError(
+            f"user vectors {tuple(users.shape)} and item vectors {tuple(items.shape)} do not fit: "
+            "both need two dimensions and the same number of columns"
+        )
+    if len(index) != len(users):
+        raise DataError(f"user_index has {len(index)} rows, the user vectors have {len(users)}")
+    for known in seen:
+        if known.n_items != len(items):
+            raise DataError(f"{len(items)} item vectors, but seen pairs have {known.n_items} items")
+        if len(index) and not 0 <= index.min() <= index.max() < known.n_users:
+            raise DataError(f"user_index must lie in 0 to {known.n_users - 1} (users of seen)")
+    if allowed is not None and (allowed.shape != (len(items),) or allowed.dtype != np.bool_):
+        raise DataError(f"allowed must be bool ({len(items)},), not {allowed.dtype}{allowed.shape}")

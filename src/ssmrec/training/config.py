@@ -1,0 +1,209 @@
+"""The settings of a whole run, and how the ones left open follow from the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ssmrec.config import Config, build, choose
+from ssmrec.data import DataConfig, Interactions
+from ssmrec.errors import ConfigError
+from ssmrec.evaluation import parse_metric
+from ssmrec.losses import LOSSES, Loss, Similarity
+from ssmrec.models import MODELS, Backbone
+from ssmrec.negatives import SAMPLERS, Sampler
+
+logger = logging.getLogger("ssmrec")
+
+Protocol = Literal["valid", "refit", "fixed", "published"]
+
+
+class TrainConfig(Config):
+    """How to train.
+
+    Attributes:
+        protocol: `valid`: validation pairs carved from train choose the epoch. `refit`: the same,
+            then one training on train + validation for that many epochs. `fixed`: train on all of
+            train for exactly `epochs`. `published`: train on all of train, epoch chosen on TEST as
+            the published code does; shown with a warning.
+        epochs: passes over the training pairs, at most (exactly, when `fixed`).
+        batch_size: positives in one step.
+        lr: learning rate of Adam.
+        lr_decay: `none`, or `linear` to zero over `epochs`.
+        l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
+        patience: evaluations without a better `metric` before stopping.
+        eval_every: epochs between evaluations.
+        metric: what chooses the epoch, such as ndcg@20.
+        device: `auto` takes CUDA when there is one.
+        threads: CPU threads; None takes all cores.
+    """
+
+    protocol: Protocol = "valid"
+    epochs: int = Field(100, ge=0)
+    batch_size: int = Field(2048, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    lr_decay: Literal["none", "linear"] = "none"
+    l2: float = Field(1e-5, ge=0)
+    patience: int = Field(10, ge=1)
+    eval_every: int = Field(1, ge=1)
+    metric: str = "ndcg@20"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+
+class RankingConfig(Config):
+    """Attributes:
+    similarity: `dot` or `cosine` for ranking; `auto` takes the one that fits the sampler.
+    """
+
+    similarity: Literal["auto", "cosine", "dot"] = "auto"
+
+
+class EvaluationConfig(Config):
+    """Attributes:
+    metrics: names such as recall, ndcg, precision, hit, mrr, map.
+    ks: list lengths.
+    """
+
+    metrics: tuple[str, ...] = ("recall", "ndcg", "precision", "hit", "mrr", "map")
+    ks: tuple[int, ...] = (5, 10, 20)
+
+    @property
+    def names(self) -> list[str]:
+        """Every metric at every list length: `recall@5` ..."""
+        return [f"{metric}@{k}" for metric in self.metrics for k in self.ks]
+
+
+class RunConfig(Config):
+    """All settings of a run: the same names on the command line, in YAML and in Python."""
+
+    data: DataConfig = DataConfig()
+    model: dict[str, Any] = {"name": "lightgcn"}
+    loss: dict[str, Any] = {"name": "ssm"}
+    negatives: dict[str, Any] = {"name": "auto"}
+    ranking: RankingConfig = RankingConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = Field(0, ge=0)
+
+
+def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
+    """Complete settings: every part checked against its own schema, every `auto` decided.
+
+    Raises:
+        ConfigError: for an unknown key or part, a value out of range, or parts that do not fit.
+    """
+    run = values if isinstance(values, RunConfig) else build(RunConfig, values)
+    model = _part(run.model, MODELS, "model", "lightgcn")
+    loss = _part(run.loss, LOSSES, "loss", "ssm")
+    backbone, loss_class = MODELS[model["name"]], LOSSES[loss["name"]]
+    chosen = dict(run.negatives)
+    if chosen.get("name", "auto") == "auto":
+        extra = {key: value for key, value in chosen.items() if key != "name"}
+        chosen = default_negatives(backbone, loss_class, loss["similarity"]) | extra
+    negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
+    for name in (run.train.metric, *run.evaluation.names):
+        parse_metric(name)
+    resolved = run.model_copy(
+        update={
+            "model": model,
+            "loss": loss,
+            "negatives": negatives,
+            "ranking": RankingConfig(
+                similarity=run.ranking.similarity
+                if run.ranking.similarity != "auto"
+                else fitting_similarity(loss["similarity"], _debiased(negatives))
+            ),
+        }
+    )
+    for warning in mismatches(resolved):
+        logger.warning(warning)
+    return resolved
+
+
+def default_negatives(
+    backbone: type[Backbone], loss: type[Loss], similarity: Similarity
+) -> dict[str, Any]:
+    """The sampler that fits: the loss's own, else in-batch; log q subtracted unless lengths can adjust.
+
+    Uncorrected in-batch negatives take popularity out of the cosine, and message passing puts it
+    back through vector lengths. A model without message passing needs the correction instead.
+    """
+    if loss.default_negatives is not None:
+        return dict(loss.default_negatives)
+    if backbone.message_passing and similarity == "cosine":
+        return {"name": "in_batch"}
+    return {"name": "in_batch", "exclude_known": True, "log_q": True}
+
+
+def fitting_similarity(train: Similarity, debiased: bool) -> Similarity:
+    """Ranking by dot after dot training, or to give popularity back; cosine when it was never lost."""
+    return "cosine" if train == "cosine" and debiased else "dot"
+
+
+def mismatches(run: RunConfig) -> list[str]:
+    """Warnings on pairs of sampler and ranking similarity that work against each other."""
+    if run.loss["similarity"] == "dot":
+        return []
+    debiased, rank = _debiased(run.negatives), run.ranking.similarity
+    passing = MODELS[run.model["name"]].message_passing
+    found = []
+    if not debiased and rank == "cosine":
+        found.append(
+            "popularity-proportional negatives without log q take popularity out of the cosine, and "
+            "ranking by cosine never gives it back: rank by dot, or set negatives.log_q=true"
+        )
+    if debiased and rank == "dot" and passing:
+        found.append(
+            "debiased negatives keep popularity in the cosine, and ranking by dot adds it again "
+            "through vector lengths: rank by cosine"
+        )
+    if not debiased and not passing:
+        found.append(
+            f"{run.model['name']} has no message passing, so vector lengths cannot give back the "
+            "popularity that uncorrected in-batch negatives take: set negatives.log_q=true or use "
+            "negatives.name=uniform, and rank by cosine"
+        )
+    return found
+
+
+def make_model(run: RunConfig, train: Interactions, generator: Any) -> Backbone:
+    """The backbone of resolved settings, with its initial weights."""
+    cls = MODELS[run.model["name"]]
+    return cls(_settings(cls, run.model, "model"), train, generator)
+
+
+def make_loss(run: RunConfig) -> Loss:
+    """The loss of resolved settings."""
+    cls = LOSSES[run.loss["name"]]
+    return cls(_settings(cls, run.loss, "loss"))
+
+
+def make_sampler(run: RunConfig, train: Interactions) -> Sampler:
+    """The sampler of resolved settings."""
+    cls = SAMPLERS[run.negatives["name"]]
+    return cls(_settings(cls, run.negatives, "negatives"), train)
+
+
+def _debiased(negatives: Mapping[str, Any]) -> bool:
+    cls = SAMPLERS[negatives["name"]]
+    return cls.is_debiased(_settings(cls, negatives, "negatives"))
+
+
+def _settings(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    options = {key: value for key, value in values.items() if key != "name"}
+    return build(cls.Config, options, where)
+
+
+def _part(
+    values: Mapping[str, Any], table: Mapping[str, Any], where: str, default: str
+) -> dict[str, Any]:
+    """`values` of one part, completed with the defaults of the class its name stands for."""
+    name = values.get("name", default)
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}.name: must be a word (got {name!r})")
+    settings = _settings(choose(table, name, f"{where}.name"), values, where)
+    return {"name": name, **settings.model_dump(mode="json")}

@@ -1,0 +1,212 @@
+"""The training loop: epochs over the positives, evaluation, early stopping, the best state kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmrec.data import Interactions
+from ssmrec.errors import ConfigError, RunError
+from ssmrec.evaluation import evaluate
+from ssmrec.losses import Loss
+from ssmrec.models import Backbone
+from ssmrec.negatives import Batch, Sampler
+from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
+from ssmrec.training.listener import Listener
+from ssmrec.training.seeds import numpy_generator, torch_generator
+from ssmrec.training.step import objective
+
+_REPORT_EVERY = 0.2
+"""Seconds between progress reports: reading the loss of every step would cost time."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Held-out pairs that choose the epoch, and what is masked while ranking for them."""
+
+    held_out: Interactions
+    seen: Sequence[Interactions]
+
+
+@dataclass
+class State:
+    """Where a training stands after a whole epoch: all that is needed to go on from there.
+
+    Attributes:
+        epoch: epochs done.
+        history: one record per epoch.
+        best: parameters of the best epoch so far; empty while nothing was evaluated.
+        best_epoch, best_value: that epoch and its metric.
+        stopped: why it ended: `epochs`, `patience`, `interrupted`, or empty while going on.
+    """
+
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    stopped: str = ""
+
+    def seconds(self, what: str) -> float:
+        """Total of `train_seconds` or `eval_seconds` over the epochs."""
+        return sum(record.get(what, 0.0) for record in self.history)
+
+
+class Trainer:
+    """One training of one model: `run()` goes on from `state` to the end.
+
+    Args:
+        config: resolved settings.
+        train: the pairs to learn from; graph, popularity and negatives come from them alone.
+        epochs: passes over `train`, at most.
+        watch: what chooses the epoch; None keeps the last one.
+        listener: hears of progress.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        train: Interactions,
+        epochs: int,
+        watch: Watch | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        if not len(train):
+            raise ConfigError("no training pairs are left: nothing to learn from")
+        use_threads(config.train.threads)
+        self.config, self.train, self.epochs, self.watch = config, train, epochs, watch
+        self.listener = listener or Listener()
+        self.device = pick_device(config.train.device)
+        self.model: Backbone = make_model(config, train, torch_generator(config.seed, "init"))
+        self.model.to(self.device)
+        self.loss: Loss = make_loss(config).to(self.device)
+        self.sampler: Sampler = make_sampler(config, train)
+        parameters = [*self.model.parameters(), *self.loss.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=config.train.lr, fused=True)
+        self.state = State()
+
+    def run(self, after_epoch: Callable[[Trainer], None] | None = None) -> State:
+        """Train until the epochs are through, patience is out, or Ctrl-C; the best state is loaded.
+
+        Raises:
+            RunError: when the loss is no longer finite; the model then holds the best state.
+        """
+        try:
+            while not self._finished():
+                self._one_epoch()
+                if after_epoch is not None:
+                    after_epoch(self)
+        except KeyboardInterrupt:
+            self.state.stopped = "interrupted"
+        finally:
+            if self.state.best:
+                self.model.load_state_dict(self.state.best)
+        if not self.state.best:
+            self.state.best_epoch = self.state.epoch
+        return self.state
+
+    def _finished(self) -> bool:
+        state, settings = self.state, self.config.train
+        if state.best and state.epoch - state.best_epoch >= settings.patience * settings.eval_every:
+            state.stopped = "patience"
+        elif state.epoch >= self.epochs:
+            state.stopped = "epochs"
+        return bool(state.stopped)
+
+    def _one_epoch(self) -> None:
+        state = self.state
+        start = time.perf_counter()
+        loss = self._pass(state.epoch + 1)
+        state.epoch += 1
+        took = time.perf_counter() - start
+        record: dict[str, Any] = {"epoch": state.epoch, "loss": loss, "train_seconds": took}
+        record["examples_per_second"] = len(self.train) / took
+        best = self._evaluate(record)
+        state.history.append(record)
+        self.listener.epoch(record, best)
+
+    def _evaluate(self, record: dict[str, Any]) -> bool:
+        """Add the watched metric to `record` when it is due; keep the state if it is the best."""
+        settings, state = self.config.train, self.state
+        due = state.epoch % settings.eval_every == 0 or state.epoch == self.epochs
+        if self.watch is None or not due:
+            return False
+        users, items = ranking_vectors(self.model, self.config.ranking.similarity)  # type: ignore[arg-type]
+        result = evaluate(
+            users, items, self.watch.held_out, self.watch.seen, [settings.metric],
+            allowed=self.train.item_degrees > 0, progress=self.listener.evaluating,
+        )  # fmt: skip
+        value = result.values[settings.metric]
+        record |= {settings.metric: value, "eval_seconds": result.seconds}
+        if value <= state.best_value:
+            return False
+        state.best_value, state.best_epoch = value, state.epoch
+        state.best = {
+            name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
+        }
+        return True
+
+    def _pass(self, epoch: int) -> float:
+        """One pass over the training pairs in a new order; the mean loss of its batches."""
+        seed, settings = self.config.seed, self.config.train
+        order = numpy_generator(seed, "shuffle", epoch).permutation(len(self.train))
+        draws = numpy_generator(seed, "negatives", epoch)
+        users = torch.from_numpy(self.train.rows[order].astype(np.int64))
+        items = torch.from_numpy(self.train.indices[order].astype(np.int64))
+        steps = math.ceil(len(order) / settings.batch_size)
+        total, reported = torch.zeros((), device=self.device), 0.0
+        for step in range(steps):
+            part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
+            self._set_rate((epoch - 1) * steps + step, self.epochs * steps)
+            total += self._step(Batch(users[part], items[part]), draws)
+            if time.perf_counter() - reported > _REPORT_EVERY:
+                reported = time.perf_counter()
+                mean = self._finite(total.item() / (step + 1), epoch)
+                self.listener.step(epoch, min(part.stop, len(order)), len(order), mean)
+        return self._finite(total.item() / steps, epoch)
+
+    def _step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
+        negatives = self.sampler.draw(batch, draws)
+        l2 = self.config.train.l2
+        loss, penalty = objective(self.model, self.loss, self.sampler, batch, negatives, l2)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + penalty).backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        if self.config.train.lr_decay == "linear":
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.train.lr * (1 - step / steps)
+
+    def _finite(self, loss: float, epoch: int) -> float:
+        if math.isfinite(loss):
+            return loss
+        raise RunError(
+            f"the loss is {loss} in epoch {epoch}: training diverged; "
+            "lower train.lr or raise loss.temperature"
+        )
+
+
+def pick_device(choice: str) -> torch.device:
+    """The device to train on; `auto` takes CUDA when there is one."""
+    available = torch.cuda.is_available()
+    if choice == "cuda" and not available:
+        raise ConfigError("train.device=cuda, but no CUDA device can be used: set train.device=cpu")
+    return torch.device("cuda" if available and choice != "cpu" else "cpu")
+
+
+def use_threads(threads: int | None) -> None:
+    """CPU threads of torch and of the numba kernels; None takes all that numba was started with."""
+    count = threads or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

@@ -1,0 +1,152 @@
+"""The run folder: everything about a training, written atomically, without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ssmrec.data import Interactions, Vocabulary
+from ssmrec.errors import RunError
+from ssmrec.training.config import RunConfig, make_model, resolve
+from ssmrec.training.protocols import Trained
+
+FORMAT = 1
+"""Version of the folder's layout; a reader refuses a later one."""
+
+METRICS, CONFIG, HISTORY = "metrics.json", "config.yaml", "history.jsonl"
+MODEL, IDS = "model.safetensors", "ids.parquet"
+
+
+def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
+    """Write `trained` to `folder`; each file appears whole, and `metrics.json` last.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"model.{k}": v for k, v in trained.model.state_dict().items()}
+        for name, pairs in (("train", trained.train), ("seen", trained.seen)):
+            tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
+            tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        _replace(folder / MODEL, lambda path: save_file(tensors, path))
+        frame = _ids(trained.train)
+        _replace(folder / IDS, lambda path: frame.write_parquet(path))
+        record = {
+            "format": FORMAT,
+            "versions": _versions(),
+            "data_fingerprint": fingerprint,
+            "settings": trained.config.model_dump(mode="json"),
+        }
+        write_text(folder / CONFIG, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+        lines = "".join(json.dumps(row) + "\n" for row in trained.history)
+        write_text(folder / HISTORY, lines)
+        write_text(folder / METRICS, json.dumps(trained.metrics, indent=2) + "\n")
+    except OSError as error:
+        raise RunError(f"{folder}: the run cannot be written ({error.strerror or error})") from None
+
+
+def load_run(folder: Path) -> tuple[Trained, str]:
+    """Read a run folder back; the second value is the fingerprint of its data.
+
+    Raises:
+        RunError: not a finished run, damaged, or of a later format.
+    """
+    if not (folder / METRICS).exists():
+        left = "" if not (folder / "checkpoint.safetensors").exists() else (
+            "; it holds an unfinished training: repeat its command with --resume"
+        )
+        raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
+    try:
+        record = yaml.safe_load((folder / CONFIG).read_text())
+        metrics = json.loads((folder / METRICS).read_text())
+        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+        tensors = load_file(folder / MODEL)
+        users, items = _vocabularies(pl.read_parquet(folder / IDS))
+        version = record["format"]
+        if version <= FORMAT:
+            config = resolve(record["settings"])
+            train, seen = (_pairs(tensors, name, users, items) for name in ("train", "seen"))
+            model = make_model(_without_start(config), train, torch.Generator())
+            state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+            model.load_state_dict(state)
+            return Trained(config, model, train, seen, history, metrics), record["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{folder}: the run is damaged or incomplete ({_first(error)})") from None
+    except (SafetensorError, yaml.YAMLError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{folder}: the run is damaged or incomplete ({_first(error)})") from None
+    raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
+
+
+def _without_start(config: RunConfig) -> RunConfig:
+    """The settings with a cheap start: the weights are read, not made."""
+    cheap = {**config.model, "init": "xavier"} if "init" in config.model else config.model
+    return config.model_copy(update={"model": cheap})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or leave the old one."""
+    _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _replace(path: Path, write: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    write(part)
+    os.replace(part, path)
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _versions() -> dict[str, str]:
+    names = ("ssmrec", "torch", "numpy", "numba", "polars")
+    found = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "machine": platform.machine(), **found}
+
+
+def _ids(pairs: Interactions) -> pl.DataFrame:
+    """Rows (side, index, id); ids as text, with their type beside them."""
+    parts = [
+        pl.DataFrame({
+            "side": [side] * len(vocabulary),
+            "index": np.arange(len(vocabulary), dtype=np.int32),
+            "id": vocabulary.ids.cast(pl.String),
+            "type": ["int" if vocabulary.ids.dtype == pl.Int64 else "str"] * len(vocabulary),
+        })
+        for side, vocabulary in (("user", pairs.users), ("item", pairs.items))
+    ]
+    return pl.concat(parts)
+
+
+def _vocabularies(frame: pl.DataFrame) -> tuple[Vocabulary, Vocabulary]:
+    found = []
+    for side in ("user", "item"):
+        rows = frame.filter(pl.col("side") == side).sort("index")
+        ids = rows["id"]
+        found.append(Vocabulary(ids.cast(pl.Int64) if (rows["type"] == "int").all() else ids))
+    return found[0], found[1]
+
+
+def _pairs(
+    tensors: Mapping[str, Tensor], name: str, users: Vocabulary, items: Vocabulary
+) -> Interactions:
+    indptr, indices = tensors[f"{name}.indptr"].numpy(), tensors[f"{name}.indices"].numpy()
+    if len(indptr) != len(users) + 1 or (len(indices) and indices.max() >= len(items)):
+        raise ValueError(f"{name} pairs do not fit the ids")
+    return Interactions(users, items, indptr, indices)
+

@@ -1,0 +1,221 @@
+"""Readers: every layout gives the same rows; bad input gives one line that names the place."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import ssmrec.data.named as named
+from ssmrec.data.read import read_frame
+from ssmrec.errors import ConfigError, DataError
+
+ROWS = [(0, 5, 880000003), (0, 7, 880000001), (1, 5, 880000002)]
+PAIRS = [(user, item) for user, item, _ in ROWS]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def text(delimiter: str, header: str = "", end: str = "\n") -> str:
+    lines = [delimiter.join(map(str, (u, i, 4, t))) for u, i, t in ROWS]
+    return end.join([*([delimiter.join(header.split())] if header else []), *lines]) + end
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "::", " "])
+@pytest.mark.parametrize("header", ["", "user_id movieId rating timestamp"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimited_text_is_guessed(tmp_path, delimiter, header, end):
+    rows, counts = read_frame(write(tmp_path, "a.csv", text(delimiter, header, end)))
+    assert rows.rows() == ROWS
+    assert rows.columns == ["user", "item", "timestamp"]
+    assert counts == {"rows_read": 3}
+
+
+def test_the_guess_is_logged(tmp_path, caplog):
+    path = write(tmp_path, "a.csv", text(";", "user_id movieId rating timestamp"))
+    with caplog.at_level(logging.INFO):
+        read_frame(path)
+    assert "delimiter ';', header" in caplog.text
+    assert "user=user_id, item=movieId, timestamp=timestamp" in caplog.text
+
+
+def test_columns_by_name_position_and_own_delimiter(tmp_path):
+    path = write(tmp_path, "a.txt", "t~who~what\n9~b~x\n8~a~y\n")
+    rows, _ = read_frame(path, delimiter="~", user="who", item=2, timestamp=0)
+    assert rows.rows() == [("b", "x", 9), ("a", "y", 8)]
+
+
+def test_adjacency_lines(tmp_path):
+    path = write(tmp_path, "train.txt", "0 5 7\n1 5 \n2\n")
+    assert read_frame(path)[0].rows() == PAIRS
+    strings = write(tmp_path, "names.txt", "ann x y\nbob x\n")
+    rows, _ = read_frame(strings, format="adjacency")
+    assert rows.rows() == [("ann", "x"), ("ann", "y"), ("bob", "x")]
+
+
+def test_pair_lines_gzip_and_byte_order_mark(tmp_path):
+    pairs = "0,5\n0,7\n1,5\n"
+    assert read_frame(write(tmp_path, "a.train", pairs))[0].rows() == PAIRS
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(pairs.encode()))
+    assert read_frame(packed)[0].rows() == PAIRS
+    marked = write(tmp_path, "b.csv", "\ufeffuser,item\n" + pairs)
+    assert read_frame(marked)[0].rows() == PAIRS
+
+
+def test_parquet_and_frames(tmp_path):
+    frame = pl.DataFrame(ROWS, schema=["uid", "iid", "time"], orient="row")
+    frame.write_parquet(tmp_path / "a.parquet")
+    for source in (tmp_path / "a.parquet", frame, frame.lazy(), frame.to_pandas()):
+        assert read_frame(source)[0].rows() == ROWS
+
+
+def test_integer_ids_only_when_every_one_is_an_integer(tmp_path):
+    rows, _ = read_frame(write(tmp_path, "a.csv", "user,item\n007,1\n7,2\n"))
+    assert rows.schema == {"user": pl.String, "item": pl.Int64}
+    assert rows["user"].to_list() == ["007", "7"]
+    rows, _ = read_frame(tmp_path / "a.csv", ids="int")
+    assert rows["user"].to_list() == [7, 7]
+    rows, _ = read_frame(tmp_path / "a.csv", ids="str")
+    assert rows["item"].to_list() == ["1", "2"]
+
+
+def test_ids_of_mixed_type_need_a_declared_type():
+    frame = pd.DataFrame({"user": [1, "1", 2], "item": [1, 2, 3]})
+    with pytest.raises(DataError, match=r"column 'user' mixes types \(int, str\); set ids=str"):
+        read_frame(frame)
+    assert read_frame(frame, ids="int")[0]["user"].to_list() == [1, 1, 2]
+    assert read_frame(frame, ids="str")[0]["user"].to_list() == ["1", "1", "2"]
+
+
+def test_integers_that_pandas_turned_into_floats():
+    rows, counts = read_frame(pd.DataFrame({"user": [1.0, None], "item": [3, 4]}), nulls="drop")
+    assert rows.rows() == [(1, 3)]
+    assert counts == {"rows_read": 2, "dropped_nulls": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("1970-01-02", 86400),
+        ("1970-01-02 00:00:05", 86405),
+        ("1970-01-02T00:00:05Z", 86405),
+        ("1970-01-02T00:00:05+01:00", 82805),
+        ("86400.0", 86400),
+    ],
+)
+def test_timestamps(tmp_path, given, seconds):
+    path = write(tmp_path, "a.csv", f"user,item,date\n1,2,{given}\n")
+    assert read_frame(path)[0]["timestamp"].to_list() == [seconds]
+
+
+def test_dates_of_frames():
+    days = pl.Series([86400, 172800]).cast(pl.Datetime("ms")).dt.epoch("s") * 0 + 1
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], "time": ["1970-01-02", "1970-01-03"]})
+    frame = frame.with_columns(pl.col("time").str.to_date())
+    assert read_frame(frame)[0]["timestamp"].to_list() == [86400 * int(days[0]), 172800]
+
+
+def test_ratings_and_events_filter_and_count():
+    frame = pl.DataFrame(
+        {"user": [1, 2, 3, 4], "item": [1, 1, 1, 1], "stars": [5, 3, 4, 5], "kind": list("bbbv")}
+    )
+    rows, counts = read_frame(frame, min_rating=4, event="kind", events=("b",))
+    assert rows["user"].to_list() == [1, 3]
+    assert counts == {"rows_read": 4, "dropped_events": 1, "dropped_min_rating": 1}
+
+
+def test_weights_only_when_named_so():
+    frame = pl.DataFrame({"user": [1], "item": [2], "quantity": [3]})
+    assert read_frame(frame)[0].columns == ["user", "item"]
+    assert read_frame(frame, weight="quantity")[0].rows() == [(1, 2, 3.0)]
+
+
+BAD_TEXT = {
+    "": "the file is empty (0 bytes)",
+    "\n\n": "the file has no rows",
+    "user,item\n": "the file has no rows",
+    "user\n1\n": "no delimiter found, the first line is 'user'",
+    "user,item\n1,2\n,3\n": "1 of 2 rows have no user, first in row 2; mend them or set nulls=drop",
+    "user,item\n1,2\n4,nan\n": "1 of 2 rows have no item, first in row 2",
+    "a,b,c\n1,2,3\n": "cannot tell the user column among a, b, c; set user=...",
+    "user,item\n1,2\n1,2,3\n": "cannot be read",
+    "user,item,date\n1,2,13/13/2020\n": "timestamps are not all numbers or ISO dates, such as row 1",
+    "user,item,weight\n1,2,3\n1,2,x\n": "column weight, row 2: 'x' is not a number",
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_TEXT.items())
+def test_bad_text_is_one_clear_line(tmp_path, content, message):
+    path = write(tmp_path, "bad.csv", content)
+    with pytest.raises(DataError) as caught:
+        read_frame(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_settings_name_the_remedy(tmp_path):
+    path = write(tmp_path, "a.csv", "user_id\titem\n1\t2\nx\t3\n")
+    with pytest.raises(DataError, match=r"delimiter ',' gives one column.*looks like delimiter"):
+        read_frame(path, delimiter=",")
+    with pytest.raises(DataError, match="no column 'usr_id' for user, did you mean 'user_id'"):
+        read_frame(path, user="usr_id")
+    with pytest.raises(DataError, match="no column 5 for item, there are 2"):
+        read_frame(path, item=5)
+    with pytest.raises(DataError, match="min_rating needs a rating column"):
+        read_frame(path, min_rating=3)
+    with pytest.raises(DataError, match="column user, row 2: 'x' is not an integer id; set ids=str"):
+        read_frame(path, ids="int")
+    with pytest.raises(ConfigError, match="unknown key delimeter, did you mean 'delimiter'"):
+        read_frame(path, delimeter=",")
+
+
+def test_row_numbers_are_those_of_the_file():
+    frame = pl.DataFrame({"user": ["", "1", "x"], "item": [1, 2, 3]})
+    with pytest.raises(DataError, match="row 3: 'x'"):
+        read_frame(frame, ids="int", nulls="drop")
+
+
+def test_event_names_present_are_listed():
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "kind": ["view", "buy"]})
+    with pytest.raises(DataError, match="no event is purchase; the names present are buy, view"):
+        read_frame(frame, event="kind", events=("purchase",))
+
+
+def test_nothing_left_says_why():
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "rating": [1, 2]})
+    with pytest.raises(DataError, match=r"no rows left: 2 read, 2 dropped by min_rating=3\.0"):
+        read_frame(frame, min_rating=3)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_frame(tmp_path / "none.csv")
+    whole = (named.BUNDLED / "online-retail" / "train.parquet").read_bytes()
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.parquet: cannot be read, damaged"):
+        read_frame(cut)
+    disguised = tmp_path / "a.csv"
+    disguised.write_bytes(whole)
+    with pytest.raises(DataError, match="is a Parquet file"):
+        read_frame(disguised)
+    latin = tmp_path / "l.csv"
+    latin.write_bytes("user,item\ncafé,2\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8 text"):
+        read_frame(latin)
+
+
+@pytest.mark.parametrize("values", [[1.5, 2.0], [True, False]])
+def test_values_that_are_no_ids(values):
+    with pytest.raises(DataError, match="column user holds"):
+        read_frame(pl.DataFrame({"user": values, "item": [1, 2]}))

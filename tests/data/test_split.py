@@ -1,0 +1,171 @@
+"""Splits: exact counts for every user, a defined tie rule, no look-ahead in `time`."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmrec.data import Interactions, load, merge, split
+from ssmrec.errors import ConfigError, DataError
+
+
+def table(*rows: tuple) -> Interactions:
+    names = ["user", "item", "timestamp"][: len(rows[0])]
+    return load(pl.DataFrame(list(rows), schema=names, orient="row"))
+
+
+def pairs(part: Interactions | None) -> set[tuple]:
+    assert part is not None
+    return set(part.frame().select("user", "item").rows())
+
+
+@st.composite
+def tables(draw) -> Interactions:
+    rows = draw(
+        st.sets(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=1, max_size=120)
+    )
+    times = draw(st.lists(st.integers(-5, 5), min_size=len(rows), max_size=len(rows)))
+    return table(*[(u, i, t) for (u, i), t in zip(sorted(rows), times, strict=True)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tables(),
+    st.sampled_from(["random", "temporal"]),
+    st.floats(0.05, 0.9),
+    st.integers(0, 3),
+)
+def test_shares_are_exact_for_every_user(data, strategy, share, seed):
+    expected = np.floor(share * data.user_degrees + 1e-9).astype(int)
+    if not expected.any():
+        with pytest.raises(DataError, match="no test rows"):
+            split(data, strategy, test=share, valid=0, seed=seed)
+        return
+    parts = split(data, strategy, test=share, valid=0, seed=seed)
+    assert parts.test is not None
+    assert parts.test.user_degrees.tolist() == expected.tolist()
+    assert merge(parts.train, parts.test).fingerprint == data.fingerprint
+    assert parts.counts["users_without_test"] == (expected == 0).sum()
+    if strategy == "temporal":
+        assert_each_user_in_order(parts.train, parts.test)
+
+
+def assert_each_user_in_order(train: Interactions, test: Interactions) -> None:
+    """The (timestamp, item) of every train row of a user is below that of its test rows."""
+    for user in np.flatnonzero(test.user_degrees):
+        last = max(keys(train, user))
+        assert last < min(keys(test, user))
+
+
+def keys(part: Interactions, user: int) -> list[tuple[int, int]]:
+    rows = slice(part.indptr[user], part.indptr[user + 1])
+    assert part.timestamps is not None
+    return list(zip(part.timestamps[rows].tolist(), part.indices[rows].tolist(), strict=True))
+
+
+def test_equal_timestamps_go_by_item_order():
+    data = table(*[(1, item, 7) for item in (4, 2, 9, 6, 1)])
+    parts = split(data, "temporal", test=0.4, valid=0.34)
+    assert pairs(parts.test) == {(1, 6), (1, 9)}
+    assert pairs(parts.valid) == {(1, 4)}
+    assert pairs(parts.train) == {(1, 1), (1, 2)}
+
+
+def test_last_k_with_validation_before_it():
+    data = table(*[(1, i, t) for t, i in enumerate("abcde")], (2, "a", 1), (3, "a", 1), (3, "b", 2))
+    parts = split(data, "last", last_k=1)
+    assert pairs(parts.test) == {(1, "e"), (3, "b")}
+    assert pairs(parts.valid) == {(1, "d")}
+    assert pairs(parts.train) == {(1, "a"), (1, "b"), (1, "c"), (2, "a"), (3, "a")}
+    assert parts.counts["users_without_test"] == 1
+    assert parts.counts["users_without_valid"] == 2
+
+
+TIMED = [("u1", "a", 1), ("u1", "b", 5), ("u2", "c", 2), ("u2", "d", 6), ("u3", "e", 7)]
+
+
+@pytest.mark.parametrize("cut", [6, "6", "1970-01-01T00:00:06", "1970-01-01T01:00:06+01:00", 0.6])
+def test_global_time_cut(cut):
+    parts = split(table(*TIMED), "time", cut=cut, valid=0)
+    assert parts.test is not None
+    assert pairs(parts.test) == {("u2", "d"), ("u3", "e")}
+    assert parts.train.timestamps is not None and parts.test.timestamps is not None
+    assert parts.train.timestamps.max() < parts.test.timestamps.min()
+    assert parts.counts["test_cold_users"] == 1
+    assert parts.counts["test_cold_items"] == 2
+
+
+def test_time_validation_is_the_end_of_train():
+    data = table(*[(1, i, i) for i in range(10)])
+    parts = split(data, "time", test=0.2, valid=0.25)
+    assert pairs(parts.test) == {(1, 8), (1, 9)}
+    assert pairs(parts.valid) == {(1, 6), (1, 7)}
+
+
+def test_a_cut_outside_says_so():
+    data = table(*[(u, i, t * 10**12) for u, i, t in TIMED])
+    with pytest.raises(DataError, match=r"leaves no row in train.*look like milliseconds"):
+        split(data, "time", cut="2020-01-01")
+    with pytest.raises(DataError, match="leaves no row in test"):
+        split(table(*TIMED), "time", cut="2020-01-01")
+    with pytest.raises(ConfigError, match="'soon' is not an ISO date"):
+        split(table(*TIMED), "time", cut="soon")
+
+
+def test_auto_takes_time_when_there_is_time():
+    rows = [(1, i, i) for i in range(10)]
+    assert split(table(*rows), valid=0).strategy == "temporal"
+    assert split(table(*[row[:2] for row in rows]), valid=0).strategy == "random"
+
+
+def test_seeds_decide_the_random_split():
+    data = table(*[(u, i) for u in range(20) for i in range(10)])
+    first, same, other = (split(data, "random", valid=0, seed=seed).test for seed in (1, 1, 2))
+    assert first is not None and same is not None and other is not None
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_random_split_takes_every_item_equally_often():
+    data = table(*[(u, i) for u in range(2000) for i in range(10)])
+    test = split(data, "random", test=0.2, valid=0).test
+    assert test is not None
+    # 2000 draws of 2 of 10 items: 400 of each, standard deviation sqrt(2000 * 0.2 * 0.8) = 17.9
+    assert np.abs(test.item_degrees - 400).max() < 5 * 17.9
+
+
+def test_large_timestamps_still_sort():
+    far = 2**62
+    data = table((1, 1, far), (1, 2, -far), (1, 3, 0), (2, 4, 5), (2, 1, 9), (2, 2, far))
+    parts = split(data, "temporal", test=0.34, valid=0)
+    assert pairs(parts.test) == {(1, 1), (2, 2)}
+
+
+def test_many_users_and_wide_times_do_not_overflow():
+    data = table(*[(u, i, 10**9 + (7 * i % 5) * 10**8) for u in range(500) for i in range(5)])
+    test = split(data, "temporal", test=0.2, valid=0).test
+    assert pairs(test) == {(u, 2) for u in range(500)}  # 7 * 2 % 5 = 4 is the latest
+
+
+def test_settings_that_do_not_fit():
+    data = table((1, 1), (1, 2))
+    with pytest.raises(DataError, match="needs timestamps"):
+        split(data, "temporal")
+    with pytest.raises(DataError, match="largest user's 2 rows is below 1; raise split.test"):
+        split(data, "random")
+    with pytest.raises(ConfigError, match=r"split\.test"):
+        split(data, test=1.5)
+    with pytest.raises(ConfigError, match=r"split\.strategy"):
+        split(data, "leave-one-out")
+    with pytest.raises(ConfigError, match="given needs files"):
+        split(data, "given")
+
+
+def test_merge_needs_one_vocabulary():
+    with pytest.raises(DataError, match="same users and items"):
+        merge(table((1, 1)), table((1, 2)))
+    data = table((1, 1), (1, 2))
+    with pytest.raises(DataError, match="repeated"):
+        merge(data, data)
