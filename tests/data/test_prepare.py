@@ -102,11 +102,13 @@ def test_a_test_file_of_even_lines_follows_the_format_of_train(tmp_path):
 
 
 def test_overlap_and_repeated_held_out_rows(tmp_path):
-    config = folder(tmp_path, train="1,1\n1,2\n2,4\n2,3\n", valid="1,3\n1,1\n", test="1,4\n1,4\n1,3\n1,2\n")
+    config = folder(
+        tmp_path, train="1,1\n1,2\n2,4\n2,3\n", valid="1,3\n1,1\n", test="1,4\n1,4\n1,3\n1,2\n"
+    )
     config = config.model_copy(update={"split": SplitConfig()})
     split = prepare(config, seed=0)
-    TRAIN = {(1, 1), (1, 2), (2, 3), (2, 4)}
-    assert (pairs(split.train), pairs(split.valid)) == (TRAIN, {(1, 3)})
+    train = {(1, 1), (1, 2), (2, 3), (2, 4)}
+    assert (pairs(split.train), pairs(split.valid)) == (train, {(1, 3)})
     assert pairs(split.test) == {(1, 4)}
     assert split.counts["test_duplicates"] == 1
     assert split.counts["valid_overlap"] == 1
@@ -117,12 +119,16 @@ def test_overlap_and_repeated_held_out_rows(tmp_path):
 
 
 def test_validation_comes_out_of_train_only(tmp_path):
-    train = "".join(f"{u},{i},{880000000 + i}\n" for u in range(4) for i in range(4, 14))
-    config = folder(tmp_path, train=train, test="".join(f"{u},{u},900000000\n" for u in range(4)))
-    config = config.model_copy(update={"split": SplitConfig(valid=0.2)})
-    split = prepare(config, seed=0)
-    assert pairs(split.valid) == {(u, i) for u in range(4) for i in (12, 13)}  # the latest
-    assert pairs(split.test) == {(u, u) for u in range(4)}
+    rows = [(user, user + i, 880000000 + i) for user in range(4) for i in range(10)]
+    held = {0: 12, 1: 0, 2: 0, 3: 0}
+    config = folder(
+        tmp_path,
+        train="".join(f"{u},{i},{t}\n" for u, i, t in rows),
+        test="".join(f"{u},{i},900000000\n" for u, i in held.items()),
+    )
+    split = prepare(config.model_copy(update={"split": SplitConfig(valid=0.2)}), seed=0)
+    assert pairs(split.valid) == {(u, u + i) for u in range(4) for i in (8, 9)}  # the latest
+    assert pairs(split.test) == set(held.items())
     assert len(split.train) == 32
 
 
@@ -157,7 +163,7 @@ def test_k_core_of_given_files_counts_all_parts(tmp_path):
 
 
 def test_valid_zero_leaves_a_valid_file_out_and_says_so(tmp_path):
-    split = prepare(folder(tmp_path, train="0 1 2\n1 2 4\n", valid="0 3\n", test="0 4\n"), seed=0)
+    split = prepare(folder(tmp_path, train="0 1 2\n1 4\n", valid="0 3\n", test="0 4\n"), seed=0)
     assert split.valid is None
     assert split.counts["valid_left_out"] == 1
 

@@ -24,9 +24,7 @@ def pairs(part: Interactions | None) -> set[tuple]:
 
 @st.composite
 def tables(draw) -> Interactions:
-    rows = draw(
-        st.sets(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=1, max_size=120)
-    )
+    rows = draw(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=1, max_size=120))
     times = draw(st.lists(st.integers(-5, 5), min_size=len(rows), max_size=len(rows)))
     return table(*[(u, i, t) for (u, i), t in zip(sorted(rows), times, strict=True)])
 
@@ -153,7 +151,7 @@ def test_settings_that_do_not_fit():
     data = table((1, 1), (1, 2))
     with pytest.raises(DataError, match="needs timestamps"):
         split(data, "temporal")
-    with pytest.raises(DataError, match="largest user's 2 rows is below 1; raise split.test"):
+    with pytest.raises(DataError, match=r"largest user's 2 rows is below 1; raise split\.test"):
         split(data, "random")
     with pytest.raises(ConfigError, match=r"split\.test"):
         split(data, test=1.5)

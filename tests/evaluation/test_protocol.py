@@ -162,3 +162,9 @@ def test_errors() -> None:
         evaluate(users, items, test, [train], [])
     with pytest.raises(ConfigError, match="did you mean 'recall'"):
         evaluate(users, items, test, [train], ["recal@1"])
+
+
+def test_without_seen_pairs_every_user_with_held_out_items_counts() -> None:
+    result = evaluate(*scored([[1.0, 3, 2]] * 3), pairs([[1], [], [0]], 3), [], ["mrr@3"])
+    assert result.per_user["mrr@3"].tolist() == [1.0, 1 / 3]
+    assert (result.counts["users"], result.counts["cold_users"]) == (2, 0)

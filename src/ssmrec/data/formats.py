@@ -164,6 +164,8 @@ def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:
     if header is None:
         header = guess_header(lines, delimiter, config)
     log.info("%s: delimiter %r, %s", path, delimiter, "header" if header else "no header")
+    if delimiter == " " and width > 2 and not header and config.format == "auto":
+        log.warning("%s: read as columns; for 'user item item ...' set format=adjacency", path)
     frame = _scan(path, lines[0], delimiter, header)
     return Table(frame, str(path), named=header, text=True)
 

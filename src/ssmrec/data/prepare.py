@@ -120,12 +120,13 @@ def _given(
     counts = {**counts, **merged, **overlap, **dropped}
     _assert_rows(coded, counts, config, config.source)
     parts = {name: coded.part(number) for number, name in enumerate(names)}
+    if config.split.valid == 0 and "valid" in parts:
+        counts["valid_left_out"] = len(parts.pop("valid"))
+        log.warning("split.valid=0 leaves the valid file out: %d rows", counts["valid_left_out"])
+    for name in (held for held in names[1:] if held in parts):
+        _assert_known(parts["train"], parts[name], name, overlap[f"{name}_overlap"])
     train, valid = parts["train"], parts.get("valid")
-    if config.split.valid == 0 and valid is not None:
-        log.warning("split.valid=0 leaves the %d rows of the valid file out", len(valid))
-        counts["valid_left_out"] = len(valid)
-        valid = None
-    elif config.split.valid > 0 and valid is None:
+    if config.split.valid > 0 and valid is None:
         generator = np.random.default_rng([seed, STREAM])
         train, valid = carve(train, "given", config.split, generator)
     return counted(train, valid, parts["test"], "given", counts)

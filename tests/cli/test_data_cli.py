@@ -1,0 +1,82 @@
+"""`ssmrec data`: the printed facts, the list, and errors that reach the root."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from ssmrec.cli.data import app
+from ssmrec.errors import ConfigError, DataError
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("SSMREC_DATA", raising=False)
+
+
+def facts(*arguments: str) -> dict[str, str]:
+    result = runner.invoke(app, ["stats", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    cells = [line.split("│") for line in result.output.splitlines() if "│" in line]
+    return {row[1].strip(): row[2].strip() for row in cells}
+
+
+def test_stats_of_the_bundled_set():
+    found = facts("online-retail")
+    expected = {
+        "users": "4,334", "items": "3,659", "interactions": "266,221", "density": "1.67877%",
+        "train": "214,707", "test": "51,514", "gini": "0.6132", "duplicates": "0",
+        "test cold items": "76", "per user median": "28", "per user mean": "49.54",
+        "first": "2010-12-01 08:26:00",
+    }  # fmt: skip
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_stats_takes_the_read_options(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(
+        "who|what|when|stars|kind\na|x|5|1|buy\na|y|7|5|buy\nb|x|9|4|view\na|x|8|5|buy\n"
+    )
+    options = "--user who --item 1 --timestamp when --rating stars --min-rating 2 --event kind"
+    found = facts(
+        str(path), *options.split(), "--events", "buy", "--delimiter", "|", "--ids", "str"
+    )
+    assert (found["users"], found["items"], found["interactions"]) == ("1", "2", "2")
+    assert (found["rows read"], found["dropped events"], found["dropped min rating"]) == (
+        "4", "1", "1",
+    )  # fmt: skip
+    assert (found["first"], found["last"]) == ("1970-01-01 00:00:07", "1970-01-01 00:00:08")
+
+
+def test_stats_of_given_files(tmp_path):
+    (tmp_path / "a.txt").write_text("0\t1\n0\t2\n1\t1\n")
+    (tmp_path / "b.txt").write_text("0\t3\n2\t1\n")
+    found = facts(str(tmp_path / "a.txt"), "--test", str(tmp_path / "b.txt"), "--delimiter", r"\t")
+    assert (found["split"], found["train"], found["test"]) == ("given", "3", "2")
+    assert (found["test cold users"], found["test cold items"]) == ("1", "1")
+
+
+def test_list_shows_place_size_and_licence():
+    output = runner.invoke(app, ["list"], catch_exceptions=False).output
+    rows = {line.split()[1]: line for line in output.splitlines() if line.startswith("│")}
+    assert "CC BY 4.0" in rows["online-retail"] and "bundled" in rows["online-retail"]
+    assert "1,027,370" in rows["gowalla"] and "ssmrec data fetch gowalla" in rows["gowalla"]
+    assert "by hand" in rows["ml-1m"]
+
+
+def test_fetch_of_a_set_that_is_here():
+    result = runner.invoke(app, ["fetch", "online-retail"], catch_exceptions=False)
+    assert "online-retail is in" in result.output
+
+
+def test_errors_are_left_to_the_root():
+    with pytest.raises(DataError, match="no such file"):
+        runner.invoke(app, ["stats", "none.csv"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"data\.ids"):
+        runner.invoke(app, ["stats", "online-retail", "--ids", "word"], catch_exceptions=False)
+    with pytest.raises(DataError, match="put its files"):
+        runner.invoke(app, ["fetch", "ml-1m"], catch_exceptions=False)
