@@ -179,6 +179,12 @@ def test_files_and_strategy_must_fit(tmp_path):
         prepare(DataConfig(source=source, test=f"{source}/train.txt"), seed=0)
 
 
+def test_10_core_of_the_bundled_set():
+    """Its README: 3,691 users, 2,779 items, 259,294 pairs are left."""
+    data = load("online-retail", min_user=10, min_item=10)
+    assert (data.n_users, data.n_items, len(data)) == (3691, 2779, 259294)
+
+
 def test_bundled_split_is_the_temporal_split_of_its_rows():
     """Its README defines it as ours: order (timestamp, item), floor(20 %) of each user last."""
     given_split = prepare(DataConfig(split=SplitConfig(valid=0)), seed=0)

@@ -139,6 +139,13 @@ def test_ratings_and_events_filter_and_count():
     assert counts == {"rows_read": 4, "dropped_events": 1, "dropped_min_rating": 1}
 
 
+def test_columns_without_names_are_told_by_their_numbers(tmp_path):
+    path = write(tmp_path, "a.tsv", "1\t2\t880000001\t5\n1\t3\t880000002\t2\n")
+    rows, counts = read_frame(path, min_rating=3)
+    assert rows.rows() == [(1, 2, 880000001)]
+    assert counts["dropped_min_rating"] == 1
+
+
 def test_weights_only_when_named_so():
     frame = pl.DataFrame({"user": [1], "item": [2], "quantity": [3]})
     assert read_frame(frame)[0].columns == ["user", "item"]
@@ -154,7 +161,8 @@ BAD_TEXT = {
     "user,item\n1,2\n4,nan\n": "1 of 2 rows have no item, first in row 2",
     "a,b,c\n1,2,3\n": "cannot tell the user column among a, b, c; set user=...",
     "user,item\n1,2\n1,2,3\n": "cannot be read",
-    "user,item,date\n1,2,13/13/2020\n": "timestamps are not all numbers or ISO dates",
+    "user,item,date\n1,2,12/1/2010\n": "timestamps are not all numbers or ISO dates",
+    "user,item,date\n1,2,2020-01-01\n1,3,2020-13-01\n": "such as row 2: '2020-13-01'",
     "user,item,weight\n1,2,3\n1,2,x\n": "column weight, row 2: 'x' is not a number",
 }
 
@@ -217,6 +225,8 @@ def test_files_that_cannot_be_read(tmp_path):
     disguised.write_bytes(whole)
     with pytest.raises(DataError, match="is a Parquet file"):
         read_frame(disguised)
+    with pytest.raises(DataError, match="cannot read a list; give a path"):
+        read_frame([(1, 2)])
     latin = tmp_path / "l.csv"
     latin.write_bytes("user,item\ncafé,2\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8 text"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmrec.data import Interactions, load, merge, split
+from ssmrec.data import Interactions, SplitConfig, load, merge, split
 from ssmrec.errors import ConfigError, DataError
 
 
@@ -94,6 +96,10 @@ def test_global_time_cut(cut):
     assert parts.train.timestamps.max() < parts.test.timestamps.min()
     assert parts.counts["test_cold_users"] == 1
     assert parts.counts["test_cold_items"] == 2
+
+
+def test_a_date_of_yaml_is_a_cut():
+    assert SplitConfig.model_validate({"cut": date(2011, 10, 1)}).cut == "2011-10-01"
 
 
 def test_time_validation_is_the_end_of_train():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -71,7 +72,7 @@ def _read(config: DataConfig) -> tuple[Split | Interactions, dict[str, int]]:
 
 
 def _show(source: str, data: Split | Interactions, counts: dict[str, int]) -> None:
-    table = Table(title=f"{source}: facts", show_header=False)
+    table = Table(title=escape(f"{source}: facts"), show_header=False)
     for name, value in statistics(data).items():
         shape = LABELS.get(name, "{:,}" if isinstance(value, int) else "{}")
         table.add_row(name.replace("_", " "), shape.format(value))

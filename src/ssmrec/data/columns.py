@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import polars as pl
 
@@ -16,6 +17,12 @@ log = logging.getLogger(__name__)
 
 ROLES = ("user", "item", "timestamp", "rating", "weight", "event")
 CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"  # "007" is text: as a number it would become 7
+YEAR_FIRST = r"^\d{4}[-/]"
+PARSERS: tuple[Callable[[pl.Series], pl.Series], ...] = (
+    lambda text: text.str.to_datetime(strict=False, time_unit="us", time_zone="UTC"),
+    lambda text: text.str.to_datetime(strict=False, time_unit="us"),
+    lambda text: text.str.to_date(strict=False),
+)
 EARLIEST = 1e8  # a column without a name is taken for seconds when all values are from 1973 on
 
 
@@ -171,22 +178,19 @@ def to_seconds(values: pl.Series, where: str) -> pl.Series:
 
 
 def _dates(values: pl.Series, where: str) -> pl.Series:
-    for parse in (
-        lambda text: text.str.to_datetime(strict=False, time_unit="us", time_zone="UTC"),
-        lambda text: text.str.to_datetime(strict=False, time_unit="us"),
-        lambda text: text.str.to_date(strict=False),
-    ):
+    iso = values.str.contains(YEAR_FIRST)  # 12/1/2010 is in January or December: not guessed
+    for parse in PARSERS if iso.all() else ():
         try:
             parsed = parse(values)
         except pl.exceptions.PolarsError:
             continue
-        if parsed.null_count() == values.null_count():
+        iso = parsed.is_not_null() | values.is_null()
+        if iso.all():
             return parsed
-    iso = values.str.to_datetime("%Y-%m-%d", strict=False)
-    row = first_row(iso.is_null() & values.is_not_null())
+    row = first_row(~iso.fill_null(True)) if not iso.all() else 0
     raise DataError(
-        f"{where}: timestamps are not all numbers or ISO dates, such as row {row + 1}: "
-        f"{values[row]!r}; convert them, or name another column with timestamp=..."
+        f"{where}: timestamps are not all numbers or ISO dates (2011-10-31, 2011-10-31T12:00:00Z), "
+        f"such as row {row + 1}: {values[row]!r}; convert them, or name another timestamp=..."
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ssmrec.config import Config
 
@@ -34,6 +35,12 @@ class SplitConfig(Config):
     last_k: int = Field(default=1, ge=1)
     cut: str | float | None = None
     overlap: Literal["drop", "error"] = "drop"
+
+    @field_validator("cut", mode="before")
+    @classmethod
+    def _date_as_text(cls, value: Any) -> Any:
+        """YAML reads an unquoted 2011-10-01 as a date."""
+        return value.isoformat() if isinstance(value, date) else value
 
 
 class DataConfig(Config):

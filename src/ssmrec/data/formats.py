@@ -24,6 +24,15 @@ PARQUET = (".parquet", ".pq")
 # A byte that no text file holds: a "row" then is a whole line.
 WHOLE_LINE = "\x1f"
 HEAD_BYTES = 1 << 16
+# A damaged Parquet file can make polars panic, which is no Exception.
+UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    zlib.error,
+)
 MAX_COLUMNS = 4  # user item rating timestamp
 
 
@@ -62,7 +71,7 @@ def readable(where: str) -> Iterator[None]:
     """Turn a reader's failure into one line that names the file."""
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(
             f"{where}: cannot be read, damaged or of another format ({reason})"

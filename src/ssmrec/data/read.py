@@ -71,8 +71,11 @@ def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, str, bool]:
         table = Table(source.lazy(), "frame")
     elif type(source).__module__.partition(".")[0] == "pandas":
         return _from_pandas(source, config), "frame", False
-    else:
+    elif isinstance(source, (str, Path)):
         table = open_table(Path(source), config)
+    else:
+        kind = type(source).__name__
+        raise DataError(f"cannot read a {kind}; give a path, a polars or a pandas frame")
     columns = choose_columns(table.names, config, table.where, table)
     return table.collect(columns), table.where, table.text
 

@@ -102,7 +102,7 @@ def held_out(
     if len(data) == 0:
         raise DataError(f"no {part} rows: there is nothing to split")
     if strategy == "time":
-        held = _from_cut(data, 1 - share if cut is None else cut)
+        held = _from_cut(data, 1 - share if cut is None else cut, part)
     else:
         sizes = data.user_degrees
         if strategy == "last":
@@ -129,16 +129,16 @@ def _latest(data: Interactions, key: Array, take: Array) -> Array:
     return held
 
 
-def _from_cut(data: Interactions, cut: str | float) -> Array:
+def _from_cut(data: Interactions, cut: str | float, part: str) -> Array:
     times = np.asarray(data.timestamps)
     bound = _bound(times, cut)
     held = times >= bound
     if held.all() or not held.any():
         hint = "; the timestamps look like milliseconds" if times.max() > MILLISECONDS else ""
-        empty = "train" if held.all() else "test"
+        empty = "train" if held.all() else part
         raise DataError(
-            f"split.cut={cut} (second {bound:.0f}) leaves no row in {empty}: timestamps run from "
-            f"{times.min()} to {times.max()}{hint}"
+            f"the {part} cut {cut} (second {bound:.0f}) leaves no row in {empty}: timestamps run "
+            f"from {times.min()} to {times.max()}{hint}"
         )
     return held
 

@@ -13,66 +13,86 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from torch import Tensor
 
 Array = np.ndarray
 
-
-@njit(parallel=True, cache=True, nogil=True)
-def gather_all(indptr, indices, receive, send, x, out):  # pragma: no cover - compiled
-    """out[r] for every node r."""
-    d = x.shape[1]
-    for r in prange(len(receive)):
-        for c in range(d):
-            out[r, c] = 0
-        if receive[r] != 0:
-            for p in range(indptr[r], indptr[r + 1]):
-                n = indices[p]
-                w = receive[r] * send[n]
-                for c in range(d):
-                    out[r, c] += w * x[n, c]
+_AHEAD = 8
+"""Neighbours between the one that is summed and the one whose row is fetched into the cache."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@intrinsic
+def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Ask the processor to bring flat `array[index]` into its cache; changes no result."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(call, [pointer, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def gather_rows(indptr, indices, receive, send, x, rows, out):  # pragma: no cover - compiled
-    """out[k] for node rows[k]."""
-    d = x.shape[1]
+    """out[k] for node rows[k]. Neighbour rows lie all over memory: each is fetched ahead of use."""
+    d, flat, last = x.shape[1], x.reshape(-1), len(indices) - 1
     for k in prange(len(rows)):
         r = rows[k]
-        for c in range(d):
-            out[k, c] = 0
+        total = np.zeros(d, x.dtype)
         if receive[r] != 0:
             for p in range(indptr[r], indptr[r + 1]):
-                n = indices[p]
-                w = receive[r] * send[n]
+                ahead = np.int64(indices[min(p + _AHEAD, last)]) * d
+                for c in range(0, d, 16):
+                    prefetch(flat, ahead + c)
+                row, w = x[indices[p]], send[indices[p]]
                 for c in range(d):
-                    out[k, c] += w * x[n, c]
+                    total[c] += w * row[c]
+        w = receive[r]
+        for c in range(d):
+            out[k, c] = w * total[c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def gather_from_rows(  # pragma: no cover - compiled
-    indptr, indices, receive, send, g, slot, scale, own, out
-):
-    """out[n] = scale * receive[n] * sum send[r] g[slot[r]] + own * g[slot[n]], nodes in `slot` only.
+@njit(cache=True, nogil=True)
+def invert_rows(indptr, indices, rows, start, source):  # pragma: no cover - compiled
+    """The edges of `rows` by neighbour: node n is reached by rows source[start[n] : start[n + 1]]."""
+    start[:] = 0
+    for k in range(len(rows)):
+        for p in range(indptr[rows[k]], indptr[rows[k] + 1]):
+            start[indices[p] + 1] += 1
+    for n in range(1, len(start)):
+        start[n] += start[n - 1]
+    for k in range(len(rows)):
+        for p in range(indptr[rows[k]], indptr[rows[k] + 1]):
+            n = indices[p]
+            source[start[n]] = k
+            start[n] += 1
+    for n in range(len(start) - 1, 0, -1):  # filling moved every bound one node ahead
+        start[n] = start[n - 1]
+    start[0] = 0
 
-    The transpose of `gather_rows`: every node looks for its neighbours among the few rows that hold
-    a gradient (slot >= 0) instead of those rows scattering to their neighbours.
-    """
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def gather_inverted(start, source, receive, g, out):  # pragma: no cover - compiled
+    """out[n] = receive[n] * sum of g over the rows that reach node n: `gather_rows` transposed."""
     d = g.shape[1]
     for n in prange(len(receive)):
-        k = slot[n]
+        total = np.zeros(d, g.dtype)
+        for p in range(start[n], start[n + 1]):
+            row = g[source[p]]
+            for c in range(d):
+                total[c] += row[c]
+        w = receive[n]
         for c in range(d):
-            out[n, c] = own * g[k, c] if k >= 0 else 0
-        if receive[n] != 0:
-            w_n = scale * receive[n]
-            for p in range(indptr[n], indptr[n + 1]):
-                r = indices[p]
-                k = slot[r]
-                if k >= 0:
-                    w = w_n * send[r]
-                    for c in range(d):
-                        out[n, c] += w * g[k, c]
+            out[n, c] = w * total[c]
 
 
 def propagate_reference(adjacency: Tensor, x: Tensor, weights: tuple[float, ...]) -> Tensor:
@@ -109,18 +129,12 @@ class PropagateRows(torch.autograd.Function):
         ego = x0[rows]
         out = weights[0] * ego
         layers = len(weights) - 1
+        reach = graph.reach(rows, layers)
         x = x0
-        ctx.reach = graph.reach(rows, layers)
-        for layer in range(1, layers + 1):
-            if layer == layers:
-                last = np.empty_like(ego)
-                gather_rows(
-                    graph.indptr, graph.indices, graph.receive, graph.send, x, rows, last
-                )
-                out += weights[layer] * last
-            else:
-                x = graph.layer(x, ctx.reach[layer])
-                out += weights[layer] * x[rows]
+        for layer in range(1, layers):
+            x = graph.layer(x, reach[layer])
+            out += weights[layer] * x[rows]
+        out += weights[layers] * graph.layer_rows(x, rows)
         return torch.from_numpy(out), torch.from_numpy(ego)
 
     @staticmethod
@@ -129,17 +143,12 @@ class PropagateRows(torch.autograd.Function):
         graph, weights, rows = ctx.graph, ctx.weights, ctx.rows
         g = np.ascontiguousarray(grad_out.numpy())
         layers = len(weights) - 1
-        total = np.empty(ctx.shape, dtype=g.dtype)
-        slot = graph.slots(rows)
         # Walking down from the last layer: the gradient of layer l-1 is A' times that of layer l,
         # plus the direct share of layer l-1 in the output.
-        gather_from_rows(
-            graph.indptr, graph.indices, graph.send, graph.receive, g, slot,
-            weights[layers], weights[layers - 1], total,
-        )  # fmt: skip
-        for layer in range(layers - 2, -1, -1):
-            total = graph.layer_transposed(total)
+        total = graph.layer_rows_transposed(weights[layers] * g, rows)
+        for layer in range(layers - 1, 0, -1):
             total[rows] += weights[layer] * g
-        if grad_ego is not None:
-            total[rows] += grad_ego.numpy()
+            total = graph.layer_transposed(total)
+        direct = weights[0] * g
+        total[rows] += direct if grad_ego is None else direct + grad_ego.numpy()
         return torch.from_numpy(total), None, None, None

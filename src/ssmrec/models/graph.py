@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
-from ssmrec.kernels.propagate import PropagateRows, gather_all, gather_rows, propagate_reference
+from ssmrec.kernels.propagate import (
+    PropagateRows,
+    gather_inverted,
+    gather_rows,
+    invert_rows,
+    propagate_reference,
+)
 
 Array = np.ndarray
 Side = Literal["user", "item", "both"]
@@ -52,8 +58,7 @@ class Graph:
         receives[self.n_users :] = side in ("item", "both")
         self.receive = np.where(live & receives, safe ** -alpha[0], 0).astype(dtype)
         self.send = np.where(live, safe ** -alpha[1], 0).astype(dtype)
-        self._slot = np.full(self.n_nodes, -1, dtype=np.int32)
-        self._marked = np.empty(0, dtype=np.int64)
+        self._all = np.arange(self.n_nodes)
 
     def rows(
         self, table: Tensor, weights: tuple[float, ...], rows: Array
@@ -93,27 +98,33 @@ class Graph:
 
     def layer(self, x: Array, rows: Array | None) -> Array:
         """One layer at `rows` (all when None), stored at full height; other rows are not set."""
-        out = np.empty_like(x)
         if rows is None:
-            gather_all(self.indptr, self.indices, self.receive, self.send, x, out)
-        else:
-            part = np.empty((len(rows), x.shape[1]), dtype=x.dtype)
-            gather_rows(self.indptr, self.indices, self.receive, self.send, x, rows, part)
-            out[rows] = part
+            return self.layer_rows(x, self._all)
+        out = np.empty_like(x)
+        out[rows] = self.layer_rows(x, rows)
+        return out
+
+    def layer_rows(self, x: Array, rows: Array) -> Array:
+        """One layer at `rows`, (len(rows), d)."""
+        out = np.empty((len(rows), x.shape[1]), dtype=x.dtype)
+        gather_rows(self.indptr, self.indices, self.receive, self.send, x, rows, out)
         return out
 
     def layer_transposed(self, g: Array) -> Array:
         """The transpose of one whole layer applied to `g` (n_nodes, d)."""
         out = np.empty_like(g)
-        gather_all(self.indptr, self.indices, self.send, self.receive, g, out)
+        gather_rows(self.indptr, self.indices, self.send, self.receive, g, self._all, out)
         return out
 
-    def slots(self, rows: Array) -> Array:
-        """int32 (n_nodes,): position of each node in `rows`, -1 elsewhere. Valid until the next call."""
-        self._slot[self._marked] = -1
-        self._slot[rows] = np.arange(len(rows), dtype=np.int32)
-        self._marked = rows
-        return self._slot
+    def layer_rows_transposed(self, g: Array, rows: Array) -> Array:
+        """The transpose of `layer_rows` applied to `g` (len(rows), d): (n_nodes, d)."""
+        start = np.empty(self.n_nodes + 1, dtype=np.int64)
+        source = np.empty(int(self.degrees[rows].sum()), dtype=np.int32)
+        invert_rows(self.indptr, self.indices, rows, start, source)
+        out = np.empty((self.n_nodes, g.shape[1]), dtype=g.dtype)
+        scaled = self.receive[rows][:, None] * g
+        gather_inverted(start, source, self.send, scaled, out)
+        return out
 
     def reach(self, rows: Array, layers: int) -> list[Array | None]:
         """For each layer the nodes whose value the layers above read; None where nearly all are."""

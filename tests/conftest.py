@@ -1,0 +1,52 @@
+"""Small seeded data that many tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ssmrec.data import Interactions, Split, Vocabulary
+
+
+def from_mask(mask: np.ndarray, text: bool = False) -> Interactions:
+    """Interactions where `mask` (n_users, n_items) holds; ids are 100, 101 ... or u100, i100 ..."""
+    sides = []
+    for size, letter in zip(mask.shape, "ui", strict=True):
+        numbers = range(100, 100 + size)
+        ids = [f"{letter}{n}" for n in numbers] if text else list(numbers)
+        sides.append(Vocabulary(pl.Series(ids, dtype=pl.String if text else pl.Int64)))
+    return Interactions.from_pairs(*np.nonzero(mask), *sides)
+
+
+def two_tastes(text: bool = False, seed: int = 0) -> Split:
+    """60 users in two groups over 40 items; each group likes its half."""
+    random = np.random.default_rng(seed)
+    taste = np.arange(60)[:, None] % 2 == np.arange(40)[None, :] // 20
+    likes = random.random((60, 40)) < np.where(taste, 0.6, 0.05)
+    part = random.choice(3, size=likes.shape, p=[0.7, 0.1, 0.2])
+    likes[:, 0] = part[:, 0] = 0
+    likes[:, 0] = True  # one item everybody has, always in train
+    train, valid, test = (from_mask(likes & (part == number), text) for number in range(3))
+    return Split(
+        train,
+        Interactions(train.users, train.items, valid.indptr, valid.indices),
+        Interactions(train.users, train.items, test.indptr, test.indices),
+        "given",
+    )
+
+
+@pytest.fixture
+def make_interactions():
+    """`make_interactions(mask, text=False)`: see `from_mask`."""
+    return from_mask
+
+
+@pytest.fixture(scope="session")
+def tastes() -> Split:
+    return two_tastes()
+
+
+@pytest.fixture(scope="session")
+def text_tastes() -> Split:
+    return two_tastes(text=True)
