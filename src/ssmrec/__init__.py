@@ -1,12 +1,12 @@
 """ssmrec: item recommenders from implicit feedback, with the sampled softmax loss at the centre.
 
-    import ssmrec
+import ssmrec
 
-    data = ssmrec.load("online-retail")
-    split = ssmrec.split(data)
-    rec = ssmrec.Recommender("lightgcn", "ssm").fit(split.train, split.valid)
-    rec.evaluate(split.test).values["ndcg@20"]
-    rec.recommend([17850, 13047], k=10)
+data = ssmrec.load("online-retail")
+split = ssmrec.split(data)
+rec = ssmrec.Recommender("lightgcn", "ssm").fit(split.train, split.valid)
+rec.evaluate(split.test).values["ndcg@20"]
+rec.recommend([17850, 13047], k=10)
 """
 
 import os

@@ -72,7 +72,9 @@ class Recommender:
             ConfigError: a setting is unknown, out of range, or does not fit the data.
             RunError: training diverged.
         """
-        protocol = {"protocol": "valid"} if valid is not None else {"protocol": "fixed", "epochs": 20}
+        protocol = (
+            {"protocol": "valid"} if valid is not None else {"protocol": "fixed", "epochs": 20}
+        )
         values = merged(
             {
                 "model": _part(self.model),
@@ -125,8 +127,10 @@ class Recommender:
         """
         trained = self._fitted()
         train = trained.train
-        wanted = _series(users) if users is not None else train.users.ids.filter(
-            pl.Series(train.user_degrees > 0)
+        wanted = (
+            _series(users)
+            if users is not None
+            else train.users.ids.filter(pl.Series(train.user_degrees > 0))
         )
         index = train.users.encode(wanted)
         known = (index >= 0) & (train.user_degrees[np.maximum(index, 0)] > 0)
@@ -200,12 +204,14 @@ class Recommender:
         k = min(k, int((train.item_degrees > 0).sum()))
         best = np.argsort(-train.item_degrees, kind="stable")[:k]
         count = len(users)
-        return pl.DataFrame({
-            "user": users.gather(np.repeat(np.arange(count, dtype=np.uint32), k)),
-            "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
-            "item": train.items.decode(np.tile(best, count)),
-            "score": np.tile(train.item_degrees[best].astype(np.float32), count),
-        })
+        return pl.DataFrame(
+            {
+                "user": users.gather(np.repeat(np.arange(count, dtype=np.uint32), k)),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
+                "item": train.items.decode(np.tile(best, count)),
+                "score": np.tile(train.item_degrees[best].astype(np.float32), count),
+            }
+        )
 
 
 def _part(value: Part) -> dict[str, Any]:
@@ -220,10 +226,14 @@ def _series(values: Iterable[Any]) -> pl.Series:
 
 def _tell_unknown(missing: pl.Series, policy: Unknown) -> None:
     names = ", ".join(repr(name) for name in missing.head(3).to_list())
-    text = f"{len(missing)} user(s) were not trained on: {names}{' ...' if len(missing) > 3 else ''}"
+    text = (
+        f"{len(missing)} user(s) were not trained on: {names}{' ...' if len(missing) > 3 else ''}"
+    )
     if policy == "error":
         raise DataError(f"{text}; choose unknown=skip or unknown=popular")
-    logger.warning("%s; %s", text, "left out" if policy == "skip" else "given the most popular items")
+    logger.warning(
+        "%s; %s", text, "left out" if policy == "skip" else "given the most popular items"
+    )
 
 
 def _aligned(pairs: Interactions, like: Interactions) -> Interactions:

@@ -78,7 +78,9 @@ def test_case_18_shares(counts_90_9_1, name, extra, shares, shared):
 def test_case_16_a_user_with_everything(make_interactions):
     full = make_interactions(np.ones((2, 3)))
     for name in ("uniform", "popularity"):
-        with pytest.raises(DataError, match=r"2 user\(s\) have every item.*100, 101.*full_users=skip"):
+        with pytest.raises(
+            DataError, match=r"2 user\(s\) have every .*: 100, 101; .*full_users=skip"
+        ):
             make(name, full)
         for shared in (True, False):
             settings = {"n": 5, "full_users": "skip", "shared": shared, "log_q": True}
@@ -99,7 +101,34 @@ def test_case_17_the_whole_history_is_excluded(make_interactions, name):
     if drawn.masked is not None:
         counted = counted[~drawn.mask((1, 10_000))[0]]
     assert counted.min() >= 900
-    assert len(counted) == 10_000 if name == "uniform" else len(counted) > 7_000  # 1 - 0.9^16 = 0.81
+    # uniform finds an unknown item directly; popularity gives up with chance 0.9^16 = 0.185
+    share = 1 if name == "uniform" else 1 - 0.9**16
+    assert len(counted) / 10_000 == pytest.approx(share, abs=0 if name == "uniform" else 0.015)
+
+
+def test_log_q_counts_the_draws_that_are_given_up(make_interactions):
+    """Known mass 0.9: over 16 tries item j is counted N p_j (1 - 0.9^16) / 0.1 times, not N p_j / 0.1;
+    a failed draw keeps a finite log q although its stand-in, item 0, has no user."""
+    mask = np.zeros((2, 1001), dtype=bool)
+    mask[0, 1:901], mask[1, 901:] = True, True
+    sampler = make("popularity", make_interactions(mask), n=10_000, shared=False, log_q=True)
+    drawn = sampler.draw(batch([0], [3]), random())
+    use = ~drawn.mask((1, 10_000))
+    assert 0 < (~use).sum()
+    assert drawn.log_q.isfinite().all()
+    want = np.log(10_000 * 0.001 * (1 - 0.9**16) / 0.1)
+    torch.testing.assert_close(drawn.log_q[use], torch.full((int(use.sum()),), want).float())
+    # the sum of exp(-log q) over counted draws estimates the number of unknown items, 100
+    assert (-drawn.log_q[use]).exp().sum().item() == pytest.approx(100, rel=0.02)
+
+
+def test_no_draw_beyond_the_last_popular_item(make_interactions):
+    """Rounding must not let a uniform number just below 1 fall on an item nobody has."""
+    mask = np.zeros((7, 12), dtype=bool)
+    mask[:, :10] = np.tri(7, 10, 3)
+    sampler = make("popularity", make_interactions(mask), n=1, beta=0.3)
+    assert sampler.cumulative[9] == 1.0
+    assert sampler._pick(np.array([np.nextafter(1.0, 0)])) == 9
 
 
 def test_shared_candidates_mask_the_history_of_each_row(make_interactions):
@@ -157,7 +186,7 @@ def test_settings_are_checked(settings, message):
         build(SAMPLERS["popularity"].Config, settings, "negatives")
 
 
-# --- what log q is for -----------------------------------------------------------------------------
+# --- what log q is for ---
 
 
 @pytest.fixture
@@ -165,7 +194,7 @@ def skewed(make_interactions):
     """User 0 has item 12 only; 400 others make item i about 30 / (i + 1) times as popular."""
     mask = np.zeros((401, 25), dtype=bool)
     has = random(4).random((400, 25)) < 0.9 / (np.arange(25) + 1)
-    has[0] = True  # every item occurs
+    has[0], has[1] = np.arange(25) % 2 == 0, np.arange(25) % 2 == 1  # every item occurs
     mask[1:], mask[0, 12] = has, True
     return make_interactions(mask)
 
@@ -208,7 +237,7 @@ def test_with_log_q_the_sampled_loss_approaches_full_softmax(skewed, name, share
 
 
 def test_without_log_q_it_does_not(skewed):
-    """Uncorrected popularity draws pull on popular items: their share of the pull is off by > 0.2."""
+    """Uncorrected popularity draws pull on popular items instead."""
     sampler = make("popularity", skewed, n=20_000, log_q=False)
     value, pull = sampled_loss(sampler, 0)
     want, full = full_softmax()

@@ -57,7 +57,9 @@ def _recommendations(console: Console, recommender: Recommender, split: Split) -
     titles = item_titles("online-retail")
     assert test is not None and titles is not None
     names = dict(zip(titles["item"].to_list(), titles["title"].to_list(), strict=True))
-    fit = np.flatnonzero((train.user_degrees >= 15) & (train.user_degrees <= 60) & (test.user_degrees >= 5))
+    fit = np.flatnonzero(
+        (train.user_degrees >= 15) & (train.user_degrees <= 60) & (test.user_degrees >= 5)
+    )
     users = fit[np.linspace(0, len(fit) - 1, 5).astype(int)[1:4]]
     lists = recommender.recommend(train.users.decode(users), 10)
     for user in users:

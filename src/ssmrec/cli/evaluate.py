@@ -23,7 +23,8 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     on: Annotated[str, typer.Option(help="The part to measure on: test or valid.")] = "test",
     metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="Such as ndcg@20; repeat. Default: the run's.")
+        list[str] | None,
+        typer.Option("--metric", help="Such as ndcg@20; repeat. Default: the run's."),
     ] = None,
     similarity: Annotated[
         str | None, typer.Option(help="Rank by dot or cosine instead of the run's.")
@@ -59,7 +60,9 @@ def evaluate(
         typer.echo(json.dumps({on: result.values, "counts": result.counts, "rank": rank}, indent=2))
         return
     Console().print(metrics_table(rows, names if metrics else _widest(names)))
-    typer.echo(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items()))
+    typer.echo(
+        ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items())
+    )
 
 
 def _held_out(

@@ -20,7 +20,9 @@ def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     users: Annotated[
         list[str] | None,
-        typer.Option("--users", "-u", help="User ids, or a file with one id a line; repeat. Default: all."),
+        typer.Option(
+            "--users", "-u", help="User ids, or a file with one id a line; repeat. Default: all."
+        ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(help="More user ids.")] = None,
     top: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
@@ -49,7 +51,10 @@ def recommend(
     recommender = Recommender.load(run)
     wanted = _ids([*(users or []), *(more or [])])
     frame = recommender.recommend(
-        wanted, top, include_seen=include_seen, unknown=unknown  # type: ignore[arg-type]
+        wanted,
+        top,
+        include_seen=include_seen,
+        unknown=unknown,  # type: ignore[arg-type]
     )
     if out is None:
         _show(frame, item_titles(recommender.config_.data.source))
@@ -91,7 +96,9 @@ def _show(frame: pl.DataFrame, titles: pl.DataFrame | None) -> None:
         if last not in (None, row["user"]):
             table.add_section()
         last = row["user"]
-        table.add_row(str(row["user"]), str(row["rank"]), str(row["item"]), *title, f"{row['score']:.4f}")
+        table.add_row(
+            str(row["user"]), str(row["rank"]), str(row["item"]), *title, f"{row['score']:.4f}"
+        )
     Console().print(table)
     if len(frame) > 200:
         typer.echo(f"... {len(frame) - 200:,} more rows: write them all with --out recs.parquet")

@@ -24,10 +24,13 @@ logger = logging.getLogger("ssmrec")
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."),
+        typer.Argument(
+            help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."
+        ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file.")
+        str | None,
+        typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="mf, svdpp or lightgcn.")] = None,
     loss: Annotated[str | None, typer.Option(help="ssm, softmax, bpr or bce.")] = None,
@@ -39,14 +42,22 @@ def train(
     ] = None,
     test: Annotated[str | None, typer.Option(help="File of the test part.")] = None,
     valid: Annotated[str | None, typer.Option(help="File of the validation part.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pairs, at most.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training pairs, at most.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any setting, as in loss.temperature=0.14; repeat.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set", help="Any setting, as in loss.temperature=0.14; repeat.", metavar="KEY=VALUE"
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/DATA-MODEL-LOSS.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/DATA-MODEL-LOSS.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
 ) -> None:
     """Train a recommender and write a run folder.
@@ -78,9 +89,7 @@ def train(
     typer.echo(f"run folder: {folder}")
 
 
-def run(
-    config: RunConfig, out: Path | None, resume: bool, overwrite: bool
-) -> tuple[Trained, Path]:
+def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> tuple[Trained, Path]:
     """Train as `config` says into a folder; also for other verbs that need a run."""
     folder = out or Path("runs") / "-".join(
         [Path(config.data.source).stem, config.model["name"], config.loss["name"]]
@@ -101,7 +110,9 @@ def run(
         trained = train_run(config, split, bars, checkpoint)
     save_run(folder, trained, fingerprint)
     if trained.metrics["stopped"] == "interrupted":
-        logger.warning("interrupted: the best model so far is saved; go on with --resume --overwrite")
+        logger.warning(
+            "interrupted: the best model so far is saved; go on with --resume --overwrite"
+        )
     else:
         checkpoint.remove()
     return trained, folder

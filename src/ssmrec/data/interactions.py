@@ -52,8 +52,10 @@ class Vocabulary:
         column = values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
         if column.dtype != self.ids.dtype:
             column = column.cast(self.ids.dtype, strict=False)
-        found = column.rename("id").to_frame().join(
-            self._table, on="id", how="left", maintain_order="left"
+        found = (
+            column.rename("id")
+            .to_frame()
+            .join(self._table, on="id", how="left", maintain_order="left")
         )
         return found["index"].fill_null(-1).to_numpy().astype(np.int32)
 

@@ -52,7 +52,7 @@ def gather_rows(indptr, indices, receive, send, x, rows, out):  # pragma: no cov
             for p in range(indptr[r], indptr[r + 1]):
                 ahead = np.int64(indices[min(p + _AHEAD, last)]) * d
                 for c in range(0, d, 16):
-                    prefetch(flat, ahead + c)
+                    prefetch(flat, ahead + c)  # type: ignore[call-arg]
                 row, w = x[indices[p]], send[indices[p]]
                 for c in range(d):
                     total[c] += w * row[c]

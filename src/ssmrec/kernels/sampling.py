@@ -51,7 +51,9 @@ def is_known(history, item):  # pragma: no cover - compiled
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def weighted_unknown(users, indptr, indices, cumulative, uniform, out):  # pragma: no cover - compiled
+def weighted_unknown(
+    users, indptr, indices, cumulative, uniform, out
+):  # pragma: no cover - compiled
     """out[b, j]: an item drawn by the cumulative weights, redrawn while the user has it.
 
     uniform is (B, N, tries); after the last try the draw is given up and marked -1, so a user who

@@ -40,7 +40,9 @@ def _exp(x):  # pragma: no cover - compiled
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath={"nnan", "nsz", "arcp", "contract", "reassoc"})
+@njit(
+    parallel=True, cache=True, nogil=True, fastmath={"nnan", "nsz", "arcp", "contract", "reassoc"}
+)
 def exp_rows(  # pragma: no cover - compiled
     logits, pos, log_q, diagonal, starts, columns, peak, total
 ):

@@ -24,7 +24,7 @@ class LossConfig(Config):
     """
 
     similarity: Similarity = "cosine"
-    temperature: float = Field(0.2, gt=0)
+    temperature: float = Field(default=0.2, gt=0)
 
 
 class Loss(nn.Module):

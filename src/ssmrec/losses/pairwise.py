@@ -24,7 +24,11 @@ class BPR(Loss):
     """
 
     Config = DotLossConfig
-    default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1, "shared": False}
+    default_negatives: ClassVar[dict[str, Any] | None] = {
+        "name": "uniform",
+        "n": 1,
+        "shared": False,
+    }
 
     def forward(
         self,
@@ -45,7 +49,11 @@ class BCE(Loss):
     """
 
     Config = DotLossConfig
-    default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 4, "shared": False}
+    default_negatives: ClassVar[dict[str, Any] | None] = {
+        "name": "uniform",
+        "n": 4,
+        "shared": False,
+    }
 
     def forward(
         self,

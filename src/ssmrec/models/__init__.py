@@ -7,4 +7,13 @@ from ssmrec.models.mf import MF
 
 MODELS: dict[str, type[Backbone]] = {"mf": MF, "svdpp": SVDpp, "lightgcn": LightGCN}
 
-__all__ = ["MF", "MODELS", "Backbone", "Graph", "LightGCN", "PropagatedBackbone", "SVDpp", "Vectors"]
+__all__ = [
+    "MF",
+    "MODELS",
+    "Backbone",
+    "Graph",
+    "LightGCN",
+    "PropagatedBackbone",
+    "SVDpp",
+    "Vectors",
+]

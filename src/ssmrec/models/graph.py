@@ -60,9 +60,7 @@ class Graph:
         self.send = np.where(live, safe ** -alpha[1], 0).astype(dtype)
         self._all = np.arange(self.n_nodes)
 
-    def rows(
-        self, table: Tensor, weights: tuple[float, ...], rows: Array
-    ) -> tuple[Tensor, Tensor]:
+    def rows(self, table: Tensor, weights: tuple[float, ...], rows: Array) -> tuple[Tensor, Tensor]:
         """(sum over layers weighted, layer 0) at distinct `rows`; exact, gradients to all of `table`."""
         if table.device.type == "cpu":
             return PropagateRows.apply(table, self, weights, rows)  # type: ignore[return-value]

@@ -53,7 +53,7 @@ class LightGCNConfig(MFConfig):
     alpha: exponents of the degree of (the receiving node, its neighbour).
     """
 
-    layers: int = Field(2, ge=1, le=16)
+    layers: int = Field(default=2, ge=1, le=16)
     alpha: tuple[float, float] = (0.5, 0.5)
 
 

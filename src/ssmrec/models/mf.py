@@ -20,7 +20,7 @@ class MFConfig(Config):
     init: `xavier` (random) or `spectral` (SVD of the normalised training matrix).
     """
 
-    dim: int = Field(64, ge=1, le=4096)
+    dim: int = Field(default=64, ge=1, le=4096)
     init: Init = "xavier"
 
 
@@ -38,7 +38,9 @@ class MF(Backbone):
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         if users is None or items is None:
             user_rows = self.table[: self.n_users] if users is None else self.table[users]
-            item_rows = self.table[self.n_users :] if items is None else self.table[items + self.n_users]
+            item_rows = (
+                self.table[self.n_users :] if items is None else self.table[items + self.n_users]
+            )
         else:
             # One gather, so that the backward pass makes one dense gradient and not two.
             rows = self.table[torch.cat([users, items + self.n_users])]

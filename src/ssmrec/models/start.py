@@ -15,9 +15,7 @@ from ssmrec.data import Interactions
 Init = Literal["xavier", "spectral"]
 
 
-def initial_table(
-    train: Interactions, dim: int, init: Init, generator: torch.Generator
-) -> Tensor:
+def initial_table(train: Interactions, dim: int, init: Init, generator: torch.Generator) -> Tensor:
     """Layer-0 rows of users, then items, float32 (n_users + n_items, dim).
 
     Both starts have the row length that Xavier's uniform bound gives, so that one learning rate

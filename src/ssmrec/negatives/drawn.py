@@ -27,7 +27,7 @@ class UniformConfig(Config):
     full_users: what to do with a user who has every item: `error`, or `skip` (no negatives).
     """
 
-    n: int = Field(1024, ge=1)
+    n: int = Field(default=1024, ge=1)
     shared: bool = True
     exclude_known: bool = True
     log_q: bool = False
@@ -39,13 +39,14 @@ class PopularityConfig(UniformConfig):
     beta: items are drawn in proportion to degree^beta; 0 is uniform, 1 like in-batch.
     """
 
-    beta: float = Field(1.0, ge=0, le=4)
+    beta: float = Field(default=1.0, ge=0, le=4)
 
 
 class Popularity(Sampler):
     """N items drawn with replacement in proportion to degree^beta."""
 
     Config = PopularityConfig
+    tries: float = _TRIES
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
@@ -53,6 +54,7 @@ class Popularity(Sampler):
         weights = np.ones_like(degree) if self.beta == 0 else degree**self.beta
         self.probability = weights / weights.sum()
         self.cumulative = np.cumsum(self.probability)
+        self.cumulative /= self.cumulative[-1]  # exactly 1: no draw may fall beyond the last item
         self.known_mass = np.zeros(train.n_users)
         if config.exclude_known:
             _check_full_users(config, train)
@@ -72,8 +74,9 @@ class Popularity(Sampler):
         ids = np.where(ids < 0, 0, ids)
         log_q = None
         if self.config.log_q:
-            left = np.maximum(1 - self.known_mass[batch.users.numpy()], 1e-12)[:, None]
-            log_q = self._log_count(self.probability[ids] / left)
+            known = np.minimum(self.known_mass[batch.users.numpy()], 1 - 1e-9)[:, None]
+            # A draw is made again while it is known, at most `tries` times: a geometric series.
+            log_q = self._log_count(self.probability[ids] * (1 - known**self.tries) / (1 - known))
         return Negatives(
             torch.from_numpy(ids), log_q, None if failed is None else torch.from_numpy(failed)
         )
@@ -100,7 +103,9 @@ class Popularity(Sampler):
         return np.minimum(found, len(self.cumulative) - 1)
 
     def _log_count(self, probability: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.log(self.config.n * probability).astype(np.float32))
+        smallest = np.finfo(np.float64).tiny  # a failed draw stands at an item that may have none
+        count = self.config.n * np.maximum(probability, smallest)
+        return torch.from_numpy(np.log(count).astype(np.float32))
 
 
 class Uniform(Popularity):
@@ -108,6 +113,7 @@ class Uniform(Popularity):
 
     Config = UniformConfig
     beta = 0.0  # type: ignore[assignment]
+    tries = float("inf")
 
     @classmethod
     def is_debiased(cls, config: Any) -> bool:

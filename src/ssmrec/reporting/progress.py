@@ -60,6 +60,4 @@ class ProgressBars(Listener):
 
     def _inner(self, name: str, done: int, total: int, facts: str) -> None:
         if self.inner is not None:
-            self.bars.update(
-                self.inner, description=name, completed=done, total=total, facts=facts
-            )
+            self.bars.update(self.inner, description=name, completed=done, total=total, facts=facts)

@@ -37,6 +37,13 @@ class Checkpoint:
         if resume and self.path.exists():
             self._read()
 
+    def run(self, phase: str, trainer: Trainer) -> None:
+        """Restore `trainer`, run it, saving from time to time, and keep what a next phase needs."""
+        self.restore(phase, trainer)
+        trainer.run(lambda t: self.after_epoch(phase, t))
+        if trainer.state.stopped != "interrupted":
+            self.end_phase(phase, trainer)
+
     def restore(self, phase: str, trainer: Trainer) -> None:
         """Set `trainer` to the saved state if this `phase` was saved."""
         if phase not in self.phases:

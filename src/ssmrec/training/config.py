@@ -42,13 +42,13 @@ class TrainConfig(Config):
     """
 
     protocol: Protocol = "valid"
-    epochs: int = Field(100, ge=0)
-    batch_size: int = Field(2048, ge=1)
-    lr: float = Field(1e-3, gt=0)
+    epochs: int = Field(default=100, ge=0)
+    batch_size: int = Field(default=2048, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
     lr_decay: Literal["none", "linear"] = "none"
-    l2: float = Field(1e-5, ge=0)
-    patience: int = Field(10, ge=1)
-    eval_every: int = Field(1, ge=1)
+    l2: float = Field(default=1e-5, ge=0)
+    patience: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1)
@@ -87,7 +87,7 @@ class RunConfig(Config):
     ranking: RankingConfig = RankingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
 
 def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:

@@ -74,12 +74,11 @@ def train_run(
 
     def phase(name: str, train: Interactions, limit: int, watch: Watch | None) -> Trainer:
         trainer = Trainer(config, train, limit, watch, listener)
-        if checkpoint is not None:
-            checkpoint.restore(name, trainer)
         listener.phase(name, limit, str(trainer.device))
-        trainer.run(None if checkpoint is None else lambda t: checkpoint.after_epoch(name, t))
-        if checkpoint is not None and trainer.state.stopped != "interrupted":
-            checkpoint.end_phase(name, trainer)
+        if checkpoint is None:
+            trainer.run()
+        else:
+            checkpoint.run(name, trainer)
         history.extend({"phase": name, **record} for record in trainer.state.history)
         return trainer
 
@@ -91,9 +90,11 @@ def train_run(
         last = phase("train", everything, epochs, Watch(split.test, [everything]))
     else:
         last = phase("train", everything, epochs, None)
-    valid = _measure(config, last.model, split.train, split.valid, [split.train]) if (
-        protocol in ("valid", "refit")
-    ) else None
+    valid = (
+        _measure(config, last.model, split.train, split.valid, [split.train])
+        if (protocol in ("valid", "refit"))
+        else None
+    )
     chosen = last.state
     if protocol == "refit" and chosen.stopped != "interrupted":
         last = phase("refit", everything, chosen.best_epoch, None)

@@ -67,8 +67,10 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         RunError: not a finished run, damaged, or of a later format.
     """
     if not (folder / METRICS).exists():
-        left = "" if not (folder / "checkpoint.safetensors").exists() else (
-            "; it holds an unfinished training: repeat its command with --resume"
+        left = (
+            ""
+            if not (folder / "checkpoint.safetensors").exists()
+            else ("; it holds an unfinished training: repeat its command with --resume")
         )
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
     try:
@@ -122,12 +124,14 @@ def _versions() -> dict[str, str]:
 def _ids(pairs: Interactions) -> pl.DataFrame:
     """Rows (side, index, id); ids as text, with their type beside them."""
     parts = [
-        pl.DataFrame({
-            "side": [side] * len(vocabulary),
-            "index": np.arange(len(vocabulary), dtype=np.int32),
-            "id": vocabulary.ids.cast(pl.String),
-            "type": ["int" if vocabulary.ids.dtype == pl.Int64 else "str"] * len(vocabulary),
-        })
+        pl.DataFrame(
+            {
+                "side": [side] * len(vocabulary),
+                "index": np.arange(len(vocabulary), dtype=np.int32),
+                "id": vocabulary.ids.cast(pl.String),
+                "type": ["int" if vocabulary.ids.dtype == pl.Int64 else "str"] * len(vocabulary),
+            }
+        )
         for side, vocabulary in (("user", pairs.users), ("item", pairs.items))
     ]
     return pl.concat(parts)
@@ -149,4 +153,3 @@ def _pairs(
     if len(indptr) != len(users) + 1 or (len(indices) and indices.max() >= len(items)):
         raise ValueError(f"{name} pairs do not fit the ids")
     return Interactions(users, items, indptr, indices)
-

@@ -20,8 +20,10 @@ def objective(
     negatives, a row counted as often as it occurs) / B: `l2` means the same as in the authors' sums.
     """
     users, user_at = _distinct(batch.users)
-    ids = batch.items if negatives.ids is None else torch.cat(
-        [batch.items, negatives.ids.reshape(-1)]
+    ids = (
+        batch.items
+        if negatives.ids is None
+        else torch.cat([batch.items, negatives.ids.reshape(-1)])
     )
     items, item_at = _distinct(ids)
     device = next(model.parameters()).device
