@@ -27,3 +27,15 @@ check: .venv/dev
 
 clean:
 	rm -rf .venv
+
+.PHONY: bench
+
+.venv/bench: .venv/demo pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+# Hours on two cores; one of them: make bench BENCH=step. A quick look: make bench BENCH=--small
+BENCH ?=
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(BENCH)
+	$(if $(filter --small,$(BENCH)),,$(BIN)/python -m benchmarks.report)

@@ -9,6 +9,7 @@ Every check raises `AssertionError` with a message that says what the part did w
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,9 @@ def toy(n_users: int = 12, n_items: int = 30, seed: int = 0) -> Interactions:
     has = random.random((n_users, n_items)) < np.linspace(0.5, 0.1, n_items)
     has[np.arange(n_users), np.arange(n_users) % (n_items - 1)] = True
     has[0], has[-1], has[:, -1] = True, False, False
-    sides = [Vocabulary(pl.Series(range(size), dtype=pl.Int64)) for size in (n_users, n_items)]
-    return Interactions.from_pairs(*np.nonzero(has), *sides)
+    users, items = (Vocabulary(pl.Series(range(n), dtype=pl.Int64)) for n in has.shape)
+    user, item = np.nonzero(has)
+    return Interactions.from_pairs(user, item, users, items)
 
 
 def check_loss(cls: type[Loss], **settings: Any) -> None:
@@ -48,9 +50,8 @@ def check_loss(cls: type[Loss], **settings: Any) -> None:
         AssertionError: the loss breaks the contract of `ssmrec.losses.Loss`.
     """
     loss = cls(build(cls.Config, settings, "loss"))
-    for temperature in TEMPERATURES:
-        for dtype in (torch.float32, torch.bfloat16):
-            _finite_rows(loss, _logits(5, 7, temperature, dtype), f"at temperature {temperature}")
+    for temperature, dtype in product(TEMPERATURES, (torch.float32, torch.bfloat16)):
+        _finite_rows(loss, _logits(5, 7, temperature, dtype), f"at temperature {temperature}")
     _finite_rows(loss, _logits(5, 0, 0.2), "without negatives")
     _finite_rows(loss, _logits(5, 1, 0.2), "with one negative")
     pos, neg, log_q, _ = _logits(5, 7, 0.2)
@@ -58,9 +59,8 @@ def check_loss(cls: type[Loss], **settings: Any) -> None:
     _order_and_mask(loss)
     _gradients(cls(loss.config).double())
     if hasattr(loss, "fused"):
-        for temperature in TEMPERATURES:
-            for in_batch in (False, True):
-                _fused_is_plain(loss, temperature, in_batch)
+        for temperature, in_batch in product(TEMPERATURES, (False, True)):
+            _fused_is_plain(loss, temperature, in_batch)
 
 
 def check_sampler(cls: type[Sampler], **settings: Any) -> None:
@@ -76,21 +76,18 @@ def check_sampler(cls: type[Sampler], **settings: Any) -> None:
     order = np.random.default_rng(0).permutation(len(train))[:40]
     first_user = np.arange(train.n_items - 1)  # has all items but one: draws must still end
     for rows in (order, order[:1], first_user):
-        batch = Batch(
-            torch.from_numpy(train.rows[rows].astype(np.int64)),
-            torch.from_numpy(train.indices[rows].astype(np.int64)),
-        )
-        drawn = sampler.draw(batch, np.random.default_rng(1))
-        again = sampler.draw(batch, np.random.default_rng(1))
+        user, item = train.rows[rows].astype(np.int64), train.indices[rows].astype(np.int64)
+        batch = Batch(torch.from_numpy(user), torch.from_numpy(item))
+        drawn, again = (sampler.draw(batch, np.random.default_rng(1)) for _ in range(2))
         for name in ("ids", "log_q", "masked"):
             one, other = getattr(drawn, name), getattr(again, name)
-            same = one is other is None or (one is not None and torch.equal(one, other))
+            same = one is other if one is None or other is None else torch.equal(one, other)
             assert same, f"equal generator states gave different {name}"
         _shapes(drawn, batch, train.n_items)
         if getattr(config, "exclude_known", False):
             _no_known_item(drawn, batch, train)
-    untouched = all(map(np.array_equal, before, (train.indptr, train.indices)))
-    assert untouched, "the sampler changed the training data"
+    same = all(map(np.array_equal, before, (train.indptr, train.indices)))
+    assert same, "the sampler changed the training data"
 
 
 def check_backbone(cls: type[Backbone], **settings: Any) -> None:
@@ -108,20 +105,18 @@ def check_backbone(cls: type[Backbone], **settings: Any) -> None:
 
     model = make(0)
     users, items = torch.tensor([7, 0, 11]), torch.tensor([3, 29, 0, 12])
-    full, part = model.vectors(), model.vectors(users, items)
-    _same_rows(full, part, users, items)
+    full = model.vectors()
+    _same_rows(full, model.vectors(users, items), users, items)
     _same_rows(full, model.vectors(users=users), users, torch.arange(train.n_items))
     _same_rows(full, model.vectors(items=items), torch.arange(train.n_users), items)
-    assert len(full.users) == train.n_users and len(full.items) == train.n_items, (
-        "vectors() must give a row for every user and item, also for those without interactions"
-    )
+    sizes = len(full.users), len(full.items)
+    assert sizes == (12, 30), "vectors() must give a row for every user and item, cold ones too"
     _same_gradients(model, users, items)
     for mine, other in zip(model.parameters(), make(0).parameters(), strict=True):
         assert torch.equal(mine, other), "equal generators gave different initial weights"
     stranger = make(1)
     stranger.load_state_dict(model.state_dict())
-    same = torch.equal(stranger.vectors().users, full.users)
-    assert same, "vectors differ after load_state_dict(state_dict())"
+    assert torch.equal(stranger.vectors().users, full.users), "vectors differ after load_state_dict"
     _learns(model, train)
 
 
@@ -136,16 +131,19 @@ def _logits(rows: int, n: int, temperature: float, dtype: torch.dtype = torch.fl
     return (pos / temperature).to(dtype), (neg / temperature).to(dtype), log_q, mask
 
 
+def _grad(value: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """Gradients of a scalar, zeros for an input it does not depend on."""
+    return list(torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True))
+
+
 def _finite_rows(loss: Loss, case: Case, when: str) -> None:
     pos, neg = case[0].requires_grad_(), case[1].requires_grad_()
     for log_q, mask in ((None, None), case[2:]):
         value = loss(pos, neg, log_q, mask)
         assert value.shape == pos.shape, f"{when}: {tuple(value.shape)} is not one value per row"
         assert value.isfinite().all(), f"{when}, {pos.dtype}: the loss is not finite"
-        if value.requires_grad:
-            grads = torch.autograd.grad(value.sum(), (pos, neg), allow_unused=True)
-            finite = all(g is None or g.isfinite().all() for g in grads)
-            assert finite, f"{when}, {pos.dtype}: the gradient is not finite"
+        finite = all(grad.isfinite().all() for grad in _grad(value.sum(), pos, neg))
+        assert finite, f"{when}, {pos.dtype}: the gradient is not finite"
 
 
 def _order_and_mask(loss: Loss) -> None:
@@ -158,7 +156,7 @@ def _order_and_mask(loss: Loss) -> None:
     other = neg.masked_fill(mask, 37.0).requires_grad_()
     changed = loss(pos, other, log_q, mask)
     assert torch.allclose(value, changed, atol=1e-5), "masked negatives change the loss"
-    (grad,) = torch.autograd.grad(changed.sum(), other)
+    (grad,) = _grad(changed.sum(), other)
     assert not grad[mask].any(), "masked negatives get a gradient"
 
 
@@ -185,11 +183,8 @@ def _fused_is_plain(loss: Any, temperature: float, in_batch: bool) -> None:
     close = torch.allclose(fast, plain, rtol=1e-4, atol=1e-5 / temperature)
     assert close, f"fused and plain values differ at temperature {temperature}"
     weight = torch.rand(6, generator=generator)
-    for one, other in zip(
-        torch.autograd.grad((fast * weight).sum(), (u, pos, neg)),
-        torch.autograd.grad((plain * weight).sum(), (u, pos, neg)),
-        strict=True,
-    ):
+    grads = (_grad((value * weight).sum(), u, pos, neg) for value in (fast, plain))
+    for one, other in zip(*grads, strict=True):
         close = torch.allclose(one, other, rtol=1e-3, atol=1e-4 / temperature)
         assert close, f"fused and plain gradients differ at temperature {temperature}"
 
@@ -197,9 +192,8 @@ def _fused_is_plain(loss: Any, temperature: float, in_batch: bool) -> None:
 def _shapes(drawn: Negatives, batch: Batch, n_items: int) -> None:
     ids = batch.items if drawn.ids is None else drawn.ids
     assert ids.dtype == torch.int64, f"ids must be int64, not {ids.dtype}"
-    assert ids.dim() == 1 or (ids.dim() == 2 and len(ids) == len(batch)), (
-        f"ids must be (N,) or (B, N), not {tuple(ids.shape)}"
-    )
+    fits = ids.dim() == 1 or (ids.dim() == 2 and len(ids) == len(batch))
+    assert fits, f"ids must be (N,) or (B, N), not {tuple(ids.shape)}"
     assert bool(((ids >= 0) & (ids < n_items)).all()), "ids beyond the catalogue"
     if drawn.log_q is not None:
         assert drawn.log_q.shape == ids.shape, "log_q must have the shape of ids"
@@ -216,8 +210,7 @@ def _no_known_item(drawn: Negatives, batch: Batch, train: Interactions) -> None:
     mask = drawn.mask(tuple(ids.shape))  # type: ignore[arg-type]
     known = torch.zeros(train.n_users, train.n_items, dtype=torch.bool)
     known[torch.from_numpy(train.rows).long(), torch.from_numpy(train.indices).long()] = True
-    found = known[batch.users[:, None], ids]
-    found = found if mask is None else found & ~mask
+    found = known[batch.users[:, None], ids] & ~(torch.tensor(False) if mask is None else mask)
     assert not found.any(), "exclude_known is on, and an item the row's user has is a negative"
 
 
@@ -227,15 +220,15 @@ def _same_rows(full: Vectors, part: Vectors, users: Tensor, items: Tensor) -> No
             want, got = getattr(full, side)[rows], getattr(part, side)
             assert got.shape == want.shape, f"{side}: vectors of other rows than those asked for"
             assert got.isfinite().all(), f"{side}: vectors are not finite"
-            close = torch.allclose(got, want, rtol=1e-4, atol=1e-6)
-            assert close, f"{side}: vectors(users, items) and vectors() differ"
+            same = torch.allclose(got, want, rtol=1e-4, atol=1e-6)
+            assert same, f"{side}: vectors(users, items) and vectors() differ"
 
 
 def _same_gradients(model: Backbone, users: Tensor, items: Tensor) -> None:
     def gradients(found: Vectors, user_at: Any, item_at: Any) -> list[Tensor]:
         value = found.users[user_at].sin().sum() + found.items[item_at].cos().sum()
         value = value + found.ego_users[user_at].pow(2).sum() + found.ego_items[item_at].sum()
-        return list(torch.autograd.grad(value, list(model.parameters())))
+        return _grad(value, *model.parameters())
 
     part = gradients(model.vectors(users, items), slice(None), slice(None))
     for one, other in zip(part, gradients(model.vectors(), users, items), strict=True):
@@ -245,19 +238,18 @@ def _same_gradients(model: Backbone, users: Tensor, items: Tensor) -> None:
 
 def _learns(model: Backbone, train: Interactions) -> None:
     """Softmax over all items on the toy data: the loss must fall well below a fair guess."""
-    rows, items = torch.from_numpy(train.rows).long(), torch.from_numpy(train.indices).long()
-    rows, items = rows[train.rows > 0], items[train.rows > 0]  # user 0 has everything
+    first = int(train.indptr[1])  # user 0 has everything, so there is nothing to learn of him
+    best = float(np.log(train.user_degrees[train.rows[first:]]).mean())
+    users, items = (torch.from_numpy(x[first:]).long() for x in (train.rows, train.indices))
+    chance, reached = float(np.log(train.n_items)), float("inf")
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    best = float(torch.from_numpy(train.user_degrees[rows.numpy()]).double().log().mean())
-    chance = float(np.log(train.n_items))
     for _ in range(60):
         found = model.vectors()
-        loss = F.cross_entropy(found.users[rows] @ found.items.T, items)
+        loss = F.cross_entropy(found.users[users] @ found.items.T, items)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    reached = loss.item()
+        reached = loss.item()
     assert reached < (best + chance) / 2, (
-        f"does not learn the toy data: loss {reached:.2f} after 60 steps, chance is {chance:.2f} "
-        f"and the best possible {best:.2f}"
+        f"does not learn: loss {reached:.2f} on toy data, chance {chance:.2f}, best {best:.2f}"
     )

@@ -88,6 +88,7 @@ def test_no_messages_to_the_other_side(make_interactions):
     torch.testing.assert_close(out[0], table[0] + mean, rtol=0, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 def test_full_rows_and_adjacency_agree_in_float32(make_interactions):
     mask = sparse_mask(share=0.4)
     graph = Graph(make_interactions(mask), (0.5, 0.5))

@@ -107,19 +107,31 @@ def test_case_17_the_whole_history_is_excluded(make_interactions, name):
 
 
 def test_log_q_counts_the_draws_that_are_given_up(make_interactions):
-    """Known mass 0.9: over 16 tries item j is counted N p_j (1 - 0.9^16) / 0.1 times, not N p_j / 0.1;
-    a failed draw keeps a finite log q although its stand-in, item 0, has no user."""
+    """Known mass 0.9: in 16 tries item j is counted N p_j (1 - 0.9^16) / 0.1 times.
+
+    A failed draw keeps a finite log q although its stand-in, item 0, has no user.
+    """
     mask = np.zeros((2, 1001), dtype=bool)
     mask[0, 1:901], mask[1, 901:] = True, True
     sampler = make("popularity", make_interactions(mask), n=10_000, shared=False, log_q=True)
     drawn = sampler.draw(batch([0], [3]), random())
     use = ~drawn.mask((1, 10_000))
-    assert 0 < (~use).sum()
+    assert not use.all()
     assert drawn.log_q.isfinite().all()
     want = np.log(10_000 * 0.001 * (1 - 0.9**16) / 0.1)
     torch.testing.assert_close(drawn.log_q[use], torch.full((int(use.sum()),), want).float())
     # the sum of exp(-log q) over counted draws estimates the number of unknown items, 100
     assert (-drawn.log_q[use]).exp().sum().item() == pytest.approx(100, rel=0.02)
+
+
+def test_log_q_of_uniform_draws_among_unknown_items(make_interactions):
+    """A user with 18 of 20 items: each draw is one of 2, so the expected count is N / 2, exactly."""
+    mask = np.ones((1, 20), dtype=bool)
+    mask[0, [4, 11]] = False
+    sampler = make("uniform", make_interactions(mask), n=10, shared=False, log_q=True)
+    drawn = sampler.draw(batch([0], [0]), random())
+    assert set(drawn.ids[0].tolist()) == {4, 11}
+    torch.testing.assert_close(drawn.log_q.exp(), torch.full((1, 10), 5.0))
 
 
 def test_no_draw_beyond_the_last_popular_item(make_interactions):

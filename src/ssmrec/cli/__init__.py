@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Annotated
 
@@ -26,8 +25,6 @@ app.command(name="recommend")(recommend.recommend)
 app.command(name="recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 
-_DEBUG = "SSMREC_DEBUG"
-
 
 @app.callback()
 def root(
@@ -44,8 +41,6 @@ def root(
 
         typer.echo(f"ssmrec {__version__}")
         raise typer.Exit
-    if debug:
-        os.environ[_DEBUG] = "1"
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("ssmrec").setLevel(logging.WARNING if quiet else logging.INFO)
 
@@ -55,7 +50,7 @@ def main() -> None:
     try:
         app()
     except SsmrecError as error:
-        if os.environ.get(_DEBUG):
+        if "--debug" in sys.argv:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -94,8 +94,11 @@ def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> t
     folder = out or Path("runs") / "-".join(
         [Path(config.data.source).stem, config.model["name"], config.loss["name"]]
     )
-    if (folder / "metrics.json").exists() and not overwrite:
+    left = (folder / "checkpoint.safetensors").exists()
+    if (folder / "metrics.json").exists() and not overwrite and not (resume and left):
         raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
+    if resume and not left:
+        logger.info("%s holds no checkpoint: training starts from the beginning", folder)
     with ProgressBars() as bars:
         bars.note(f"reading {config.data.source}")
         split = prepare(config.data, config.seed)
@@ -109,12 +112,12 @@ def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> t
         checkpoint = Checkpoint(folder, f"{fingerprint} {settings}", resume)
         trained = train_run(config, split, bars, checkpoint)
     save_run(folder, trained, fingerprint)
-    if trained.metrics["stopped"] == "interrupted":
-        logger.warning(
-            "interrupted: the best model so far is saved; go on with --resume --overwrite"
-        )
-    else:
+    if trained.metrics["stopped"] != "interrupted":
         checkpoint.remove()
+    elif checkpoint.path.exists():
+        logger.warning("interrupted: the best model so far is saved; add --resume to go on")
+    else:
+        logger.warning("interrupted in the first epoch; add --overwrite to begin again")
     return trained, folder
 
 

@@ -50,8 +50,6 @@ def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
         owner: Any = schema
         for part in path[:-1]:
             owner = owner.model_fields[part].annotation
-        prefix = key.rsplit(".", 1)[0] + "." if "." in key else ""
-        names = [prefix + field for field in owner.model_fields]
-        return f"unknown key {key}{nearest(key, names)}"
+        return f"unknown key {key}{nearest(path[-1], owner.model_fields)}"
     shown = f" (got {first['input']!r})" if first["type"] != "missing" else ""
     return f"{key}: {first['msg'].removeprefix('Value error, ')}{shown}"

@@ -6,6 +6,7 @@ from ssmrec.data.named import item_titles
 from ssmrec.data.prepare import load, prepare
 from ssmrec.data.report import statistics
 from ssmrec.data.split import merge, split
+from ssmrec.data.synthetic import synthetic
 
 __all__ = [
     "DataConfig",
@@ -19,4 +20,5 @@ __all__ = [
     "prepare",
     "split",
     "statistics",
+    "synthetic",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ class DotLossConfig(LossConfig):
     """The shared settings, with the plain inner product of the classic losses as default."""
 
     similarity: Similarity = "dot"
-    temperature: float = 1.0
+    temperature: float = Field(1.0, gt=0)
 
 
 class BPR(Loss):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, key: str, resume: bool) -> None:
         self.path = folder / "checkpoint.safetensors"
-        self.key, self.saved = key, time.monotonic()
+        self.key, self.saved = key, -math.inf
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
         if resume and self.path.exists():
@@ -40,6 +41,8 @@ class Checkpoint:
     def run(self, phase: str, trainer: Trainer) -> None:
         """Restore `trainer`, run it, saving from time to time, and keep what a next phase needs."""
         self.restore(phase, trainer)
+        if trainer.state.epoch:
+            trainer.listener.note(f"{phase}: going on after epoch {trainer.state.epoch}")
         trainer.run(lambda t: self.after_epoch(phase, t))
         if trainer.state.stopped != "interrupted":
             self.end_phase(phase, trainer)
@@ -64,7 +67,7 @@ class Checkpoint:
             }
 
     def after_epoch(self, phase: str, trainer: Trainer) -> None:
-        """Save if the last checkpoint is some time ago."""
+        """Save if there is no checkpoint yet, or the last one is some time ago."""
         if time.monotonic() - self.saved >= _EVERY:
             self.save(phase, trainer)
 
@@ -97,15 +100,21 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        with safe_open(self.path, framework="pt") as file:
-            meta = file.metadata()
-            if meta["key"] != self.key:
-                raise RunError(
-                    f"{self.path}: was made with other settings or data; repeat the command that "
-                    "began the run, or train into another folder"
-                )
-            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.phases = json.loads(meta["phases"])
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                meta = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            key, self.phases = meta["key"], json.loads(meta["phases"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise RunError(
+                f"{self.path}: the checkpoint is damaged ({error}); train without --resume"
+            ) from None
+        if key != self.key:
+            raise RunError(
+                f"{self.path}: was made with other settings or data; repeat the command that "
+                "began the run, or train into another folder"
+            )
+        self.tensors = tensors
 
     def _part(self, phase: str, kind: str) -> dict[str, Tensor]:
         prefix = f"{phase}/{kind}/"

@@ -51,7 +51,7 @@ class TrainConfig(Config):
     eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
 
 
 class RankingConfig(Config):

@@ -56,10 +56,6 @@ class State:
     best_value: float = -math.inf
     stopped: str = ""
 
-    def seconds(self, what: str) -> float:
-        """Total of `train_seconds` or `eval_seconds` over the epochs."""
-        return sum(record.get(what, 0.0) for record in self.history)
-
 
 class Trainer:
     """One training of one model: `run()` goes on from `state` to the end.

@@ -38,6 +38,7 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).unlink(missing_ok=True)  # the folder is not whole until the end
         tensors = {f"model.{k}": v for k, v in trained.model.state_dict().items()}
         for name, pairs in (("train", trained.train), ("seen", trained.seen)):
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)

@@ -1,0 +1,43 @@
+"""`python -m benchmarks [name ...]`: run them, all when none is named, and write their results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from benchmarks import harness
+
+NAMES = ("step", "evaluation", "softmax", "sampling", "growth", "quality")
+
+
+def main() -> None:
+    """Parse, run, print where the results went."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
+    parser.add_argument("--small", action="store_true", help="quick setting on the bundled data")
+    parser.add_argument("--data", type=Path, help="folder of the named data sets ($SSMREC_DATA)")
+    parser.add_argument("--results", type=Path, help="where NAME.json go")
+    parser.add_argument("--venvs", type=Path, help="where other libraries' environments lie")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown:
+        parser.error(f"no benchmark named {unknown[0]!r}; choose from: {', '.join(NAMES)}")
+    if options.data:
+        os.environ["SSMREC_DATA"] = str(options.data.resolve())
+    build = harness.ROOT / "build" / "benchmarks"
+    settings = harness.Settings(
+        small=options.small,
+        results=options.results
+        or (build if options.small else harness.ROOT / "benchmarks/results"),
+        venvs=options.venvs or build / "venvs",
+        seed=options.seed,
+    )
+    for name in options.names or NAMES:
+        print(f"{name} ...", flush=True)
+        print(f"{name}: {harness.record(name, settings)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""`python -m benchmarks.report`: docs/benchmarks.md from the JSON files of the last runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Read every NAME.json of a folder and write one page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    options = parser.parse_args()
+    found = {path.stem: json.loads(path.read_text()) for path in options.results.glob("*.json")}
+    if not any(name in found for name in SECTIONS):
+        parser.error(f"no results in {options.results}: run `python -m benchmarks` first")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(render(found))
+    print(options.out)
+
+
+def render(found: dict[str, Result]) -> str:
+    """The page, with a section for each benchmark that has a result."""
+    parts = [INTRODUCTION]
+    for name, section in SECTIONS.items():
+        if name in found:
+            facts = found[name]
+            parts.append("\n".join([*section(facts["result"]), "", _provenance(facts)]))
+    return "\n\n".join(parts) + "\n"
+
+
+INTRODUCTION = """# Benchmarks
+
+Written by `python -m benchmarks.report` from `benchmarks/results/*.json`; do not edit by hand.
+`make bench` repeats everything. Seconds belong to the machine named under each table; what carries
+over is the ratio of the sides measured in the same run. Times are medians; "times faster" is the
+other side's median over ours, so below 1 means that ours is slower."""
+
+
+def step(result: Result) -> Iterable[str]:
+    yield f"## One training step ({result['data']}, batch {result['batch']}, d {result['dim']})\n"
+    yield "In-batch sampled softmax, cosine; plain torch computes the same losses and tables:\n"
+    rows = []
+    for name, facts in result["models"].items():
+        sides = facts["seconds"]
+        alone = facts.get("torch_alone", {}).get("median")
+        rows.append([
+            name, _ms(sides["ours"]["median"]), _ms(sides["torch"]["median"]),
+            _times(facts["times_faster"]["torch"]), _times(facts["target"]),
+            _times(alone / sides["ours"]["median"]) if alone else "-",
+            f"{facts['largest_loss_difference']:.0e}", f"{facts['table_difference']:.0e}",
+        ])  # fmt: skip
+    yield _table(
+        ["model", "ours", "plain torch", "times faster", "target", "against torch alone",
+         "loss difference", "table difference"], rows,
+    )  # fmt: skip
+    yield (
+        "\nLoss difference: the largest over all steps. Table difference: length of the difference "
+        "over the length of the way the table moved. Torch alone: in a process of its own under "
+        "OpenMP's own wait policy (ssmrec sets `OMP_WAIT_POLICY=PASSIVE`)."
+    )
+
+
+def quality(result: Result) -> Iterable[str]:
+    yield "## Time to quality\n"
+    yield (
+        "Test NDCG@20 over the seconds after the data are in memory; graph, start and steps count, "
+        "compilation and evaluation do not. Every method is judged by the same evaluator. Epochs of "
+        "ours come from the recipe; settings of implicit from validation pairs."
+    )
+    for source, facts in result.items():
+        yield f"\n### {source}\n\n![test NDCG@20 over seconds](quality-{source}.svg)\n"
+        rows = []
+        for entry in facts["against"]:
+            after = min((s for s in entry["ours_reached_it_after"].values() if s), default=None)
+            rows.append([
+                entry["method"], f"{entry['best_ndcg@20']:.4f}", f"{entry['seconds']:.1f} s",
+                f"{after:.1f} s" if after else "not reached",
+                _times(entry["times_faster"]) if entry["times_faster"] else "-",
+                f"{entry['ours_best_by_then']:.4f}",
+                "{} of {}".format(*entry["ours_ahead_at_its_points"]),
+            ])  # fmt: skip
+        yield _table(
+            ["method", "its best", "after", "ours reached it after", "times faster",
+             "ours by then", "ours ahead at its points"], rows,
+        )  # fmt: skip
+        best = facts["against"][0]["ours_best_at_all"] if facts["against"] else None
+        yield f"\nBest of ours: {best:.4f}." if best else ""
+        rows = [
+            [name, f"{p['seconds']:.1f} s", f"{p['ndcg@20']:.4f}", f"{p['recall@20']:.4f}"]
+            for name, curve in facts["curves"].items()
+            for p in _few(curve["points"])
+        ]
+        yield "\n" + _table(["method", "seconds", "NDCG@20", "Recall@20"], rows)
+
+
+def evaluation(result: Result) -> Iterable[str]:
+    users, items = result["users"], result["items"]
+    yield f"## Full ranking ({result['data']}: {users} users, {items} items, top 20)\n"
+    names = {
+        "ours": "ours: `ranking.top_k`, train items left out",
+        "matmul": "limit: blocked matrix product alone",
+        "matmul_topk": "blocked product + `torch.topk`, nothing left out",
+        "torch": "blocked product + mask + `torch.topk`",
+        "implicit": "`implicit` recommend, one BLAS thread",
+        "implicit_all_blas": "`implicit` recommend, all BLAS threads",
+    }
+    rows = [
+        [names[name], f"{rate:,.0f}", _times(result["times_faster"].get(name, 1.0)),
+         f"{result['same_items'][name]:.4f}" if name in result["same_items"] else "-"]
+        for name, rate in result["users_per_second"].items()
+    ]  # fmt: skip
+    yield _table(["side", "users a second", "ours is times faster", "same items"], rows)
+    yield f"\nOurs runs at {result['share_of_limit']:.2f} of the limit. With metrics:\n"
+    ours = result["with_metrics"]["ours"]["median"] / users
+    rows = [
+        [name, f"{facts.get('users', users) / facts['median']:,.0f}",
+         _times(facts["median"] / facts.get("users", users) / ours)]
+        for name, facts in result["with_metrics"].items()
+    ]  # fmt: skip
+    yield _table(["evaluator", "users a second", "ours is times faster"], rows)
+
+
+def softmax(result: Result) -> Iterable[str]:
+    yield f"## Full softmax over {result['items']:,} items (d {result['dim']})\n"
+    yield "Forward and backward; memory beyond the inputs, gradients included.\n"
+    rows = []
+    for size in result["sizes"]:
+        ours, other = size["ours"], size["torch"]
+        if "failed" in other:
+            rows.append([size["batch"], f"{ours['extra_gib']:.2f} GiB", other["failed"], "-",
+                         _ms(ours["seconds"]["median"]), "-", "-"])  # fmt: skip
+            continue
+        rows.append([
+            size["batch"], f"{ours['extra_gib']:.2f} GiB", f"{other['extra_gib']:.2f} GiB",
+            _times(size["memory_ratio"]), _ms(ours["seconds"]["median"]),
+            _ms(other["seconds"]["median"]), _times(size["times_faster"]),
+        ])  # fmt: skip
+    yield _table(
+        ["batch", "ours, memory", "torch, memory", "times less", "ours", "torch", "times faster"],
+        rows,
+    )
+    if "torch_extrapolated" in result:
+        guess, ours = result["torch_extrapolated"], result["ours_at_largest"]
+        yield (
+            f"\nAt batch {guess['batch']} ours takes {ours['extra_gib']:.2f} GiB and "
+            f"{_ms(ours['seconds']['median'])}; torch would take {guess['extra_gib']:.1f} GiB "
+            f"({guess['how']}), {result['memory_ratio_at_largest']:.0f} times as much."
+        )
+
+
+def sampling(result: Result) -> Iterable[str]:
+    yield f"## Negatives without known positives ({result['data']}, batch {result['batch']})\n"
+    yield "Shared: one set for the batch; each of the B x n pairs is checked and masked.\n"
+    rows = [
+        [case["sampler"], case["kind"], case["n"],
+         f"{case['negatives_per_second']['ours'] / 1e6:.2f} M",
+         _times(case["times_faster"]["redraw"]) if "redraw" in case["times_faster"] else "-",
+         _times(case["times_faster"]["loop"]), sum(case["known_positives"].values())]
+        for case in result["cases"]
+    ]  # fmt: skip
+    yield _table(
+        ["sampler", "kind", "n", "ours a second", "against redraw (RecBole's way)",
+         "against a loop", "known positives drawn"], rows,
+    )  # fmt: skip
+
+
+def growth(result: Result) -> Iterable[str]:
+    yield "## Growth\n"
+    yield "Made-up data with 50 pairs a user and 200 an item; batch 2048, d 64. Peak is of the process.\n"
+    sizes = result["sizes"]
+    names = list(dict.fromkeys(stage["stage"] for size in sizes for stage in size["stages"]))
+    rows = []
+    for name in names:
+        row: list[Any] = [name]
+        for size in sizes:
+            stage = next((s for s in size["stages"] if s["stage"] == name), None)
+            row.append(_stage(stage) if stage else "-")
+        slope = result["exponents"].get(name)
+        rows.append([*row, f"{slope['whole']:.2f}" if slope else "-"])
+    yield _table(["stage", *(f"{size['pairs']:,} pairs" for size in sizes), "exponent"], rows)
+    yield (
+        "\nThe exponent is the slope of log seconds over log pairs: 1 is linear. A star marks an epoch "
+        "measured in part and scaled. Adam updates every row at every step, so an epoch grows with "
+        "steps times rows."
+    )
+    for size in sizes:
+        for failure in size["failed"]:
+            yield f"\n{size['pairs']:,} pairs: {failure}."
+
+
+def _stage(stage: Result) -> str:
+    star = "*" if stage.get("measured_share", 1) < 1 else ""
+    return f"{stage['seconds']:.2f} s{star}, {stage['peak_gib']:.1f} GiB"
+
+
+SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
+    "step": step,
+    "quality": quality,
+    "evaluation": evaluation,
+    "softmax": softmax,
+    "sampling": sampling,
+    "growth": growth,
+}
+
+
+def _provenance(facts: Result) -> str:
+    machine, versions = facts["machine"], facts["versions"]
+    small = " **Small setting: not a measurement.**" if facts["small"] else ""
+    return (
+        f"`{facts['command']}` on {facts['started'][:10]}, {facts['seconds'] / 60:.1f} minutes, seed "
+        f"{facts['seed']}; {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB, load before {machine['load_before']}; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + f".{small}"
+    )
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _few(points: list[Result]) -> list[Result]:
+    """At most six points of a curve, first, best and last among them."""
+    best = max(range(len(points)), key=lambda at: points[at]["ndcg@20"])
+    step = max(1, len(points) // 4)
+    return [p for at, p in enumerate(points) if at % step == 0 or at in (best, len(points) - 1)][:8]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The benchmarks run, both sides compute the same, and the page is made. Nothing here asks for speed."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("step", "evaluation", "softmax", "sampling", "growth", "quality")
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: object) -> str:
+    command = [sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """Results of one small run of everything; no other library's environment is made."""
+    path = tmp_path_factory.mktemp("results")
+    run("benchmarks", *NAMES, "--small", "--results", path, "--venvs", path / "none")
+    return path
+
+
+@pytest.fixture(scope="session")
+def results(folder) -> dict[str, dict]:
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+
+
+def test_every_result_says_how_to_repeat_it(results):
+    for name, facts in results.items():
+        assert facts["name"] == name and facts["small"] is True and facts["seed"] == 0
+        assert facts["command"].startswith("python -m benchmarks")
+        assert facts["machine"]["cores"] >= 1 and facts["machine"]["memory_gib"] > 0
+        assert {"python", "ssmrec", "torch", "numba"} <= set(facts["versions"])
+
+
+def test_steps_of_both_sides_compute_the_same(results):
+    models = results["step"]["result"]["models"]
+    assert set(models) == {"lightgcn-1", "lightgcn-3", "svdpp", "mf"}
+    for facts in models.values():
+        assert facts["largest_loss_difference"] < 1e-5 * facts["last_loss"]
+        assert facts["table_difference"] < 1e-3
+        assert 0 < facts["times_faster"]["torch"] < math.inf
+
+
+def test_softmax_of_both_sides_is_the_same_and_memory_is_measured(results):
+    found = results["softmax"]["result"]
+    assert [size["batch"] for size in found["sizes"]] == [64, 128]
+    for size in found["sizes"]:
+        assert size["largest_difference"] < 1e-4
+        assert 0 < size["times_faster"] < math.inf and 0 < size["memory_ratio"] < math.inf
+
+
+def test_lists_of_all_evaluators_are_the_same(results):
+    found = results["evaluation"]["result"]
+    assert found["users"] == 4076
+    # Products summed in another order may swap two items with nearly equal scores at the cut.
+    assert all(share > 0.999 for share in found["same_items"].values())
+    assert "torch" in found["same_items"]
+    assert all(0 < rate < math.inf for rate in found["users_per_second"].values())
+
+
+def test_no_sampler_draws_a_known_positive(results):
+    cases = results["sampling"]["result"]["cases"]
+    assert {case["kind"] for case in cases} == {"own", "shared"}
+    for case in cases:
+        assert set(case["known_positives"].values()) == {0}
+        assert all(0 < ratio < math.inf for ratio in case["times_faster"].values())
+
+
+def test_growth_has_every_stage_at_both_sizes(results):
+    found = results["growth"]["result"]
+    stages = [[stage["stage"] for stage in size["stages"]] for size in found["sizes"]]
+    assert stages[0] == stages[1] and len(stages[0]) == 9
+    assert [size["failed"] for size in found["sizes"]] == [[], []]
+    loaded = [s for size in found["sizes"] for s in size["stages"] if "pairs" in s]
+    assert [stage["pairs"] for stage in loaded] == [50_000, 100_000]
+    assert all(math.isfinite(slope["whole"]) for slope in found["exponents"].values())
+
+
+def test_curves_rise_above_their_random_start(results):
+    curves = results["quality"]["result"]["online-retail"]["curves"]
+    start, *_, last = curves["ours"]["points"]
+    assert start["seconds"] < last["seconds"]
+    assert start["ndcg@20"] < 0.01 < 0.05 < last["ndcg@20"] < 1
+    for curve in curves.values():
+        assert all(0 <= point["recall@20"] <= 1 for point in curve["points"])
+
+
+def test_page_shows_every_section(folder):
+    page = folder / "page.md"
+    run("benchmarks.report", "--results", folder, "--out", page)
+    text = page.read_text()
+    assert text.count("\n## ") == len(NAMES)
+    assert "Small setting: not a measurement" in text and "times faster" in text
+
+
+def test_unknown_name_is_refused():
+    command = [sys.executable, "-m", "benchmarks", "speed"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "no benchmark named 'speed'" in done.stderr

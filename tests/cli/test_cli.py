@@ -1,0 +1,150 @@
+"""The command line end to end, in a process of its own, on a small file."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ssmrec.cli import main
+from ssmrec.errors import RunError
+from ssmrec.recommender import Recommender
+
+
+def ssmrec(*words, cwd):
+    """Run the command here; gives exit code, stdout, stderr."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ssmrec", *map(str, words)])
+        patch.chdir(cwd)
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder (with a space in its name) holding clicks.csv and a finished run."""
+    place = tmp_path_factory.mktemp("a shop")
+    random = np.random.default_rng(0)
+    users = np.repeat([f"u{n}" for n in range(40)], 15)
+    items = np.concatenate([random.choice(30, 15, replace=False) for _ in range(40)])
+    frame = pl.DataFrame({"customer": users, "product": items, "ts": np.arange(600)})
+    frame.write_csv(place / "clicks.csv")
+    code, out, err = ssmrec(
+        "train", "clicks.csv", "--model", "lightgcn", "--loss", "ssm", "--epochs", "2",
+        "--set", "loss.temperature=0.14", "--set", "train.batch_size=64", "--out", "run", cwd=place,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "run folder: run" in out and "most popular" in out
+    assert "columns user=customer, item=product, timestamp=ts" in err
+    return place
+
+
+def test_train_writes_what_the_readme_promises(folder):
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert names == {
+        "config.yaml", "history.jsonl", "ids.parquet", "metrics.json", "model.safetensors",
+    }  # fmt: skip
+    metrics = json.loads((folder / "run/metrics.json").read_text())
+    assert 0 <= metrics["test"]["recall@20"] <= 1 and 0 <= metrics["valid"]["ndcg@20"] <= 1
+    assert metrics["selected_on"] == "valid" and metrics["best_epoch"] in (1, 2)
+    assert set(metrics["seconds"]) == {"train", "eval"}
+    assert metrics["similarity"] == {"train": "cosine", "rank": "dot"}
+
+
+def test_evaluate_gives_the_numbers_of_the_run(folder):
+    code, out, err = ssmrec("evaluate", "run", "--json", cwd=folder)
+    assert code == 0, err
+    metrics = json.loads((folder / "run/metrics.json").read_text())
+    assert json.loads(out)["test"] == metrics["test"]
+    code, out, err = ssmrec("evaluate", "run", "--on", "valid", "--json", cwd=folder)
+    assert json.loads(out)["valid"] == metrics["valid"]
+
+
+def test_evaluate_refuses_other_data(folder):
+    frame = pl.read_csv(folder / "clicks.csv")
+    frame.head(550).write_csv(folder / "fewer.csv")
+    code, _, err = ssmrec("evaluate", "run", "--data", "fewer.csv", cwd=folder)
+    assert code == 2 and "differ from those the run was trained on" in err
+
+
+def test_recommend_equals_python_and_leaves_out_what_is_known(folder):
+    (folder / "users.txt").write_text("u3\nu5\n\n")
+    code, out, err = ssmrec(
+        "recommend", "run", "--users", "users.txt", "--top", 4, "--out", "recs.parquet", cwd=folder
+    )
+    assert code == 0, err
+    assert out == "8 recommendations for 2 users in recs.parquet\n"
+    frame = pl.read_parquet(folder / "recs.parquet")
+    recommender = Recommender.load(folder / "run")
+    assert frame.equals(recommender.recommend(["u3", "u5"], 4))
+    seen = recommender.trained_.seen.frame()
+    assert frame.join(seen, on=["user", "item"]).is_empty()
+
+
+def test_recommend_takes_ids_and_reports_unknown_users(folder):
+    code, out, err = ssmrec(
+        "recommend", "run", "--users", "u1", "u2", "ghost", "--top", 3, cwd=folder
+    )
+    assert code == 0 and "u1" in out and "u2" in out
+    assert "1 user(s) were not trained on: 'ghost'; left out" in err
+    code, _, err = ssmrec("recommend", "run", "--users", "ghost", "--unknown", "error", cwd=folder)
+    assert code == 2 and err.startswith("error: 1 user(s) were not trained on: 'ghost'")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nothing.csv"], "nothing.csv"),
+        (["train", "clicks.csv", "--model", "lightgcm"], "did you mean 'lightgcn'?"),
+        (["train", "clicks.csv", "--set", "loss.temperatur=1"], "did you mean 'temperature'?"),
+        (["train", "clicks.csv", "--set", "train.batch_sise=512"], "did you mean 'batch_size'?"),
+        (["train", "clicks.csv", "--set", "loss.temperature=0"], "loss.temperature: "),
+        (["train", "clicks.csv", "--set", "train.epochs"], "must look like key=value"),
+        (["train", "--recipe", "yelp2018-lightgcn-smm"], "did you mean yelp2018-lightgcn-ssm"),
+        (["train", "clicks.csv", "--out", "run"], "holds a finished run"),
+        (["train", "clicks.csv", "--out", "clicks.csv/x"], "clicks.csv/x: cannot be made"),
+        (["train", "clicks.csv", "--protocol", "refit", "--set", "data.split.valid=0"], "data.split.valid"),
+        (["evaluate", "nowhere"], "nowhere: not a finished run"),
+        (["evaluate", "run", "--metric", "ndgc@20"], "did you mean"),
+        (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet or .csv"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):
+    code, out, err = ssmrec("--quiet", *words, cwd=folder)
+    assert code == 2 and message in err
+    assert "Traceback" not in err and not out
+    assert [line.startswith("error: ") for line in err.splitlines() if line][-1]
+
+
+def test_debug_raises_the_error_itself(folder):
+    with pytest.raises(RunError):
+        ssmrec("--debug", "evaluate", "nowhere", cwd=folder)
+
+
+def test_the_module_runs_as_a_process():
+    """Exit code and error line as a shell sees them."""
+    words = [sys.executable, "-m", "ssmrec", "evaluate", "nowhere"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: nowhere: not a finished run")
+
+
+def test_every_recipe_resolves():
+    from ssmrec.config import read_recipe, recipes
+    from ssmrec.training import resolve
+
+    assert "yelp2018-lightgcn-ssm" in recipes()
+    for name in recipes():
+        config = resolve(read_recipe(name))
+        assert config.data.source in name

@@ -1,0 +1,154 @@
+"""Settings: overrides, layers, recipes, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from ssmrec.config import Config, build, choose, merged, nearest, override, read_recipe, read_yaml
+from ssmrec.config import recipes as list_recipes
+from ssmrec.errors import ConfigError
+from ssmrec.training import resolve
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("1e-3", 0.001),
+        ("5", 5),
+        ("0.14", 0.14),
+        ("true", True),
+        ("null", None),
+        ("[5, 20]", [5, 20]),
+        ("[recall, ndcg]", ["recall", "ndcg"]),
+        ("{a: 1}", {"a": 1}),
+        ("bpr", "bpr"),
+        ("a=b", "a=b"),
+        ("", None),
+        ("[1, 2", "[1, 2"),
+    ],
+)
+def test_override_reads_values_as_yaml(text, want):
+    value = override({}, [f"train.key={text}"])["train"]["key"]
+    assert value == want and type(value) is type(want)
+
+
+def test_override_sets_one_key_and_leaves_the_input_alone():
+    before = {"loss": {"name": "ssm", "temperature": 0.2}, "seed": 0}
+    after = override(before, ["loss.temperature=0.1", "train.lr=1e-2", "loss.temperature=0.3"])
+    assert after == {
+        "loss": {"name": "ssm", "temperature": 0.3}, "seed": 0, "train": {"lr": 0.01},
+    }  # fmt: skip
+    assert before == {"loss": {"name": "ssm", "temperature": 0.2}, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("train.lr", "must look like key=value"),
+        ("=3", "must look like key=value"),
+        ("seed.x=3", "seed is a value and has no keys below it"),
+    ],
+)
+def test_override_errors(pair, message):
+    with pytest.raises(ConfigError, match=message):
+        override({"seed": 0}, [pair])
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_override_keeps_every_float(value):
+    assert override({}, [f"x={value!r}"])["x"] == value
+
+
+def test_merged_goes_key_by_key_and_a_renamed_part_starts_afresh():
+    low = {"loss": {"name": "ssm", "temperature": 0.1}, "train": {"lr": 1, "l2": 2}, "seed": 1}
+    high = {"loss": {"name": "bpr"}, "train": {"lr": 3}}
+    assert merged(low, high) == {
+        "loss": {"name": "bpr"}, "train": {"lr": 3, "l2": 2}, "seed": 1,
+    }  # fmt: skip
+    assert merged(low, {"loss": {"name": "ssm"}})["loss"]["temperature"] == 0.1
+    assert merged(low, {"loss": {"temperature": 0.5}})["loss"] == {
+        "name": "ssm",
+        "temperature": 0.5,
+    }
+    assert low["train"] == {"lr": 1, "l2": 2}
+
+
+class Inner(Config):
+    size: int = Field(1, ge=1)
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    speed: float = 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sped": 2}, "unknown key part.sped, did you mean 'part.speed'?"),
+        ({"inner": {"siz": 2}}, "unknown key part.inner.siz, did you mean 'part.inner.size'?"),
+        ({"inner": {"size": 0}}, "part.inner.size: .* greater than or equal to 1 .got 0."),
+        ({"speed": "fast"}, "part.speed: .*valid number.* .got 'fast'."),
+    ],
+)
+def test_build_explains_the_first_fault(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(Outer, values, "part")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_like_no_other_gets_the_list():
+    with pytest.raises(ConfigError, match="unknown key zzz; choose from: inner, speed"):
+        build(Outer, {"zzz": 1})
+
+
+def test_settings_are_frozen():
+    made = build(Outer, {"speed": 2})
+    with pytest.raises(Exception, match="frozen"):
+        made.speed = 3
+
+
+def test_choose_and_nearest():
+    assert choose({"lightgcn": 1}, "lightgcn", "model.name") == 1
+    with pytest.raises(
+        ConfigError, match=r"unknown model.name 'lightgnc', did you mean 'lightgcn'"
+    ):
+        choose({"lightgcn": 1, "mf": 2}, "lightgnc", "model.name")
+    assert nearest("qqq", ["b", "a"]) == "; choose from: a, b"
+
+
+def test_yaml_errors_name_the_file_and_line(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: 1\ntrain:\n  lr: [1, 2\nx: 3\n")
+    with pytest.raises(ConfigError, match=r"run.yaml: not valid YAML at line 4"):
+        read_yaml(path)
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(ConfigError, match="must hold settings"):
+        read_yaml(path)
+    path.write_text("x: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read_yaml(path)
+    path.write_text("# nothing\n")
+    assert read_yaml(path) == {}
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_a_path_is_read_as_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 7\n")
+    assert read_recipe(str(path)) == {"seed": 7}
+
+
+def test_unknown_recipe():
+    with pytest.raises(ConfigError, match="no recipe named 'qqqqqq'"):
+        read_recipe("qqqqqq")
+
+
+def test_every_shipped_recipe_resolves():
+    for name, first_line in list_recipes().items():
+        assert first_line, f"{name} has no comment on its first line"
+        resolve(read_recipe(name))

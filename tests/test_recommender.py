@@ -1,0 +1,232 @@
+"""The Python interface as the documentation shows it."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import ssmrec
+from ssmrec.errors import ConfigError, DataError, RunError
+
+QUICK = {"epochs": 3, "batch_size": 256, "lr": 0.02, "threads": 1}
+
+
+def fitted(split, **settings):
+    settings = {"model": {"name": "lightgcn", "dim": 8}, "train": QUICK, **settings}
+    return ssmrec.Recommender(**settings).fit(split.train, split.valid, progress=False)
+
+
+@pytest.fixture(scope="module")
+def rec(tastes):
+    return fitted(tastes)
+
+
+@pytest.fixture(scope="module")
+def text_rec(text_tastes):
+    return fitted(text_tastes)
+
+
+def test_six_lines_on_the_bundled_data():
+    data = ssmrec.load("online-retail")
+    few = np.isin(data.rows, np.argsort(-data.user_degrees, kind="stable")[:150])
+    split = ssmrec.split(data.take(few))
+    rec = ssmrec.Recommender({"name": "lightgcn", "dim": 16}, "ssm", train=QUICK)
+    rec.fit(split.train, split.valid, progress=False)
+    values = rec.evaluate(split.test).values
+    assert 0 < values["ndcg@20"] <= 1 and 0 < values["recall@20"] <= 1
+    user = split.train.users.decode([split.train.rows[0]])[0]
+    frame = rec.recommend([user], k=10)
+    assert frame.columns == ["user", "rank", "item", "score"]
+    assert frame["user"].to_list() == [user] * 10
+    assert frame["rank"].to_list() == list(range(1, 11))
+    assert frame["score"].is_sorted(descending=True)
+    assert frame["item"].n_unique() == 10
+
+
+def test_lists_hold_no_seen_item_and_equal_a_plain_ranking(rec, tastes):
+    frame = rec.recommend(k=7)
+    seen = pl.concat([tastes.train.frame(), tastes.valid.frame()]).select("user", "item")
+    assert frame["user"].n_unique() == 60 and len(frame) == 60 * 7
+    assert frame.join(seen, on=["user", "item"]).is_empty()
+    found = rec.trained_.model.vectors()
+    scores = (found.users @ found.items.T).detach().numpy()
+    scores[rec.trained_.seen.rows, rec.trained_.seen.indices] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :7]
+    assert frame["item"].to_list() == [100 + item for item in best.reshape(-1)]
+
+
+def test_seen_items_on_request(rec):
+    lists = rec.recommend([105], k=40, include_seen=True)
+    assert sorted(lists["item"]) == list(range(100, 140))
+    assert len(rec.recommend([105], k=1000)) < 40  # shorter where fewer are left
+
+
+def test_evaluate_agrees_with_what_training_measured(rec, tastes):
+    """`valid` with the training pairs masked: the same number as in the history."""
+    values = [record["ndcg@20"] for record in rec.history_]
+    assert rec.metrics_["valid"]["ndcg@20"] == max(values)
+    assert rec.metrics_["best_epoch"] == 1 + int(np.argmax(values))
+    assert rec.config_.train.protocol == "valid"
+
+
+def test_a_test_set_loaded_on_its_own_is_matched_by_id(rec, tastes, caplog):
+    """Other vocabularies, other order, ids as text, an unknown user: same numbers, one warning."""
+    want = rec.evaluate(tastes.test).values
+    frame = tastes.test.frame().sample(fraction=1, shuffle=True, seed=1)
+    frame = frame.with_columns(pl.col("user", "item").cast(pl.String))
+    extra = pl.DataFrame({"user": ["ghost"], "item": ["100"]})
+    frame = pl.concat([frame.select("user", "item"), extra])
+    users, items = (ssmrec.Vocabulary.of(frame[name]) for name in ("user", "item"))
+    test = ssmrec.Interactions.from_pairs(
+        users.encode(frame["user"]), items.encode(frame["item"]), users, items
+    )
+    with caplog.at_level(logging.WARNING, "ssmrec"):
+        assert rec.evaluate(test).values == want
+    assert f"1 of {len(frame)} pairs have ids the model does not know" in caplog.text
+
+
+def test_case_24_no_common_id_is_an_error(rec, make_interactions):
+    strangers = make_interactions(np.ones((2, 2)), text=True)
+    with pytest.raises(DataError, match=r"none of the 4 pairs .* String here, Int64 in the model"):
+        rec.evaluate(strangers)
+
+
+def test_case_26_unknown_users(rec, caplog):
+    with pytest.raises(
+        DataError, match=r"2 user\(s\) were not trained on: 7, 8; choose unknown=skip"
+    ):
+        rec.recommend([100, 7, 8])
+    with caplog.at_level(logging.WARNING, "ssmrec"):
+        frame = rec.recommend([7, 101], k=3, unknown="skip")
+    assert frame["user"].unique().to_list() == [101]
+    assert "1 user(s) were not trained on: 7; left out" in caplog.text
+    frame = rec.recommend([7, 101], k=3, unknown="popular")
+    ghost = frame.filter(pl.col("user") == 7)
+    degree = rec.trained_.train.item_degrees
+    assert ghost["item"].to_list() == [100 + i for i in np.argsort(-degree, kind="stable")[:3]]
+    assert ghost["item"][0] == 100 and ghost["score"][0] == 60  # the item everybody has
+    assert frame.filter(pl.col("user") == 101).equals(rec.recommend([101], k=3))
+
+
+def test_only_unknown_users(rec):
+    assert rec.recommend([7], unknown="skip").is_empty()
+    assert rec.recommend([7, 8], k=2, unknown="popular")["rank"].to_list() == [1, 2, 1, 2]
+
+
+def test_text_ids(text_rec):
+    frame = text_rec.recommend(["u103", "u100"], k=2)
+    assert frame["user"].to_list() == ["u103", "u103", "u100", "u100"]
+    assert frame["item"].str.starts_with("i").all()
+    with pytest.raises(DataError, match="not the single text 'u103'"):
+        text_rec.recommend("u103")
+
+
+@pytest.mark.parametrize("kind", ["rec", "text_rec"])
+def test_saved_and_loaded_recommends_the_same(request, tmp_path, kind):
+    rec = request.getfixturevalue(kind)
+    rec.save(tmp_path / "run")
+    again = ssmrec.Recommender.load(tmp_path / "run")
+    assert again.recommend(k=9).equals(rec.recommend(k=9))
+    assert again.config_ == rec.config_ and again.metrics_ == rec.metrics_
+    assert again.history_ == rec.history_
+
+
+def test_a_loaded_one_can_be_fitted_again(rec, tastes, tmp_path):
+    rec.save(tmp_path)
+    again = ssmrec.Recommender.load(tmp_path).fit(tastes.train, tastes.valid, progress=False)
+    assert torch.equal(again.trained_.model.table, rec.trained_.model.table)
+
+
+def test_fit_without_validation_runs_all_epochs(tastes):
+    rec = ssmrec.Recommender({"name": "mf", "dim": 4}, "bpr", train=QUICK)
+    assert rec.fit(tastes.train, progress=False) is rec
+    assert rec.config_.train.protocol == "fixed" and len(rec.history_) == 3
+    assert rec.metrics_["selected_on"].startswith("nothing")
+
+
+def test_not_fitted_and_wrong_settings():
+    for use in (lambda r: r.recommend([1]), lambda r: r.history_, lambda r: r.save("x")):
+        with pytest.raises(RunError, match="not fitted yet: call fit"):
+            use(ssmrec.Recommender())
+
+
+def test_wrong_settings_are_errors_before_training(tastes):
+    with pytest.raises(ConfigError, match=r"did you mean 'train.epochs'"):
+        ssmrec.Recommender(train={"epoch": 3}).fit(tastes.train)
+    with pytest.raises(ConfigError, match=r"unknown model.name 'lightgnc'"):
+        ssmrec.Recommender("lightgnc").fit(tastes.train)
+
+
+# --- own parts: the example of the documentation ---
+
+
+class HingeLoss(ssmrec.Loss):
+    """max(0, margin + l_j - l+), averaged over the negatives that count."""
+
+    class Config(ssmrec.LOSSES["ssm"].Config):
+        margin: float = 1.0
+
+    def forward(self, pos_logits, neg_logits, log_q=None, mask=None):
+        gaps = (self.config.margin + neg_logits - pos_logits[:, None]).relu()
+        if mask is None:
+            return gaps.sum(1) / max(gaps.shape[1], 1)
+        return gaps.masked_fill(mask, 0).sum(1) / (~mask).sum(1).clamp_min(1)
+
+
+class BiasedMF(ssmrec.Backbone):
+    """Free vectors, whose last dimension is an item bias: users have a constant 1 there."""
+
+    class Config(ssmrec.MODELS["mf"].Config):
+        pass
+
+    def __init__(self, config, train, generator):
+        super().__init__(config, train, generator)
+        self.users = nn.Parameter(torch.randn(train.n_users, config.dim, generator=generator) / 10)
+        self.items = nn.Parameter(torch.randn(train.n_items, config.dim, generator=generator) / 10)
+        self.bias = nn.Parameter(torch.zeros(train.n_items, 1))
+
+    def vectors(self, users=None, items=None):
+        user = self.users if users is None else self.users[users]
+        item = self.items if items is None else self.items[items]
+        bias = self.bias if items is None else self.bias[items]
+        return ssmrec.models.Vectors(
+            torch.cat([user, torch.ones(len(user), 1)], 1), torch.cat([item, bias], 1), user, item
+        )
+
+
+@pytest.fixture
+def own_parts(monkeypatch):
+    monkeypatch.setitem(ssmrec.LOSSES, "hinge", HingeLoss)
+    monkeypatch.setitem(ssmrec.MODELS, "biased_mf", BiasedMF)
+
+
+def test_own_parts_pass_the_battery():
+    from ssmrec.testing import check_backbone, check_loss
+
+    check_loss(HingeLoss, margin=0.5)
+    check_backbone(BiasedMF, dim=8)
+
+
+def test_own_loss_and_own_backbone_train_save_and_load(own_parts, tastes, tmp_path):
+    rec = fitted(
+        tastes,
+        model={"name": "biased_mf", "dim": 8},
+        loss={"name": "hinge", "margin": 0.5, "similarity": "dot", "temperature": 1.0},
+        negatives={"name": "uniform", "n": 8},
+        train={**QUICK, "epochs": 15, "lr": 0.05},
+    )
+    assert rec.config_.loss["margin"] == 0.5
+    assert rec.history_[-1]["loss"] < 0.8 * rec.history_[0]["loss"]
+    assert rec.metrics_["valid"]["ndcg@20"] > 0.3
+    rec.save(tmp_path)
+    assert ssmrec.Recommender.load(tmp_path).recommend(k=5).equals(rec.recommend(k=5))
+
+
+def test_own_part_settings_are_checked(own_parts, tastes):
+    with pytest.raises(ConfigError, match=r"did you mean 'loss.margin'"):
+        ssmrec.Recommender("mf", {"name": "hinge", "margn": 2}).fit(tastes.train)

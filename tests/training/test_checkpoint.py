@@ -1,0 +1,118 @@
+"""A killed training goes on exactly as if it had never been killed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssmrec.errors import RunError
+from ssmrec.training import Checkpoint, Listener, checkpoint, train_run
+
+
+class Killed(BaseException):
+    """Ends the process as far as training is concerned."""
+
+
+class Kill(Listener):
+    """Dies after `epochs` epochs, counted over all phases."""
+
+    def __init__(self, epochs: int):
+        self.left, self.seen = epochs, []
+
+    def epoch(self, record, best):
+        self.seen.append(record["epoch"])
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.fixture(autouse=True)
+def save_every_epoch(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_EVERY", 0.0)
+
+
+def comparable(trained):
+    timed = {"train_seconds", "eval_seconds", "examples_per_second"}
+    history = [{key: row[key] for key in row.keys() - timed} for row in trained.history]
+    return history, {key: value for key, value in trained.metrics.items() if key != "seconds"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kill_after", "lr_decay"),
+    [
+        ("valid", 1, "none"), ("valid", 3, "none"), ("valid", 6, "linear"),
+        ("refit", 3, "linear"), ("refit", 6, "none"), ("refit", 8, "none"), ("refit", 8, "linear"),
+        ("fixed", 3, "linear"), ("published", 3, "none"),
+    ],
+)  # fmt: skip
+def test_resumed_equals_unbroken(small, tastes, tmp_path, protocol, kill_after, lr_decay):
+    """Killed in the first epoch, in the middle, in the last, and (refit) in the second phase."""
+    train = {"protocol": protocol, "epochs": 6, "lr": 0.1, "patience": 4, "lr_decay": lr_decay}
+    config = small(train=train)
+    unbroken = train_run(config, tastes)
+    try:
+        train_run(config, tastes, Kill(kill_after), Checkpoint(tmp_path, "key", False))
+    except Killed:
+        pass
+    else:
+        assert kill_after > len(unbroken.history)
+    ear = Kill(-1)
+    resumed = train_run(config, tastes, ear, Checkpoint(tmp_path, "key", True))
+    assert torch.equal(resumed.model.table, unbroken.model.table)
+    assert comparable(resumed) == comparable(unbroken)
+    # the killed epoch itself is lost, those before it are not done again
+    assert len(ear.seen) <= max(len(unbroken.history) - kill_after + 1, 1)
+
+
+def test_draws_of_negatives_go_on_too(small, tastes, tmp_path):
+    config = small(
+        model={"name": "mf"},
+        loss={"name": "bpr"},
+        negatives={"name": "popularity", "n": 3, "shared": False},
+        train={"protocol": "fixed"},
+    )
+    unbroken = train_run(config, tastes)
+    with pytest.raises(Killed):
+        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+    resumed = train_run(config, tastes, None, Checkpoint(tmp_path, "key", True))
+    assert torch.equal(resumed.model.table, unbroken.model.table)
+
+
+def test_without_resume_an_old_checkpoint_is_ignored(small, tastes, tmp_path):
+    config = small()
+    with pytest.raises(Killed):
+        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+    ear = Kill(-1)
+    train_run(config, tastes, ear, Checkpoint(tmp_path, "key", False))
+    assert ear.seen == [1, 2, 3, 4]
+
+
+def test_other_settings_or_data_are_refused(small, tastes, tmp_path):
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+    with pytest.raises(RunError, match="made with other settings or data"):
+        Checkpoint(tmp_path, "other key", True)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(small, tastes, tmp_path):
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+    path = tmp_path / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:200], b"", b"no tensors at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"checkpoint.safetensors: .*damaged"):
+            Checkpoint(tmp_path, "key", True)
+
+
+def test_remove_and_no_leftovers(small, tastes, tmp_path):
+    made = Checkpoint(tmp_path, "key", False)
+    train_run(small(), tastes, None, made)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    made.remove()
+    assert list(tmp_path.iterdir()) == []
+    made.remove()
+
+
+def test_no_checkpoint_file_means_from_the_beginning(tmp_path):
+    assert Checkpoint(tmp_path, "key", True).phases == {}
