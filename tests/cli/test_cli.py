@@ -107,8 +107,8 @@ def test_recommend_takes_ids_and_reports_unknown_users(folder):
     [
         (["train", "nothing.csv"], "nothing.csv"),
         (["train", "clicks.csv", "--model", "lightgcm"], "did you mean 'lightgcn'?"),
-        (["train", "clicks.csv", "--set", "loss.temperatur=1"], "did you mean 'temperature'?"),
-        (["train", "clicks.csv", "--set", "train.batch_sise=512"], "did you mean 'batch_size'?"),
+        (["train", "clicks.csv", "--set", "loss.temperatur=1"], "did you mean 'loss.temperature'?"),
+        (["train", "clicks.csv", "--set", "train.batch_sise=512"], "did you mean 'train.batch_size'?"),
         (["train", "clicks.csv", "--set", "loss.temperature=0"], "loss.temperature: "),
         (["train", "clicks.csv", "--set", "train.epochs"], "must look like key=value"),
         (["train", "--recipe", "yelp2018-lightgcn-smm"], "did you mean yelp2018-lightgcn-ssm"),

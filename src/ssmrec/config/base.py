@@ -17,11 +17,18 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """`, did you mean 'x'?` for the choice most like `word`, or the list of all choices."""
+def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """`, did you mean 'x'?` for the choice most like `word`, or the list of all choices.
+
+    `prefix` stands before the choice named, such as `loss.`.
+    """
     options = sorted(choices)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else f"; choose from: {', '.join(options)}"
+    return (
+        f", did you mean {prefix + close[0]!r}?"
+        if close
+        else f"; choose from: {', '.join(options)}"
+    )
 
 
 def choose(table: Mapping[str, Any], name: str, what: str) -> Any:
@@ -50,6 +57,6 @@ def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
         owner: Any = schema
         for part in path[:-1]:
             owner = owner.model_fields[part].annotation
-        return f"unknown key {key}{nearest(path[-1], owner.model_fields)}"
+        return f"unknown key {key}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"
     shown = f" (got {first['input']!r})" if first["type"] != "missing" else ""
     return f"{key}: {first['msg'].removeprefix('Value error, ')}{shown}"
