@@ -61,11 +61,13 @@ def _one_size(pairs: int, settings: Settings) -> dict[str, Any]:
     stages: list[Report] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("make", "load", "learn"):
-            arguments = {"part": part, "folder": folder, "pairs": pairs, "seed": settings.seed}
+        for parts in (
+            (["make", "load", "learn"],) if settings.small else (["make"], ["load"], ["learn"])
+        ):
+            arguments = {"parts": parts, "folder": folder, "pairs": pairs, "seed": settings.seed}
             for report in child("benchmarks.growth", arguments):
                 if "failed" in report:
-                    failed.append(f"{part}: {report['failed']}")
+                    failed.append(f"{', '.join(parts)}: {report['failed']}")
                 else:
                     stages.append(report)
     return {
@@ -74,14 +76,14 @@ def _one_size(pairs: int, settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure(part: str, folder: str, pairs: int, seed: int) -> Iterator[Report]:
-    """The stages of one part at one size."""
+def measure(parts: list[str], folder: str, pairs: int, seed: int) -> Iterator[Report]:
+    """The stages of these parts at one size."""
     where = Path(folder)
-    if part == "make":
+    if "make" in parts:
         yield from _make(where, pairs, seed)
-    elif part == "load":
+    if "load" in parts:
         yield from _load(where)
-    else:
+    if "learn" in parts:
         yield from _learn(_saved(where), seed)
 
 
@@ -136,14 +138,16 @@ def _learn(data: Interactions, seed: int) -> Iterator[Report]:
     del graph
     held_out = _held_out(data, seed)
     for name in ("mf", "lightgcn"):
-        trainer, report = _staged(f"{name}: start", lambda name=name: _trainer(name, data, seed))
-        yield report
-        yield _epoch(f"{name}: epoch", trainer)
-        if name == "lightgcn":
-            judged = len(np.flatnonzero(held_out.user_degrees))
-            _, report = _staged("evaluate", lambda: _ranked(trainer, data, held_out))
-            yield report | {"users": judged}
-        del trainer
+        yield from _trained(name, data, held_out, seed)
+
+
+def _trained(name: str, data: Interactions, held_out: Interactions, seed: int) -> Iterator[Report]:
+    trainer, report = _staged(f"{name}: start", lambda: _trainer(name, data, seed))
+    yield report
+    yield _epoch(f"{name}: epoch", trainer)
+    if name == "lightgcn":
+        _, report = _staged("evaluate", lambda: _ranked(trainer, data, held_out))
+        yield report | {"users": int((held_out.user_degrees > 0).sum())}
 
 
 def _trainer(name: str, train: Interactions, seed: int) -> Trainer:

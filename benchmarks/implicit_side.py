@@ -35,9 +35,8 @@ def curves(
         seed: random state.
     """
     try:
-        from threadpoolctl import threadpool_limits
-
         import implicit  # noqa: F401
+        from threadpoolctl import threadpool_limits
     except ImportError:
         return {}
     found = {}

@@ -54,8 +54,8 @@ def _curves(source: str, settings: Settings) -> dict[str, Any]:
 
 def _ours(settings: Settings) -> Iterator[tuple[str, dict[str, Any], int]]:
     """Name, changes to the recipe, and epochs (0: those of the recipe)."""
-    yield "ours", {}, 2 if settings.small else 0
-    yield "ours, spectral start", {"model": {"init": "spectral"}}, 2 if settings.small else 12
+    yield "ours", {}, 1 if settings.small else 0
+    yield "ours, spectral start", {"model": {"init": "spectral"}}, 1 if settings.small else 12
 
 
 class Judge:

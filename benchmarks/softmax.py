@@ -1,13 +1,12 @@
 """Full softmax over a large catalogue: the blocked kernel against torch with all logits in memory.
 
-Forward and backward pass for B users against every item, each measurement in its own process so
-that its peak memory is its own. Both sides compute the same loss and gradients, which is checked.
+Forward and backward pass for B users against every item, each side in its own process so that its
+peak memory is its own. Both sides compute the same loss and gradients, which is checked.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.harness import Settings, child, peak_memory, serve, summary
+from benchmarks.harness import Settings, child, interleaved, peak_memory, serve, summary
 from ssmrec.kernels.softmax import SharedSoftmax
 
 DIM = 64
@@ -25,61 +24,67 @@ TARGET_BATCH = 2048
 def run(settings: Settings) -> dict[str, Any]:
     """Seconds, memory and agreement of both sides at each batch size that is measured."""
     items, batches = (20_000, (64, 128)) if settings.small else (1_000_000, (128, 256, 512))
-    repeats = 2 if settings.small else 5
-    sizes = [_pair(settings, items, batch, repeats) for batch in batches]
     last = batches[-1] if settings.small else TARGET_BATCH
-    ours = sizes[-1]["ours"]
-    if last != batches[-1]:
-        ours = _measured("ours", settings, items, last, repeats)
-    growth = [size["torch"]["extra_gib"] for size in sizes if "extra_gib" in size["torch"]]
-    result = {"items": items, "dim": DIM, "sizes": sizes, "ours_at_largest": ours}
-    if len(growth) >= 2:
-        used = batches[: len(growth)]
-        slope, base = np.polyfit(used, growth, 1)
+    ours = _measured("ours", settings, items, sorted({*batches, last}))
+    other = _measured("torch", settings, items, batches)
+    result = {
+        "items": items,
+        "dim": DIM,
+        "sizes": [_pair(batch, ours[batch], other[batch]) for batch in batches],
+        "ours_at_largest": ours[last],
+    }
+    fitting = [batch for batch in batches if "failed" not in other[batch]]
+    if len(fitting) >= 2:
+        slope, base = np.polyfit(fitting, [other[batch]["extra_gib"] for batch in fitting], 1)
         result["torch_extrapolated"] = {
             "batch": last,
             "extra_gib": base + slope * last,
-            "how": f"straight line through the measured batches {list(used)}",
+            "how": f"straight line through the measured batches {fitting}",
         }
-        result["memory_ratio_at_largest"] = (base + slope * last) / ours["extra_gib"]
+        result["memory_ratio_at_largest"] = (base + slope * last) / ours[last]["extra_gib"]
     return result
 
 
-def _pair(settings: Settings, items: int, batch: int, repeats: int) -> dict[str, Any]:
-    sides = {side: _measured(side, settings, items, batch, repeats) for side in ("ours", "torch")}
-    found: dict[str, Any] = {"batch": batch, **sides}
-    if "failed" not in sides["torch"]:
-        ours, torch_side = sides["ours"], sides["torch"]
-        found["times_faster"] = torch_side["seconds"]["median"] / ours["seconds"]["median"]
-        found["memory_ratio"] = torch_side["extra_gib"] / ours["extra_gib"]
+def _pair(batch: int, ours: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"batch": batch, "ours": ours, "torch": other}
+    if "failed" not in other:
+        found["times_faster"] = other["seconds"]["median"] / ours["seconds"]["median"]
+        found["memory_ratio"] = other["extra_gib"] / ours["extra_gib"]
         found["largest_difference"] = max(
-            abs(ours["sums"][name] / torch_side["sums"][name] - 1) for name in ours["sums"]
+            abs(ours["sums"][name] / other["sums"][name] - 1) for name in ours["sums"]
         )
     return found
 
 
 def _measured(
-    side: str, settings: Settings, items: int, batch: int, repeats: int
-) -> dict[str, Any]:
+    side: str, settings: Settings, items: int, batches: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """Reports by batch; a batch that the process did not live to report says how it ended."""
     arguments = {
-        "side": side, "items": items, "batch": batch, "repeats": repeats, "seed": settings.seed,
+        "side": side, "items": items, "batches": list(batches),
+        "repeats": 2 if settings.small else 5, "seed": settings.seed,
     }  # fmt: skip
-    return {k: v for report in child("benchmarks.softmax", arguments) for k, v in report.items()}
+    reports = list(child("benchmarks.softmax", arguments))
+    failed = next((report for report in reports if "failed" in report), {})
+    found = {report["batch"]: report for report in reports if "batch" in report}
+    return {batch: found.get(batch, failed) for batch in batches}
 
 
-def measure(side: str, items: int, batch: int, repeats: int, seed: int) -> Iterator[dict[str, Any]]:
-    """One side at one size: memory of the first call, median seconds of the next ones."""
+def measure(
+    side: str, items: int, batches: list[int], repeats: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """One side, from small to large: memory of the first call, median seconds of the next ones."""
     once(side, *inputs(50, 4, seed))  # compilation is not counted
-    users, table, targets = inputs(items, batch, seed)
-    with peak_memory() as memory:
-        sums = once(side, users, table, targets)
-    yield {"sums": sums, "extra_gib": memory["extra"]}
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        once(side, users, table, targets)
-        seconds.append(time.perf_counter() - start)
-    yield {"seconds": summary(seconds)}
+    for batch in batches:
+        users, table, targets = inputs(items, batch, seed)
+        with peak_memory() as memory:
+            sums = once(side, users, table, targets)
+        calls = {side: lambda _, given=(users, table, targets): once(side, *given)}
+        seconds = interleaved(calls, repeats, warm=0)[side]
+        yield {
+            "batch": batch, "sums": sums, "extra_gib": memory["extra"],
+            "seconds": summary(seconds),
+        }  # fmt: skip
 
 
 def inputs(items: int, batch: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

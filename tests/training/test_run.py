@@ -16,9 +16,9 @@ from ssmrec.training import load_run, save_run, train_run
 FILES = ["config.yaml", "history.jsonl", "ids.parquet", "metrics.json", "model.safetensors"]
 
 
-@pytest.fixture
-def trained(small, tastes):
-    return train_run(small(train={"epochs": 2}), tastes)
+@pytest.fixture(params=["valid", "refit", "fixed", "published"])
+def trained(small, tastes, request):
+    return train_run(small(train={"epochs": 2, "protocol": request.param}), tastes)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_configuration_is_complete_and_plain(folder, trained):
     assert record["settings"] == trained.config.model_dump(mode="json")
     assert {"ssmrec", "torch", "numpy", "python"} <= record["versions"].keys()
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows == trained.history
 
 
 @pytest.mark.parametrize("name", FILES)

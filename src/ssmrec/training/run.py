@@ -40,7 +40,10 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / METRICS).unlink(missing_ok=True)  # the folder is not whole until the end
         tensors = {f"model.{k}": v for k, v in trained.model.state_dict().items()}
-        for name, pairs in (("train", trained.train), ("seen", trained.seen)):
+        parts = {"train": trained.train}
+        if trained.seen is not trained.train:
+            parts["seen"] = trained.seen
+        for name, pairs in parts.items():
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
@@ -83,7 +86,8 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         version = record["format"]
         if version <= FORMAT:
             config = resolve(record["settings"])
-            train, seen = (_pairs(tensors, name, users, items) for name in ("train", "seen"))
+            train = _pairs(tensors, "train", users, items)
+            seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
             model = make_model(_without_start(config), train, torch.Generator())
             state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
             model.load_state_dict(state)
