@@ -8,7 +8,10 @@ from pathlib import Path
 
 from benchmarks import harness
 
-NAMES = ("step", "evaluation", "softmax", "sampling", "growth", "quality")
+NAMES = (
+    "step", "evaluation", "softmax", "sampling", "growth", "quality-yelp2018", "quality-gowalla",
+)  # fmt: skip
+"""A module, and after a dash what it runs on."""
 
 
 def main() -> None:

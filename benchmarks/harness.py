@@ -126,7 +126,8 @@ def versions() -> dict[str, str]:
 
 def record(name: str, settings: Settings) -> Path:
     """Run one benchmark and write `NAME.json`: the result with all that is needed to repeat it."""
-    run: Callable[[Settings], dict[str, Any]] = import_module(f"benchmarks.{name}").run
+    module, *options = name.split("-")
+    run: Callable[..., dict[str, Any]] = import_module(f"benchmarks.{module}").run
     facts = {
         "name": name,
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
@@ -137,7 +138,7 @@ def record(name: str, settings: Settings) -> Path:
         "versions": versions(),
     }
     start = time.perf_counter()
-    result = run(settings)
+    result = run(settings, *options)
     facts |= {"seconds": time.perf_counter() - start, "result": result}
     settings.results.mkdir(parents=True, exist_ok=True)
     path = settings.results / f"{name}.json"

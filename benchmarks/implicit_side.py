@@ -16,7 +16,7 @@ from ssmrec.evaluation import evaluate
 
 Judge = Callable[..., dict[str, float]]
 GRID: dict[str, dict[str, tuple[float, ...]]] = {
-    "als": {"alpha": (1.0, 5.0, 20.0), "regularization": (0.01, 1.0, 10.0, 50.0)},
+    "als": {"alpha": (1.0, 5.0, 20.0, 50.0), "regularization": (0.1, 10.0, 50.0, 150.0)},
     "bpr": {"learning_rate": (0.02, 0.05, 0.1), "regularization": (0.003, 0.01, 0.03)},
 }
 ITERATIONS = {"als": 15, "bpr": 100}

@@ -20,6 +20,8 @@ class PlainStep:
     Args:
         table: layer-0 rows, users before items; trained in place.
         adjacency: sparse CSR of the normalised graph, or None for matrix factorisation.
+        transposed: the transpose, kept for the backward pass; None leaves it to autograd, which for
+            CSR makes it anew at every step.
         weights: weight of each layer, layer 0 first.
         n_users: rows of `table` that are users.
         temperature, l2, lr: as in `TrainConfig` and `LossConfig`.
@@ -27,6 +29,7 @@ class PlainStep:
 
     table: torch.nn.Parameter
     adjacency: Tensor | None
+    transposed: Tensor | None
     weights: tuple[float, ...]
     n_users: int
     temperature: float
@@ -45,7 +48,7 @@ class PlainStep:
             x = self.table
             out = self.weights[0] * x
             for weight in self.weights[1:]:
-                x = self.adjacency @ x
+                x = self._layer(x)
                 out = out + weight * x
             user_rows, item_rows = out[users], out[items + self.n_users]
         logits = F.normalize(user_rows) @ F.normalize(item_rows).T / self.temperature
@@ -56,9 +59,30 @@ class PlainStep:
         self.optimizer.step()
         return loss.item()
 
+    def _layer(self, x: Tensor) -> Tensor:
+        assert self.adjacency is not None
+        if self.transposed is None:
+            return self.adjacency @ x
+        return KeptTranspose.apply(x, self.adjacency, self.transposed)  # type: ignore[return-value]
 
-def adjacency(train: Interactions, alpha: tuple[float, float], receivers: str = "both") -> Tensor:
-    """Weighted adjacency (n, n) as sparse CSR, built from the pairs alone.
+
+class KeptTranspose(torch.autograd.Function):
+    """adjacency @ x, whose backward pass multiplies by a transpose that was made once."""
+
+    @staticmethod
+    def forward(ctx, x, adjacency, transposed):  # type: ignore[no-untyped-def, override]
+        ctx.transposed = transposed
+        return adjacency @ x
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[no-untyped-def, override]
+        return ctx.transposed @ grads[0], None, None
+
+
+def adjacency(
+    train: Interactions, alpha: tuple[float, float], receivers: str = "both"
+) -> tuple[Tensor, Tensor]:
+    """Weighted adjacency (n, n) and its transpose as sparse CSR, built from the pairs alone.
 
     The weight of neighbour n at node r is degree(r)^-alpha[0] * degree(n)^-alpha[1].
 
@@ -75,10 +99,14 @@ def adjacency(train: Interactions, alpha: tuple[float, float], receivers: str = 
     row, column = (np.concatenate(side) for side in zip(*chosen, strict=True))
     values = degree[row] ** -alpha[0] * degree[column] ** -alpha[1]
     matrix = sp.csr_matrix((values.astype(np.float32), (row, column)), shape=(size, size))
+    return _csr(matrix), _csr(matrix.T.tocsr())
+
+
+def _csr(matrix: sp.csr_matrix) -> Tensor:
     return torch.sparse_csr_tensor(
         torch.from_numpy(matrix.indptr.astype(np.int64)),
         torch.from_numpy(matrix.indices.astype(np.int64)),
         torch.from_numpy(matrix.data),
-        size=(size, size),
+        size=matrix.shape,
         check_invariants=False,
     )

@@ -1,13 +1,13 @@
 """One training step (B 2048, d 64, in-batch sampled softmax): ours against plain torch.
 
-Both start from the same table and see the same batches, A B A B. Their losses and their tables are
+All sides start from the same table and see the same batches, A B A B. Their losses and their tables are
 compared, so that the faster side cannot be the one that does less.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,25 +58,27 @@ def run(settings: Settings) -> dict[str, Any]:
 def _compare(name: str, train: Interactions, seed: int, repeats: int, batch: int) -> dict[str, Any]:
     warm = 3
     trainer, plain, batches = prepared(name, train, seed, warm + repeats, batch)
-    start = trainer.model.table.detach().clone()  # type: ignore[operator]
+    model: Any = trainer.model
+    start = model.table.detach().clone()
     draws = numpy_generator(seed, "negatives", 1)
-    losses: dict[str, list[float]] = {"ours": [], "torch": []}
+    losses: dict[str, list[float]] = {"ours": [], **{side: [] for side in plain}}
 
     def ours(number: int) -> None:
         users, items = batches[number]
         losses["ours"].append(trainer._step(Batch(users, items), draws).item())
 
-    def theirs(number: int) -> None:
-        losses["torch"].append(plain(*batches[number]))
+    def theirs(side: str) -> Callable[[int], None]:
+        return lambda number: losses[side].append(plain[side](*batches[number]))
 
-    seconds = interleaved({"ours": ours, "torch": theirs}, repeats, warm)
-    moved = plain.table.detach() - start
-    apart = trainer.model.table.detach() - plain.table.detach()  # type: ignore[operator]
+    seconds = interleaved({"ours": ours} | {side: theirs(side) for side in plain}, repeats, warm)
+    apart, moved = (
+        model.table.detach() - other for other in (plain["torch"].table.detach(), start)
+    )
     return {
         **compared(seconds),
         "target": CASES[name].target,
         "largest_loss_difference": float(
-            np.abs(np.subtract(losses["ours"], losses["torch"])).max()
+            max(np.abs(np.subtract(losses["ours"], losses[side])).max() for side in plain)
         ),
         "last_loss": losses["torch"][-1],
         "table_difference": float(apart.norm() / moved.norm()),
@@ -86,8 +88,12 @@ def _compare(name: str, train: Interactions, seed: int, repeats: int, batch: int
 
 def prepared(
     name: str, train: Interactions, seed: int, steps: int, batch: int = BATCH
-) -> tuple[Trainer, PlainStep, list[tuple[Tensor, Tensor]]]:
-    """Our trainer, the plain step with a copy of its table, and the first batches of epoch 1."""
+) -> tuple[Trainer, dict[str, PlainStep], list[tuple[Tensor, Tensor]]]:
+    """Our trainer, plain steps with copies of its table, and the first batches of epoch 1.
+
+    `torch` keeps the transpose of the adjacency; `torch_autograd` (where there is one) lets autograd
+    find it, as most code does.
+    """
     config = resolve(
         {
             "model": CASES[name].model,
@@ -101,14 +107,18 @@ def prepared(
     trainer = Trainer(config, train, epochs=1)
     model: Any = trainer.model
     weights = getattr(model, "layer_weights", (1.0,))
-    matrix = None
+    matrices: dict[str, tuple[Tensor | None, Tensor | None]] = {"torch": (None, None)}
     if len(weights) > 1:
         side = config.model.get("side", "both")
-        matrix = adjacency(train, tuple(config.model["alpha"]), side)
-    plain = PlainStep(
-        torch.nn.Parameter(model.table.detach().clone()), matrix, weights, train.n_users,
-        0.14, config.train.l2, config.train.lr,
-    )  # fmt: skip
+        matrix, transposed = adjacency(train, tuple(config.model["alpha"]), side)
+        matrices = {"torch": (matrix, transposed), "torch_autograd": (matrix, None)}
+    plain = {
+        side: PlainStep(
+            torch.nn.Parameter(model.table.detach().clone()), *pair, weights, train.n_users,
+            0.14, config.train.l2, config.train.lr,
+        )
+        for side, pair in matrices.items()
+    }  # fmt: skip
     order = numpy_generator(seed, "shuffle", 1).permutation(len(train))
     order = np.resize(order, steps * batch).reshape(steps, batch)
     batches = [
@@ -131,7 +141,7 @@ def alone(name: str, source: str, seed: int, repeats: int) -> Iterator[dict[str,
     """Plain torch's step with nothing else in the process."""
     train, _ = published(source)
     _, plain, batches = prepared(name, train, seed, repeats + 3)
-    seconds = interleaved({"torch": lambda number: plain(*batches[number])}, repeats, 3)
+    seconds = interleaved({"torch": lambda number: plain["torch"](*batches[number])}, repeats, 3)
     yield summary(seconds["torch"])
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import ssmrec
 from ssmrec.errors import ConfigError, DataError, RunError
@@ -54,7 +55,9 @@ def test_lists_hold_no_seen_item_and_equal_a_plain_ranking(rec, tastes):
     assert frame["user"].n_unique() == 60 and len(frame) == 60 * 7
     assert frame.join(seen, on=["user", "item"]).is_empty()
     found = rec.trained_.model.vectors()
-    scores = (found.users @ found.items.T).detach().numpy()
+    assert rec.config_.ranking.similarity == "cosine"
+    unit = [F.normalize(side.detach()) for side in (found.users, found.items)]
+    scores = (unit[0] @ unit[1].T).numpy()
     scores[rec.trained_.seen.rows, rec.trained_.seen.indices] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :7]
     assert frame["item"].to_list() == [100 + item for item in best.reshape(-1)]

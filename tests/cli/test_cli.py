@@ -59,7 +59,7 @@ def test_train_writes_what_the_readme_promises(folder):
     assert 0 <= metrics["test"]["recall@20"] <= 1 and 0 <= metrics["valid"]["ndcg@20"] <= 1
     assert metrics["selected_on"] == "valid" and metrics["best_epoch"] in (1, 2)
     assert set(metrics["seconds"]) == {"train", "eval"}
-    assert metrics["similarity"] == {"train": "cosine", "rank": "dot"}
+    assert metrics["similarity"] == {"train": "cosine", "rank": "cosine"}
 
 
 def test_evaluate_gives_the_numbers_of_the_run(folder):

@@ -61,7 +61,7 @@ def test_case_22_the_model_after_training_is_the_best_one(small, tastes):
     values = [record["ndcg@5"] for record in state.history]
     assert state.best_epoch == 1 + int(np.argmax(values)) and state.best_value == max(values)
     assert state.stopped == "patience" and len(values) == state.best_epoch + 3 < 40
-    users, items = ranking_vectors(trainer.model, "dot")
+    users, items = ranking_vectors(trainer.model, config.ranking.similarity)
     again = evaluate(users, items, tastes.valid, [tastes.train], ["ndcg@5"])
     assert again.values["ndcg@5"] == state.best_value
     shorter = Trainer(config, tastes.train, state.best_epoch)

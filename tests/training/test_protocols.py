@@ -53,7 +53,7 @@ def test_valid_learns_from_train_only(small, tastes):
     values = [record["ndcg@5"] for record in trained.history]
     assert metrics["valid"]["ndcg@5"] == max(values) == values[metrics["best_epoch"] - 1]
     assert set(metrics["test"]) == {"recall@5", "ndcg@5"}
-    assert metrics["similarity"] == {"train": "cosine", "rank": "dot"}
+    assert metrics["similarity"] == {"train": "cosine", "rank": "cosine"}
 
 
 def test_refit_is_a_fresh_training_on_everything_for_the_chosen_epochs(small, tastes):

@@ -8,7 +8,6 @@ import pytest
 
 from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES
-from ssmrec.models import MODELS
 from ssmrec.training import resolve
 from ssmrec.training.config import default_negatives, fitting_similarity
 
@@ -51,7 +50,7 @@ def test_defaults_are_complete_and_resolving_twice_changes_nothing():
     assert run.model.items() >= {"name": "lightgcn", "dim": 64, "alpha": [0.5, 0.5]}.items()
     assert run.loss == {"name": "ssm", "similarity": "cosine", "temperature": 0.2}
     assert run.negatives["name"] == "in_batch"
-    assert run.ranking.similarity == "dot"
+    assert run.ranking.similarity == "cosine"
     assert resolve(run) == run
     assert resolve(run.model_dump(mode="json")) == run
 
@@ -59,8 +58,8 @@ def test_defaults_are_complete_and_resolving_twice_changes_nothing():
 @pytest.mark.parametrize(
     ("model", "loss", "negatives", "rank"),
     [
-        ("lightgcn", {"name": "ssm"}, {"name": "in_batch", "log_q": False}, "dot"),
-        ("svdpp", {"name": "ssm"}, {"name": "in_batch", "log_q": False}, "dot"),
+        ("lightgcn", {"name": "ssm"}, {"name": "in_batch", "log_q": True}, "cosine"),
+        ("svdpp", {"name": "ssm"}, {"name": "in_batch", "log_q": True}, "cosine"),
         (
             "mf",
             {"name": "ssm"},
@@ -87,14 +86,20 @@ def test_auto_takes_the_sampler_and_similarity_that_fit(caplog, model, loss, neg
 
 
 def test_settings_go_on_top_of_an_automatic_sampler():
-    run = resolve({"negatives": {"exclude_known": True}})
-    assert run.negatives == {"name": "in_batch", "exclude_known": True, "log_q": False}
+    run = resolve({"negatives": {"exclude_known": False}})
+    assert run.negatives == {"name": "in_batch", "exclude_known": False, "log_q": True}
+    uncorrected = resolve({"negatives": {"name": "in_batch"}})
+    assert uncorrected.negatives == {"name": "in_batch", "exclude_known": False, "log_q": False}
+    assert uncorrected.ranking.similarity == "dot"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ranking": {"similarity": "cosine"}}, "never gives it back: rank by dot"),
+        (
+            {"negatives": {"name": "in_batch"}, "ranking": {"similarity": "cosine"}},
+            "never gives it back: rank by dot",
+        ),
         (
             {"negatives": {"name": "in_batch", "log_q": True}, "ranking": {"similarity": "dot"}},
             "adds it again through vector lengths: rank by cosine",
@@ -113,8 +118,8 @@ def test_parts_that_work_against_each_other_are_warned_of(caplog, values, messag
 
 
 def test_rules_in_one_place():
-    ssm = LOSSES["ssm"]
-    assert default_negatives(MODELS["mf"], ssm, "cosine")["log_q"]
-    assert default_negatives(MODELS["lightgcn"], ssm, "cosine") == {"name": "in_batch"}
+    corrected = {"name": "in_batch", "exclude_known": True, "log_q": True}
+    assert default_negatives(LOSSES["ssm"]) == corrected
+    assert default_negatives(LOSSES["softmax"]) == {"name": "all"}
     assert [fitting_similarity("cosine", flag) for flag in (True, False)] == ["cosine", "dot"]
     assert fitting_similarity("dot", True) == "dot"

@@ -32,7 +32,7 @@ class Loss(nn.Module):
 
     Config: ClassVar[type[Config]] = LossConfig
     default_negatives: ClassVar[dict[str, Any] | None] = None
-    """Sampler settings used when none are asked for; None follows the backbone."""
+    """Sampler settings used when none are asked for; None takes the general default."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -37,11 +37,17 @@ def run_table(metrics: Mapping[str, Any], label: str, names: Sequence[str]) -> T
 
 def caption(metrics: Mapping[str, Any]) -> str:
     """What must stand with every result: protocol, who chose, similarity, seconds."""
-    text = (
-        f"protocol {metrics['protocol']}, epoch {metrics['best_epoch']} chosen on "
-        f"{metrics['selected_on']}, trained with {metrics['similarity']['train']}, ranked by "
-        f"{metrics['similarity']['rank']}; {metrics['seconds']['train']:.0f} s training, "
-        f"{metrics['seconds']['eval']:.0f} s evaluation"
+    chosen = (
+        f"{metrics['epochs']} epochs set beforehand"
+        if metrics["protocol"] == "fixed"
+        else f"epoch {metrics['best_epoch']} chosen on {metrics['selected_on']}"
     )
+    text = (
+        f"protocol {metrics['protocol']}: {chosen}; trained with "
+        f"{metrics['similarity']['train']}, ranked by {metrics['similarity']['rank']}; "
+        f"{metrics['seconds']['train']:.0f} s training, {metrics['seconds']['eval']:.0f} s evaluation"
+    )
+    if metrics["stopped"] == "interrupted":
+        text += "\nINTERRUPTED: the best model until then"
     warning = WARNINGS.get(metrics["protocol"])
     return f"{text}\nWARNING: {warning}" if warning else text
