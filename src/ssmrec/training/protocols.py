@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,11 +130,22 @@ def _summary(
             "rank": config.ranking.similarity,
         },
         "metric_version": METRIC_VERSION,
+        "peak_memory_bytes": _peak_memory(),
         "seconds": {
             "train": sum(record["train_seconds"] for record in history),
             "eval": sum(record.get("eval_seconds", 0.0) for record in history),
         },
     }
+
+
+def _peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _measure(
