@@ -44,6 +44,19 @@ class Vocabulary:
     def _table(self) -> pl.DataFrame:
         return pl.DataFrame({"id": self.ids, "index": np.arange(len(self.ids), dtype=np.int32)})
 
+    @cached_property
+    def _by_number(self) -> tuple[int, Array] | None:
+        """(lowest id, index of each id from there on) when ids are numbers without wide gaps."""
+        if self.ids.dtype != pl.Int64 or not len(self.ids):
+            return None
+        numbers = self.ids.to_numpy()
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low > 8 * len(numbers) + 1024:
+            return None
+        table = np.full(high - low + 1, -1, dtype=np.int32)
+        table[numbers - low] = np.arange(len(numbers), dtype=np.int32)
+        return low, table
+
     def encode(self, values: pl.Series | Iterable[Any]) -> Array:
         """Index of each external id, int32 (n,); -1 for an unknown id.
 
@@ -52,6 +65,11 @@ class Vocabulary:
         column = values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
         if column.dtype != self.ids.dtype:
             column = column.cast(self.ids.dtype, strict=False)
+        if self._by_number is not None and not column.null_count():
+            low, table = self._by_number
+            numbers = column.to_numpy()
+            inside = (numbers >= low) & (numbers < low + len(table))
+            return np.where(inside, table[np.where(inside, numbers - low, 0)], np.int32(-1))
         found = (
             column.rename("id")
             .to_frame()

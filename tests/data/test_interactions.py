@@ -1,0 +1,70 @@
+"""The vocabulary and the one table."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmrec.data import Interactions, Vocabulary
+from ssmrec.errors import DataError
+
+NUMBERS = st.integers(-(2**62), 2**62)
+
+
+@given(st.lists(NUMBERS, unique=True, min_size=1), st.lists(NUMBERS))
+def test_encode_equals_a_dictionary_for_any_numbers(ids, asked):
+    """Wide gaps go through a join, narrow ones through a table; both mean the same."""
+    known = {number: index for index, number in enumerate(ids)}
+    asked = [*asked, *ids]
+    found = Vocabulary(pl.Series(ids, dtype=pl.Int64)).encode(pl.Series(asked, dtype=pl.Int64))
+    assert found.dtype == np.int32
+    assert found.tolist() == [known.get(number, -1) for number in asked]
+
+
+@given(st.sets(st.integers(-50, 50), min_size=1), st.lists(st.integers(-60, 60)))
+def test_encode_equals_a_dictionary_for_narrow_numbers(ids, asked):
+    ids = list(ids)
+    known = {number: index for index, number in enumerate(ids)}
+    vocabulary = Vocabulary(pl.Series(ids, dtype=pl.Int64))
+    assert vocabulary._by_number is not None
+    assert vocabulary.encode(asked).tolist() == [known.get(number, -1) for number in asked]
+
+
+def test_text_finds_the_number_it_means_and_nothing_else():
+    vocabulary = Vocabulary(pl.Series([17, 4], dtype=pl.Int64))
+    assert vocabulary.encode(["17", "4", "x", "", None]).tolist() == [0, 1, -1, -1, -1]
+    assert Vocabulary(pl.Series(["17", "a"])).encode([17, 4]).tolist() == [0, -1]
+    assert vocabulary.encode([]).tolist() == []
+
+
+def test_ids_must_be_unique_whole_and_of_one_type():
+    for ids in (pl.Series([1, 1]), pl.Series(["a", None]), pl.Series([1.5])):
+        with pytest.raises(DataError):
+            Vocabulary(ids)
+
+
+def test_pairs_are_sorted_and_keep_their_columns():
+    users, items = Vocabulary(pl.Series(["a", "b"])), Vocabulary(pl.Series([10, 20, 30]))
+    table = Interactions.from_pairs(
+        np.array([1, 0, 1]), np.array([2, 1, 0]), users, items, np.array([5, 6, 7])
+    )
+    assert table.indptr.tolist() == [0, 1, 3] and table.indices.tolist() == [1, 0, 2]
+    assert table.frame().rows() == [("a", 20, 6), ("b", 10, 7), ("b", 30, 5)]
+    assert table.item_degrees.tolist() == [1, 1, 1] and table.user_degrees.tolist() == [1, 2]
+    with pytest.raises(DataError, match="repeated"):
+        Interactions.from_pairs(np.array([0, 0]), np.array([1, 1]), users, items)
+
+
+def test_fingerprint_follows_content_only():
+    users, items = Vocabulary(pl.Series(["a", "b"])), Vocabulary(pl.Series([10, 20, 30]))
+    one = Interactions.from_pairs(np.array([1, 0]), np.array([2, 1]), users, items)
+    same = Interactions.from_pairs(np.array([0, 1]), np.array([1, 2]), users, items)
+    other = Interactions.from_pairs(np.array([0, 1]), np.array([1, 1]), users, items)
+    renamed = Vocabulary(pl.Series([10, 20, 31]))
+    assert one.fingerprint == same.fingerprint
+    assert one.fingerprint != other.fingerprint
+    moved = Interactions.from_pairs(np.array([0, 1]), np.array([1, 2]), users, renamed)
+    assert one.fingerprint != moved.fingerprint
