@@ -115,6 +115,7 @@ def test_recommend_takes_ids_and_reports_unknown_users(folder):
         (["train", "clicks.csv", "--out", "run"], "holds a finished run"),
         (["train", "clicks.csv", "--out", "clicks.csv/x"], "clicks.csv/x: cannot be made"),
         (["train", "clicks.csv", "--protocol", "refit", "--set", "data.split.valid=0"], "data.split.valid"),
+        (["train", "clicks.csv", "--budget", "soon"], "--budget soon: must look like 10s, 5m or 2h"),
         (["evaluate", "nowhere"], "nowhere: not a finished run"),
         (["evaluate", "run", "--metric", "ndgc@20"], "did you mean"),
         (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet or .csv"),

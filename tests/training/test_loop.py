@@ -160,3 +160,29 @@ def test_generators_depend_on_seed_name_and_epoch_only():
     assert [first(*key) for key in keys] == [first(*key) for key in keys]
     draws = [torch.rand(1, generator=torch_generator(seed, "init")).item() for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_budget_stops_within_an_epoch_and_what_is_reached_is_measured(small, tastes):
+    """A budget that is spent before the first step still takes one step, and evaluates it."""
+    trainer = Trainer(small(train={"budget": 1e-9}), tastes.train, 4, watch(tastes))
+    state = trainer.run()
+    assert state.stopped == "budget" and state.epoch == 1 and state.best_epoch == 1
+    assert state.history[0]["share"] == 128 / len(tastes.train)
+    assert state.best_value == state.history[0]["ndcg@5"]
+
+
+def test_an_ample_budget_changes_nothing(small, tastes):
+    free, bound = (
+        Trainer(small(train={"budget": budget}), tastes.train, 3) for budget in (None, 1e6)
+    )
+    assert (free.run().stopped, bound.run().stopped) == ("epochs", "epochs")
+    assert torch.equal(table(free), table(bound))
+
+
+def test_linear_decay_follows_the_budget(small, tastes):
+    """With the budget spent, the rate is zero: the step leaves the table as it was."""
+    config = small(train={"budget": 1e-9, "lr_decay": "linear"})
+    trainer = Trainer(config, tastes.train, 4)
+    before = table(trainer).clone()
+    trainer.run()
+    assert torch.equal(table(trainer), before)

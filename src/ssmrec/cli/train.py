@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ssmrec.config import merged, override, read_recipe, read_yaml
 from ssmrec.data import Split, prepare
-from ssmrec.errors import RunError
+from ssmrec.errors import ConfigError, RunError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import run_table
 from ssmrec.training import Checkpoint, RunConfig, Trained, resolve, save_run, train_run
@@ -44,6 +44,9 @@ def train(
     valid: Annotated[str | None, typer.Option(help="File of the validation part.")] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training pairs, at most.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time to train, such as 10s, 5m or 2h; then stop.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
     set_: Annotated[
@@ -147,6 +150,16 @@ def print_run(trained: Trained) -> None:
     k = max(config.evaluation.ks)
     names = [f"{metric}@{k}" for metric in config.evaluation.metrics]
     Console().print(run_table(trained.metrics, label, names))
+
+
+def _seconds(text: str) -> float:
+    """`10s`, `5m`, `2h` or plain seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise ConfigError(f"--budget {text}: must look like 10s, 5m or 2h") from None
 
 
 def _settings_of(recipe: str) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class TrainConfig(Config):
         epochs: passes over the training pairs, at most (exactly, when `fixed`).
         batch_size: positives in one step.
         lr: learning rate of Adam.
-        lr_decay: `none`, or `linear` to zero over `epochs`.
+        lr_decay: `none`, or `linear` to zero over `epochs` (over `budget` when there is one).
+        budget: seconds for graph, start and steps (evaluations do not count), after which training
+            stops within an epoch; None for no limit. What is reached then depends on the machine.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
         patience: evaluations without a better `metric` before stopping.
         eval_every: epochs between evaluations.
@@ -47,6 +49,7 @@ class TrainConfig(Config):
     lr: float = Field(default=1e-3, gt=0)
     lr_decay: Literal["none", "linear"] = "none"
     l2: float = Field(default=1e-5, ge=0)
+    budget: float | None = Field(default=None, gt=0)
     patience: int = Field(default=10, ge=1)
     eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"

@@ -46,7 +46,7 @@ class State:
         history: one record per epoch.
         best: parameters of the best epoch so far; empty while nothing was evaluated.
         best_epoch, best_value: that epoch and its metric.
-        stopped: why it ended: `epochs`, `patience`, `interrupted`, or empty while going on.
+        stopped: why it ended: `epochs`, `patience`, `budget`, `interrupted`; empty while going on.
     """
 
     epoch: int = 0
@@ -79,6 +79,7 @@ class Trainer:
         if not len(train):
             raise ConfigError("no training pairs are left: nothing to learn from")
         use_threads(config.train.threads)
+        self.start = time.perf_counter()
         self.config, self.train, self.epochs, self.watch = config, train, epochs, watch
         self.listener = listener or Listener()
         self.device = pick_device(config.train.device)
@@ -112,6 +113,8 @@ class Trainer:
 
     def _finished(self) -> bool:
         state, settings = self.state, self.config.train
+        if state.stopped:
+            return True
         if state.best and state.epoch - state.best_epoch >= settings.patience * settings.eval_every:
             state.stopped = "patience"
         elif state.epoch >= self.epochs:
@@ -121,19 +124,23 @@ class Trainer:
     def _one_epoch(self) -> None:
         state = self.state
         start = time.perf_counter()
-        loss = self._pass(state.epoch + 1)
+        loss, share = self._pass(state.epoch + 1)
         state.epoch += 1
         took = time.perf_counter() - start
         record: dict[str, Any] = {"epoch": state.epoch, "loss": loss, "train_seconds": took}
-        record["examples_per_second"] = len(self.train) / took
+        record["examples_per_second"] = share * len(self.train) / took
+        if share < 1:
+            record["share"] = share
         best = self._evaluate(record)
+        self.start += time.perf_counter() - start - took  # evaluations do not count
         state.history.append(record)
         self.listener.epoch(record, best)
 
     def _evaluate(self, record: dict[str, Any]) -> bool:
         """Add the watched metric to `record` when it is due; keep the state if it is the best."""
         settings, state = self.config.train, self.state
-        due = state.epoch % settings.eval_every == 0 or state.epoch == self.epochs
+        last = state.epoch == self.epochs or state.stopped
+        due = last or state.epoch % settings.eval_every == 0
         if self.watch is None or not due:
             return False
         users, items = ranking_vectors(self.model, self.config.ranking.similarity)  # type: ignore[arg-type]
@@ -151,24 +158,33 @@ class Trainer:
         }
         return True
 
-    def _pass(self, epoch: int) -> float:
-        """One pass over the training pairs in a new order; the mean loss of its batches."""
+    def _pass(self, epoch: int) -> tuple[float, float]:
+        """One pass over the pairs in a new order: mean loss of its batches, and the share done."""
         seed, settings = self.config.seed, self.config.train
         order = numpy_generator(seed, "shuffle", epoch).permutation(len(self.train))
         draws = numpy_generator(seed, "negatives", epoch)
         users = torch.from_numpy(self.train.rows[order].astype(np.int64))
         items = torch.from_numpy(self.train.indices[order].astype(np.int64))
         steps = math.ceil(len(order) / settings.batch_size)
-        total, reported = torch.zeros((), device=self.device), 0.0
+        total, reported, done = torch.zeros((), device=self.device), 0.0, 0
         for step in range(steps):
             part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
-            self._set_rate((epoch - 1) * steps + step, self.epochs * steps)
+            self._set_rate(((epoch - 1) * steps + step) / (self.epochs * steps))
             total += self._step(Batch(users[part], items[part]), draws)
+            done = min(part.stop, len(order))
             if time.perf_counter() - reported > _REPORT_EVERY:
                 reported = time.perf_counter()
                 mean = self._finite(total.item() / (step + 1), epoch)
-                self.listener.step(epoch, min(part.stop, len(order)), len(order), mean)
-        return self._finite(total.item() / steps, epoch)
+                self.listener.step(epoch, done, len(order), mean)
+            if settings.budget is not None and self._spent() >= settings.budget:
+                self.state.stopped = "budget"
+                break
+        batches = math.ceil(done / settings.batch_size)
+        return self._finite(total.item() / batches, epoch), done / len(order)
+
+    def _spent(self) -> float:
+        """Seconds since this trainer began to be built, evaluations left out."""
+        return time.perf_counter() - self.start
 
     def _step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
         negatives = self.sampler.draw(batch, draws)
@@ -179,10 +195,14 @@ class Trainer:
         self.optimizer.step()
         return loss.detach()
 
-    def _set_rate(self, step: int, steps: int) -> None:
-        if self.config.train.lr_decay == "linear":
+    def _set_rate(self, progress: float) -> None:
+        """Lower the learning rate by the share of the epochs, or of the budget, that is through."""
+        settings = self.config.train
+        if settings.lr_decay == "linear":
+            if settings.budget is not None:
+                progress = max(progress, min(1.0, self._spent() / settings.budget))
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.train.lr * (1 - step / steps)
+                group["lr"] = settings.lr * (1 - progress)
 
     def _finite(self, loss: float, epoch: int) -> float:
         if math.isfinite(loss):
