@@ -80,6 +80,7 @@ def train(
     for section, key, value in (
         ("data", "source", data), ("data", "test", test), ("data", "valid", valid),
         ("train", "protocol", protocol), ("train", "epochs", epochs),
+        ("train", "budget", None if budget is None else _seconds(budget)),
     ):  # fmt: skip
         if value is not None:
             asked[section][key] = value
