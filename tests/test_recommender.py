@@ -125,8 +125,35 @@ def test_text_ids(text_rec):
     frame = text_rec.recommend(["u103", "u100"], k=2)
     assert frame["user"].to_list() == ["u103", "u103", "u100", "u100"]
     assert frame["item"].str.starts_with("i").all()
-    with pytest.raises(DataError, match="not the single text 'u103'"):
+    with pytest.raises(DataError, match="not the single value 'u103'"):
         text_rec.recommend("u103")
+
+
+def test_mistakes_are_one_line_that_names_the_remedy(rec, tastes, text_tastes):
+    frame = tastes.train.frame()
+    new = ssmrec.Recommender("mf")
+    for call, message in (
+        (
+            lambda: new.fit(frame),
+            "train must be Interactions, not DataFrame: read it with ssmrec.load",
+        ),
+        (lambda: rec.evaluate(frame), "test must be Interactions"),
+        (lambda: new.fit(tastes.train, text_tastes.valid), "have different user or item ids"),
+        (lambda: rec.recommend(105), "must be a list of ids, not the single value 105"),
+        (lambda: rec.recommend([105], k=2.5), "k must be a whole number"),
+        (lambda: rec.recommend([105], unknown="skp"), "did you mean 'skip'"),
+        (lambda: new.recommend([105]), "not fitted yet"),
+    ):
+        with pytest.raises(ssmrec.SsmrecError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_repr_says_what_it_is(rec):
+    assert repr(ssmrec.Recommender("mf", "bpr")) == (
+        "Recommender(model='mf', loss='bpr', negatives='auto', seed=0)"
+    )
+    assert repr(rec).endswith("(fitted)")
 
 
 @pytest.mark.parametrize("kind", ["rec", "text_rec"])

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from ssmrec.config import merged
+from ssmrec.config import merged, nearest
 from ssmrec.data import Interactions, Split
-from ssmrec.errors import DataError, RunError
+from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import Result, evaluate
 from ssmrec.ranking import recommend_frame, top_k
 from ssmrec.ranking.vectors import ranking_vectors
@@ -23,6 +23,9 @@ from ssmrec.training import Listener, Trained, load_run, resolve, save_run, trai
 logger = logging.getLogger("ssmrec")
 
 Unknown = Literal["error", "skip", "popular"]
+_UNKNOWN = ("error", "skip", "popular")
+PYTHON = "<python>"
+"""The data source of a run that was trained from Python: its file, if any, is not known."""
 Part = str | Mapping[str, Any]
 
 
@@ -72,6 +75,14 @@ class Recommender:
             ConfigError: a setting is unknown, out of range, or does not fit the data.
             RunError: training diverged.
         """
+        for name, part in (("train", train), ("valid", valid)):
+            if part is not None:
+                _check_pairs(part, name)
+        if valid is not None and not _same_ids(train, valid):
+            raise DataError(
+                "train and valid have different user or item ids: take both from one table with "
+                "ssmrec.split, or from files with ssmrec.prepare"
+            )
         protocol = (
             {"protocol": "valid"} if valid is not None else {"protocol": "fixed", "epochs": 20}
         )
@@ -80,6 +91,7 @@ class Recommender:
                 "model": _part(self.model),
                 "loss": _part(self.loss),
                 "negatives": _part(self.negatives),
+                "data": {"source": PYTHON},
                 "seed": self.seed,
             },
             {"train": protocol},
@@ -96,6 +108,7 @@ class Recommender:
     def evaluate(self, test: Interactions) -> Result:
         """Full-ranking metrics on held-out pairs; all pairs known from `fit` are masked."""
         trained = self._fitted()
+        _check_pairs(test, "test")
         users, items = self._vectors()
         return evaluate(
             users, items, _aligned(test, trained.train), [trained.train, trained.seen],
@@ -123,9 +136,14 @@ class Recommender:
             Columns user, rank (from 1), item, score.
 
         Raises:
-            DataError: unknown users under `unknown="error"`.
+            DataError: unknown users under `unknown="error"`, or no list of ids.
+            ConfigError: `k` or `unknown` is not one of the values above.
         """
         trained = self._fitted()
+        if unknown not in _UNKNOWN:
+            raise ConfigError(f"unknown={unknown!r}{nearest(unknown, _UNKNOWN)}")
+        if not isinstance(k, int) or k < 1:
+            raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
         train = trained.train
         wanted = (
             _series(users)
@@ -147,6 +165,10 @@ class Recommender:
         if unknown == "popular" and not known.all():
             frame = pl.concat([frame, self._popular(wanted.filter(pl.Series(~known)), k)])
         return frame
+
+    def __repr__(self) -> str:
+        parts = f"model={self.model!r}, loss={self.loss!r}, negatives={self.negatives!r}"
+        return f"Recommender({parts}, seed={self.seed})" + (" (fitted)" if self._trained else "")
 
     def save(self, folder: str | Path) -> None:
         """Write the run folder: settings, metrics, history, model and ids; no pickle."""
@@ -219,8 +241,8 @@ def _part(value: Part) -> dict[str, Any]:
 
 
 def _series(values: Iterable[Any]) -> pl.Series:
-    if isinstance(values, (str, bytes)):
-        raise DataError(f"users must be a list of ids, not the single text {values!r}")
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise DataError(f"users must be a list of ids, not the single value {values!r}")
     return values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
 
 
@@ -233,6 +255,20 @@ def _tell_unknown(missing: pl.Series, policy: Unknown) -> None:
         raise DataError(f"{text}; choose unknown=skip or unknown=popular")
     logger.warning(
         "%s; %s", text, "left out" if policy == "skip" else "given the most popular items"
+    )
+
+
+def _check_pairs(pairs: Any, name: str) -> None:
+    if not isinstance(pairs, Interactions):
+        raise DataError(
+            f"{name} must be Interactions, not {type(pairs).__name__}: read it with ssmrec.load"
+        )
+
+
+def _same_ids(a: Interactions, b: Interactions) -> bool:
+    return all(
+        x is y or (x.ids.dtype == y.ids.dtype and x.ids.equals(y.ids))
+        for x, y in ((a.users, b.users), (a.items, b.items))
     )
 
 

@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import metadata
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ssmrec.cli import main
+from ssmrec.data import load
 from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
 
@@ -98,8 +100,50 @@ def test_recommend_takes_ids_and_reports_unknown_users(folder):
     )
     assert code == 0 and "u1" in out and "u2" in out
     assert "1 user(s) were not trained on: 'ghost'; left out" in err
-    code, _, err = ssmrec("recommend", "run", "--users", "ghost", "--unknown", "error", cwd=folder)
+    words = ["--users", "ghost", "u1", "--unknown", "error"]
+    code, _, err = ssmrec("recommend", "run", *words, cwd=folder)
     assert code == 2 and err.startswith("error: 1 user(s) were not trained on: 'ghost'")
+
+
+def test_ids_with_markup_are_shown_as_they_are(folder):
+    frame = pl.read_csv(folder / "clicks.csv")
+    frame.with_columns(product="[i" + pl.col("product").cast(str) + "]").write_csv(folder / "b.csv")
+    code, _, err = ssmrec("train", "b.csv", "--epochs", "1", "--out", "b", cwd=folder)
+    assert code == 0, err
+    code, out, _ = ssmrec("recommend", "b", "--users", "u1", "--top", "2", cwd=folder)
+    assert out.count("[i") == 2
+
+
+def test_a_run_from_python_has_no_titles_and_says_it_knows_no_file(folder):
+    pairs = load(pl.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [1, 2, 2, 3, 4, 5]}))
+    Recommender("mf", train={"epochs": 1}).fit(pairs, progress=False).save(folder / "python")
+    code, out, err = ssmrec("recommend", "python", "--users", "1", "--top", "9", cwd=folder)
+    assert code == 0 and "title" not in out
+    assert "--top 9: the run knows 5 items, so the lists are shorter" in err
+    code, _, err = ssmrec("evaluate", "python", cwd=folder)
+    assert code == 2 and "knows no data file: name it with --data" in err
+
+
+def test_evaluate_shows_protocol_and_warning(folder):
+    words = ["--model", "mf", "--loss", "bpr", "--epochs", "1", "--protocol", "published"]
+    code, out, err = ssmrec("train", "clicks.csv", *words, "--out", "pub", cwd=folder)
+    assert code == 0 and "WARNING: epoch chosen on TEST" in out, err
+    code, out, _ = ssmrec("evaluate", "pub", cwd=folder)
+    assert "protocol published" in out and "WARNING: epoch chosen on TEST" in out
+    code, out, _ = ssmrec("evaluate", "pub", "--json", cwd=folder)
+    assert json.loads(out)["selected_on"] == "test"
+
+
+def test_version(folder):
+    assert ssmrec("--version", cwd=folder)[:2] == (0, f"ssmrec {metadata.version('ssmrec')}\n")
+
+
+def test_tables_fit_80_columns(folder):
+    code, out, _ = ssmrec("evaluate", "run", cwd=folder)
+    lines = out.splitlines()
+    assert code == 0 and max(len(line) for line in lines[:8]) <= 80
+    for label in ("lightgcn + ssm", "most popular", "best possible"):
+        assert sum(line.startswith(f"│ {label} ") for line in lines) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,9 +157,12 @@ def test_recommend_takes_ids_and_reports_unknown_users(folder):
         (["train", "clicks.csv", "--set", "train.epochs"], "must look like key=value"),
         (["train", "--recipe", "yelp2018-lightgcn-smm"], "did you mean yelp2018-lightgcn-ssm"),
         (["train", "clicks.csv", "--out", "run"], "holds a finished run"),
-        (["train", "clicks.csv", "--out", "clicks.csv/x"], "clicks.csv/x: cannot be made"),
+        (["train", "clicks.csv", "--out", "clicks.csv/x"], "clicks.csv/x: cannot be written"),
         (["train", "clicks.csv", "--protocol", "refit", "--set", "data.split.valid=0"], "data.split.valid"),
         (["train", "clicks.csv", "--budget", "soon"], "--budget soon: must look like 10s, 5m or 2h"),
+        (["train"], "nothing to train on: name a file"),
+        (["train", "clicks.csv", "--set", "train.lr=.inf"], "train.lr: "),
+        (["recommend", "run", "--users", "nofile.txt"], "nofile.txt: neither a file nor ids of users"),
         (["evaluate", "nowhere"], "nowhere: not a finished run"),
         (["evaluate", "run", "--metric", "ndgc@20"], "did you mean"),
         (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet or .csv"),

@@ -52,13 +52,13 @@ def test_resumed_equals_unbroken(small, tastes, tmp_path, protocol, kill_after, 
     config = small(train=train)
     unbroken = train_run(config, tastes)
     try:
-        train_run(config, tastes, Kill(kill_after), Checkpoint(tmp_path, "key", False))
+        train_run(config, tastes, Kill(kill_after), Checkpoint(tmp_path, "key", {}, False))
     except Killed:
         pass
     else:
         assert kill_after > len(unbroken.history)
     ear = Kill(-1)
-    resumed = train_run(config, tastes, ear, Checkpoint(tmp_path, "key", True))
+    resumed = train_run(config, tastes, ear, Checkpoint(tmp_path, "key", {}, True))
     assert torch.equal(resumed.model.table, unbroken.model.table)
     assert comparable(resumed) == comparable(unbroken)
     # the killed epoch itself is lost, those before it are not done again
@@ -74,40 +74,62 @@ def test_draws_of_negatives_go_on_too(small, tastes, tmp_path):
     )
     unbroken = train_run(config, tastes)
     with pytest.raises(Killed):
-        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", False))
-    resumed = train_run(config, tastes, None, Checkpoint(tmp_path, "key", True))
+        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
+    resumed = train_run(config, tastes, None, Checkpoint(tmp_path, "key", {}, True))
     assert torch.equal(resumed.model.table, unbroken.model.table)
 
 
 def test_without_resume_an_old_checkpoint_is_ignored(small, tastes, tmp_path):
     config = small()
     with pytest.raises(Killed):
-        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
     ear = Kill(-1)
-    train_run(config, tastes, ear, Checkpoint(tmp_path, "key", False))
+    train_run(config, tastes, ear, Checkpoint(tmp_path, "key", {}, False))
     assert ear.seen == [1, 2, 3, 4]
 
 
 def test_other_settings_or_data_are_refused(small, tastes, tmp_path):
     with pytest.raises(Killed):
-        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", False))
-    with pytest.raises(RunError, match="made with other settings or data"):
-        Checkpoint(tmp_path, "other key", True)
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
+    with pytest.raises(RunError, match="the data differ"):
+        Checkpoint(tmp_path, "other key", {}, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": {"dim": 16}}, "model.dim: 8 then, 16 now"),
+        ({"train": {"lr": 0.5}}, "train.lr: 0.02 then, 0.5 now"),
+        ({"train": {"epochs": 9}}, ""),
+        ({"train": {"patience": 9, "threads": 2}}, ""),
+        ({"train": {"epochs": 9, "lr_decay": "linear"}}, "train.epochs: 4 then, 9 now"),
+    ],
+)
+def test_only_settings_that_matter_stand_in_the_way(small, tastes, tmp_path, changed, message):
+    before = small().model_dump(mode="json")
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", before, False))
+    after = small(**changed).model_dump(mode="json")
+    if not message:
+        assert Checkpoint(tmp_path, "key", after, True).phases["select"]["epoch"] == 2
+        return
+    with pytest.raises(RunError, match=message):
+        Checkpoint(tmp_path, "key", after, True)
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(small, tastes, tmp_path):
     with pytest.raises(Killed):
-        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", False))
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
     path = tmp_path / "checkpoint.safetensors"
     whole = path.read_bytes()
     for damaged in (whole[:200], b"", b"no tensors at all"):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match=r"checkpoint.safetensors: .*damaged"):
-            Checkpoint(tmp_path, "key", True)
+            Checkpoint(tmp_path, "key", {}, True)
 
 
 def test_remove_and_no_leftovers(small, tastes, tmp_path):
-    made = Checkpoint(tmp_path, "key", False)
+    made = Checkpoint(tmp_path, "key", {}, False)
     train_run(small(), tastes, None, made)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
     made.remove()
@@ -116,4 +138,4 @@ def test_remove_and_no_leftovers(small, tastes, tmp_path):
 
 
 def test_no_checkpoint_file_means_from_the_beginning(tmp_path):
-    assert Checkpoint(tmp_path, "key", True).phases == {}
+    assert Checkpoint(tmp_path, "key", {}, True).phases == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -26,6 +27,12 @@ app.command(name="recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ssmrec {metadata.version('ssmrec')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
@@ -33,14 +40,9 @@ def root(
         bool, typer.Option("--quiet", "-q", help="Only warnings and results.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    if version:
-        from ssmrec import __version__
-
-        typer.echo(f"ssmrec {__version__}")
-        raise typer.Exit
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("ssmrec").setLevel(logging.WARNING if quiet else logging.INFO)
 

@@ -10,6 +10,7 @@ import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ssmrec.cli.train import run
 from ssmrec.config import read_recipe
@@ -30,7 +31,9 @@ def demo(
     console.print("LightGCN with sampled softmax on online-retail (a gift shop's purchases)")
     config = resolve(read_recipe("online-retail-lightgcn-ssm"))
     trained, folder = run(config, out, resume=False, overwrite=True)
-    split = prepare(config.data, config.seed)
+    if trained.metrics["stopped"] == "interrupted":
+        raise typer.Exit(130)
+    split = prepare(trained.config.data, config.seed)
     console.print("for comparison: matrix factorisation with BPR")
     with ProgressBars() as bars:
         rival = train_run(resolve(read_recipe("online-retail-mf-bpr")), split, bars)
@@ -40,20 +43,20 @@ def demo(
             "LightGCN + SSM": trained.metrics["test"],
             "MF + BPR": rival.metrics["test"],
             "most popular": reference["most_popular"],
-            "best any ranker could reach": reference["best_possible"],
+            "best possible": reference["best_possible"],
         },
         NAMES,
+        "held-out later purchases, all products ranked",
     )
-    table.title = "held-out later purchases, all products ranked"
-    table.caption = caption(trained.metrics)
     console.print(table)
+    console.print(caption(trained.metrics), markup=False, highlight=False)
     _recommendations(console, Recommender.of(trained), split)
     console.print(f"run folder: {folder}\nnext: ssmrec recommend {folder} --users 17850 --top 20")
 
 
 def _recommendations(console: Console, recommender: Recommender, split: Split) -> None:
     """Top 10 of three customers beside what they bought before; what they bought later is marked."""
-    train, test = split.train, split.test
+    train, test = recommender.trained_.seen, split.test
     titles = item_titles("online-retail")
     assert test is not None and titles is not None
     names = dict(zip(titles["item"].to_list(), titles["title"].to_list(), strict=True))
@@ -74,5 +77,5 @@ def _recommendations(console: Console, recommender: Recommender, split: Split) -
                       title=f"customer {name}: {len(bought)} products known")  # fmt: skip
         found = lists.filter(pl.col("user") == name)["item"].to_list()
         for before, item in zip(train.items.decode(latest[:10]), found, strict=False):
-            table.add_row(names[before], names[item], "yes" if item in later else "")
+            table.add_row(Text(names[before]), Text(names[item]), "yes" if item in later else "")
         console.print(table)

@@ -15,7 +15,8 @@ from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation import best_possible, most_popular
 from ssmrec.evaluation import evaluate as evaluate_vectors
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.reporting.tables import metrics_table
+from ssmrec.recommender import PYTHON
+from ssmrec.reporting.tables import caption, metrics_table
 from ssmrec.training import Trained, load_run
 
 
@@ -51,15 +52,20 @@ def evaluate(
     users, items = ranking_vectors(trained.model, rank)  # type: ignore[arg-type]
     result = evaluate_vectors(users, items, held_out, seen, names, allowed=allowed)
     popular = evaluate_vectors(*most_popular(trained.train), held_out, seen, names, allowed=allowed)
-    rows = {
-        f"{run.name} ({on}, ranked by {rank})": result.values,
-        "most popular": popular.values,
-        "best any ranker could reach": best_possible(held_out, seen, names, allowed),
-    }
     if as_json:
-        typer.echo(json.dumps({on: result.values, "counts": result.counts, "rank": rank}, indent=2))
+        kept = ("protocol", "selected_on", "best_epoch", "similarity")
+        facts = {key: trained.metrics[key] for key in kept}
+        facts["similarity"] = {**facts["similarity"], "rank": rank}
+        typer.echo(json.dumps({on: result.values, "counts": result.counts, **facts}, indent=2))
         return
-    Console().print(metrics_table(rows, names if metrics else _widest(names)))
+    rows = {
+        f"{trained.config.model['name']} + {trained.config.loss['name']}": result.values,
+        "most popular": popular.values,
+        "best possible": best_possible(held_out, seen, names, allowed),
+    }
+    console = Console()
+    console.print(metrics_table(rows, names if metrics else _widest(names), on))
+    console.print(caption(trained.metrics, rank), markup=False, highlight=False)
     typer.echo(
         ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items())
     )
@@ -69,6 +75,10 @@ def _held_out(
     trained: Trained, on: str, source: str | None, fingerprint: str | None
 ) -> Interactions:
     settings = trained.config.data
+    if source is None and settings.source == PYTHON:
+        raise DataError(
+            "this run was trained from Python and knows no data file: name it with --data"
+        )
     if source is not None:
         settings = settings.model_copy(update={"source": source})
     split = prepare(settings, trained.config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,14 @@ import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ssmrec.config import nearest
 from ssmrec.data import item_titles
 from ssmrec.errors import ConfigError, DataError, RunError
-from ssmrec.recommender import Recommender
+from ssmrec.recommender import PYTHON, Recommender
+
+logger = logging.getLogger("ssmrec")
 
 
 def recommend(
@@ -50,6 +54,7 @@ def recommend(
         raise ConfigError(f"--out {out}: must end in .parquet or .csv")
     recommender = Recommender.load(run)
     wanted = _ids([*(users or []), *(more or [])])
+    _check_known(recommender, wanted)
     frame = recommender.recommend(
         wanted,
         top,
@@ -57,7 +62,12 @@ def recommend(
         unknown=unknown,  # type: ignore[arg-type]
     )
     if out is None:
-        _show(frame, item_titles(recommender.config_.data.source))
+        source = recommender.config_.data.source
+        _show(frame, None if source == PYTHON else item_titles(source))
+    most = int((recommender.trained_.train.item_degrees > 0).sum())
+    if top > most:
+        logger.warning("--top %d: the run knows %d items, so the lists are shorter", top, most)
+    if out is None:
         return
     try:
         frame.write_parquet(out) if out.suffix == ".parquet" else frame.write_csv(out)
@@ -65,6 +75,20 @@ def recommend(
         raise RunError(f"{out}: cannot be written ({error})") from None
     count = frame["user"].n_unique()
     typer.echo(f"{len(frame):,} recommendations for {count:,} users in {out}")
+
+
+def _check_known(recommender: Recommender, wanted: list[str] | None) -> None:
+    """Nothing to do for anyone is an error, whatever the policy; a mistyped file looks like that."""
+    train = recommender.trained_.train
+    if wanted is None:
+        return
+    index = train.users.encode(wanted)
+    if not (train.user_degrees[index[index >= 0]] > 0).any():
+        shown = ", ".join(wanted[:3]) + (" ..." if len(wanted) > 3 else "")
+        raise DataError(
+            f"--users {shown}: neither a file nor ids of users the run was trained on "
+            f"(such as {', '.join(str(name) for name in train.users.ids.head(2))})"
+        )
 
 
 def _ids(values: list[str]) -> list[str] | None:
@@ -92,12 +116,16 @@ def _show(frame: pl.DataFrame, titles: pl.DataFrame | None) -> None:
         frame = frame.join(titles, on="item", how="left", maintain_order="left")
     last = None
     for row in frame.head(200).iter_rows(named=True):
-        title = [str(row["title"] or "")] if titles is not None else []
+        title = [Text(str(row["title"] or ""))] if titles is not None else []
         if last not in (None, row["user"]):
             table.add_section()
         last = row["user"]
         table.add_row(
-            str(row["user"]), str(row["rank"]), str(row["item"]), *title, f"{row['score']:.4f}"
+            Text(str(row["user"])),
+            str(row["rank"]),
+            Text(str(row["item"])),
+            *title,
+            f"{row['score']:.4f}",
         )
     Console().print(table)
     if len(frame) > 200:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +12,10 @@ from rich.console import Console
 
 from ssmrec.config import merged, override, read_recipe, read_yaml
 from ssmrec.data import Split, prepare
+from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.reporting.tables import run_table
+from ssmrec.reporting.tables import caption, run_table
 from ssmrec.training import Checkpoint, RunConfig, Trained, resolve, save_run, train_run
 
 logger = logging.getLogger("ssmrec")
@@ -73,6 +73,8 @@ def train(
 
       ssmrec train --recipe yelp2018-lightgcn-ssm
     """
+    if data is None and recipe is None:
+        raise ConfigError("nothing to train on: name a file, a folder or a data set, or a --recipe")
     asked: dict[str, Any] = {"data": {}, "train": {}}
     for part, name in (("model", model), ("loss", loss), ("negatives", negatives)):
         if name is not None:
@@ -91,6 +93,8 @@ def train(
     trained, folder = run(config, out, resume, overwrite)
     print_run(trained)
     typer.echo(f"run folder: {folder}")
+    if trained.metrics["stopped"] == "interrupted":
+        raise typer.Exit(130)
 
 
 def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> tuple[Trained, Path]:
@@ -103,17 +107,21 @@ def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> t
         raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
     if resume and not left:
         logger.info("%s holds no checkpoint: training starts from the beginning", folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".write").touch()
+        (folder / ".write").unlink()
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    config = _without_idle_validation(config)
     with ProgressBars() as bars:
         bars.note(f"reading {config.data.source}")
         split = prepare(config.data, config.seed)
         tell_split(split)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made ({error.strerror})") from None
         fingerprint = data_fingerprint(split)
-        settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-        checkpoint = Checkpoint(folder, f"{fingerprint} {settings}", resume)
+        checkpoint = Checkpoint(folder, fingerprint, config.model_dump(mode="json"), resume)
         trained = train_run(config, split, bars, checkpoint)
     save_run(folder, trained, fingerprint)
     if trained.metrics["stopped"] != "interrupted":
@@ -123,6 +131,14 @@ def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> t
     else:
         logger.warning("interrupted in the first epoch; add --overwrite to begin again")
     return trained, folder
+
+
+def _without_idle_validation(config: RunConfig) -> RunConfig:
+    """No validation pairs are carved from train for a protocol that would put them back."""
+    if config.train.protocol in ("valid", "refit") or "valid" in locate(config.data):
+        return config
+    whole = config.data.split.model_copy(update={"valid": 0.0})
+    return config.model_copy(update={"data": config.data.model_copy(update={"split": whole})})
 
 
 def data_fingerprint(split: Split) -> str:
@@ -140,8 +156,10 @@ def tell_split(split: Split) -> None:
         "%s users, %s items; split %s: %s pairs",
         f"{split.train.n_users:,}", f"{split.train.n_items:,}", split.strategy, shown,
     )  # fmt: skip
-    counts = ", ".join(f"{name} {count:,}" for name, count in split.counts.items() if count)
-    logger.info("counts: %s", counts)
+    sized = {*sizes, "users", "items"}
+    for name, count in split.counts.items():
+        if count and name not in sized and not name.endswith("rows_read"):
+            logger.info("  %s: %s", name.replace("_", " "), f"{count:,}")
 
 
 def print_run(trained: Trained) -> None:
@@ -150,7 +168,9 @@ def print_run(trained: Trained) -> None:
     label = f"{config.model['name']} + {config.loss['name']}"
     k = max(config.evaluation.ks)
     names = [f"{metric}@{k}" for metric in config.evaluation.metrics]
-    Console().print(run_table(trained.metrics, label, names))
+    console = Console()
+    console.print(run_table(trained.metrics, label, names))
+    console.print(caption(trained.metrics), markup=False, highlight=False)
 
 
 def _seconds(text: str) -> float:

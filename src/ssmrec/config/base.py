@@ -14,7 +14,9 @@ from ssmrec.errors import ConfigError
 class Config(BaseModel):
     """Frozen settings. An unknown key is an error that names the nearest valid one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:

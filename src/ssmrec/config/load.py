@@ -45,7 +45,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); name a YAML file, "
+            "or a recipe of `ssmrec recipes`"
+        ) from None
     return _parse(text, str(path))
 
 

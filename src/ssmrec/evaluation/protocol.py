@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, pars
 from ssmrec.ranking.topk import Progress, top_k
 
 Array = np.ndarray
+logger = logging.getLogger("ssmrec")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def evaluate(
             f"{held_out.n_users} users and {held_out.n_items} items: use the same vocabularies"
         )
     task = _prepare(held_out, seen)
+    long = [metric.name for metric in parsed if metric.k > len(items)]
+    if long:
+        logger.warning("%s: lists longer than the %d items there are", ", ".join(long), len(items))
     lists = top_k(
         users[torch.from_numpy(task.user_index).to(users.device)],
         items,

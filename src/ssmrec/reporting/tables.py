@@ -6,18 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 WARNINGS = {
     "published": "epoch chosen on TEST: comparable with papers that did so, not an honest estimate",
 }
 
 
-def metrics_table(rows: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Table:
-    """One row per ranker, one column per metric."""
-    table = Table("", *names)
+def metrics_table(
+    rows: Mapping[str, Mapping[str, float]], names: Sequence[str], title: str = ""
+) -> Table:
+    """One row per ranker, one column per metric; one list length moves into the title."""
+    lengths = {name.partition("@")[2] for name in names}
+    heads = list(names)
+    if len(lengths) == 1:
+        heads = [name.partition("@")[0] for name in names]
+        title = f"{title}, lists of {lengths.pop()}" if title else ""
+    table = Table("", *heads, title=title or None, title_justify="left")
     for label, values in rows.items():
         cells = (f"{values[name]:.4f}" if name in values else "-" for name in names)
-        table.add_row(label, *cells)
+        table.add_row(Text(label), *cells)
     return table
 
 
@@ -25,18 +33,19 @@ def run_table(metrics: Mapping[str, Any], label: str, names: Sequence[str]) -> T
     """Test (and validation) metrics of a run beside most-popular and the best possible values."""
     rows: dict[str, Mapping[str, float]] = {}
     if metrics["test"]:
-        rows[f"{label} (test)"] = metrics["test"]
-        rows["most popular (test)"] = metrics["reference"]["most_popular"]
-        rows["best any ranker could reach (test)"] = metrics["reference"]["best_possible"]
+        rows[label] = metrics["test"]
+        rows["most popular"] = metrics["reference"]["most_popular"]
+        rows["best possible"] = metrics["reference"]["best_possible"]
     if metrics["valid"]:
-        rows[f"{label} (valid)"] = metrics["valid"]
-    table = metrics_table(rows, names)
-    table.caption = caption(metrics)
-    return table
+        rows["on validation" if rows else label] = metrics["valid"]
+    return metrics_table(rows, names, "test" if metrics["test"] else "validation")
 
 
-def caption(metrics: Mapping[str, Any]) -> str:
-    """What must stand with every result: protocol, who chose, similarity, seconds."""
+def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
+    """What must stand with every result: protocol, who chose, similarity, seconds.
+
+    `rank` is the similarity that ranked, when it is not the run's own.
+    """
     chosen = (
         f"{metrics['epochs']} epochs set beforehand"
         if metrics["protocol"] == "fixed"
@@ -44,7 +53,7 @@ def caption(metrics: Mapping[str, Any]) -> str:
     )
     text = (
         f"protocol {metrics['protocol']}: {chosen}; trained with "
-        f"{metrics['similarity']['train']}, ranked by {metrics['similarity']['rank']}; "
+        f"{metrics['similarity']['train']}, ranked by {rank or metrics['similarity']['rank']}; "
         f"{metrics['seconds']['train']:.0f} s training, {metrics['seconds']['eval']:.0f} s evaluation"
     )
     if metrics["stopped"] == "interrupted":

@@ -17,8 +17,10 @@ from torch import Tensor
 from ssmrec.errors import RunError
 from ssmrec.training.loop import State, Trainer
 
-_EVERY = 20.0
-"""Seconds between checkpoints, so that short epochs do not spend their time writing."""
+_EVERY = 30.0
+"""Time between checkpoints as a multiple of what writing the last one took."""
+_FREE = ("train.threads", "train.device", "train.budget", "train.patience", "evaluation")
+"""Settings that may change between the parts of a resumed training."""
 
 
 class Checkpoint:
@@ -26,13 +28,15 @@ class Checkpoint:
 
     Args:
         folder: the run folder.
-        key: what the run must agree on to be continued (settings and data fingerprint).
+        data: fingerprint of the data; settings: of the run, as JSON has them. Both must be the same
+            to go on, but for `_FREE`, and for `train.epochs` where the rate does not depend on it.
         resume: whether an existing checkpoint is used; otherwise it is ignored.
     """
 
-    def __init__(self, folder: Path, key: str, resume: bool) -> None:
+    def __init__(self, folder: Path, data: str, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = folder / "checkpoint.safetensors"
-        self.key, self.saved = key, -math.inf
+        self.data, self.settings = data, dict(settings)
+        self.due = -math.inf
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
         if resume and self.path.exists():
@@ -52,6 +56,7 @@ class Checkpoint:
         if phase not in self.phases:
             return
         trainer.state = State(best=self._part(phase, "best"), **self.phases[phase])
+        trainer.start -= sum(record["train_seconds"] for record in trainer.state.history)
         model = self._part(phase, "model")
         if not model:  # an ended phase keeps its choice only
             trainer.model.load_state_dict(trainer.state.best)
@@ -67,9 +72,11 @@ class Checkpoint:
             }
 
     def after_epoch(self, phase: str, trainer: Trainer) -> None:
-        """Save if there is no checkpoint yet, or the last one is some time ago."""
-        if time.monotonic() - self.saved >= _EVERY:
+        """Save if there is no checkpoint yet, or the last one is long ago for what saving costs."""
+        start = time.monotonic()
+        if start >= self.due:
             self.save(phase, trainer)
+            self.due = time.monotonic() + _EVERY * (time.monotonic() - start)
 
     def save(self, phase: str, trainer: Trainer) -> None:
         """Write all of `trainer` now; the earlier file stays whole until the new one is."""
@@ -83,10 +90,13 @@ class Checkpoint:
         self._set(phase, "adam", moments)
         self.phases[phase] = _meta(trainer.state)
         part = self.path.with_suffix(".part")
-        metadata = {"key": self.key, "phases": json.dumps(self.phases)}
+        metadata = {
+            "data": self.data,
+            "settings": json.dumps(self.settings),
+            "phases": json.dumps(self.phases),
+        }
         save_file(self.tensors, part, metadata=metadata)
         os.replace(part, self.path)
-        self.saved = time.monotonic()
 
     def end_phase(self, phase: str, trainer: Trainer) -> None:
         """Keep only the choice of an ended phase, for the phase that follows."""
@@ -104,17 +114,28 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 meta = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            key, self.phases = meta["key"], json.loads(meta["phases"])
+            data, settings = meta["data"], json.loads(meta["settings"])
+            phases = json.loads(meta["phases"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RunError(
                 f"{self.path}: the checkpoint is damaged ({error}); train without --resume"
             ) from None
-        if key != self.key:
+        differs = self._difference(settings) or ("the data differ" if data != self.data else "")
+        if differs:
             raise RunError(
-                f"{self.path}: was made with other settings or data; repeat the command that "
-                "began the run, or train into another folder"
+                f"{self.path}: cannot go on with other settings ({differs}); repeat the command "
+                "that began the run, or train into another folder"
             )
-        self.tensors = tensors
+        self.phases, self.tensors = phases, tensors
+
+    def _difference(self, settings: Mapping[str, Any]) -> str:
+        """The first setting that differs and matters, as `key: then, now`; empty when none does."""
+        then, now = _flat(settings), _flat(self.settings)
+        free = _FREE if now.get("train.lr_decay") == "linear" else (*_FREE, "train.epochs")
+        for key in sorted(then.keys() | now.keys()):
+            if then.get(key) != now.get(key) and not key.startswith(free):
+                return f"{key}: {then.get(key)} then, {now.get(key)} now"
+        return ""
 
     def _part(self, phase: str, kind: str) -> dict[str, Tensor]:
         prefix = f"{phase}/{kind}/"
@@ -129,6 +150,17 @@ class Checkpoint:
             del self.tensors[f"{phase}/{kind}/{name}"]
         for name, tensor in tensors.items():
             self.tensors[f"{phase}/{kind}/{name}"] = tensor.detach().cpu().contiguous()
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        )
+        flat |= inner
+    return flat
 
 
 def _meta(state: State) -> dict[str, Any]:

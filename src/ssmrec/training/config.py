@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ssmrec.config import Config, build, choose
 from ssmrec.data import DataConfig, Interactions
@@ -70,6 +70,11 @@ class EvaluationConfig(Config):
     metrics: names such as recall, ndcg, precision, hit, mrr, map.
     ks: list lengths.
     """
+
+    @field_validator("metrics", "ks", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, int)) else value
 
     metrics: tuple[str, ...] = ("recall", "ndcg", "precision", "hit", "mrr", "map")
     ks: tuple[int, ...] = (5, 10, 20)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,26 +78,39 @@ def load_run(folder: Path) -> tuple[Trained, str]:
             else ("; it holds an unfinished training: repeat its command with --resume")
         )
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
-    try:
-        record = yaml.safe_load((folder / CONFIG).read_text())
-        metrics = json.loads((folder / METRICS).read_text())
+    with _reading(folder / METRICS):
+        metrics = dict(json.loads((folder / METRICS).read_text()))
+    with _reading(folder / CONFIG):
+        record = dict(yaml.safe_load((folder / CONFIG).read_text()))
+        version, settings = int(record["format"]), dict(record["settings"])
+        fingerprint = str(record["data_fingerprint"])
+    if version > FORMAT:
+        raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
+    config = resolve(settings)
+    with _reading(folder / HISTORY):
         history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
-        tensors = load_file(folder / MODEL)
+    with _reading(folder / IDS):
         users, items = _vocabularies(pl.read_parquet(folder / IDS))
-        version = record["format"]
-        if version <= FORMAT:
-            config = resolve(record["settings"])
-            train = _pairs(tensors, "train", users, items)
-            seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
-            model = make_model(_without_start(config), train, torch.Generator())
-            state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
-            model.load_state_dict(state)
-            return Trained(config, model, train, seen, history, metrics), record["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{folder}: the run is damaged or incomplete ({_first(error)})") from None
-    except (SafetensorError, yaml.YAMLError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{folder}: the run is damaged or incomplete ({_first(error)})") from None
-    raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
+    with _reading(folder / MODEL):
+        tensors = load_file(folder / MODEL)
+        train = _pairs(tensors, "train", users, items)
+        seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
+        model = make_model(_without_start(config), train, torch.Generator())
+        state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+        model.load_state_dict(state)
+    return Trained(config, model, train, seen, history, metrics), fingerprint
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever fails while reading `path` becomes one line that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError,
+            yaml.YAMLError, pl.exceptions.PolarsError) as error:  # fmt: skip
+        raise RunError(
+            f"{path}: damaged or not of this run ({_first(error)}); restore it, or train again"
+        ) from None
 
 
 def _without_start(config: RunConfig) -> RunConfig:
@@ -117,7 +131,12 @@ def _replace(path: Path, write: Any) -> None:
 
 
 def _first(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).strip()
+    return (
+        f"{type(error).__name__}: {text.splitlines()[0].rstrip(':')}"
+        if text
+        else type(error).__name__
+    )
 
 
 def _versions() -> dict[str, str]:
