@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ssmrec.cli.data import app
+from ssmrec.data.named import NAMED
 from ssmrec.errors import ConfigError, DataError
 
 runner = CliRunner()
@@ -60,12 +61,41 @@ def test_stats_of_given_files(tmp_path):
     assert (found["test cold users"], found["test cold items"]) == ("1", "1")
 
 
-def test_list_shows_place_size_and_licence():
-    output = runner.invoke(app, ["list"], catch_exceptions=False).output
-    rows = {line.split()[1]: line for line in output.splitlines() if line.startswith("│")}
-    assert "CC BY 4.0" in rows["online-retail"] and "bundled" in rows["online-retail"]
-    assert "1,027,370" in rows["gowalla"] and "ssmrec data fetch gowalla" in rows["gowalla"]
-    assert "by hand" in rows["ml-1m"]
+def test_stats_takes_any_data_setting():
+    found = facts("online-retail", "--set", "data.split.strategy=temporal")
+    assert (found["users"], found["items"]) == ("4,334", "3,659")
+    with pytest.raises(ConfigError, match="only data settings here"):
+        runner.invoke(
+            app, ["stats", "online-retail", "--set", "train.lr=1"], catch_exceptions=False
+        )
+
+
+def test_set_is_a_k_core_too(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n1,1\n1,2\n2,1\n")
+    found = facts(str(path), "--set", "data.min_user=2")
+    assert (found["users"], found["dropped min user"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_list_shows_whole_names_place_size_and_licence(columns, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("SSMREC_DATA", str(tmp_path / "own"))
+    for folder in (tmp_path / "own" / "ml-1m", tmp_path / "ssmrec" / "data" / "yelp2018"):
+        folder.mkdir(parents=True)
+        (folder / "train.txt").write_text("0 1 2\n")
+    lines = runner.invoke(app, ["list"], catch_exceptions=False).output.splitlines()
+    rows = {line.split()[0]: line for line in lines if line.strip()}
+    assert set(NAMED) <= set(rows)
+    table = [line for line in lines if not line.startswith("cache:")]
+    assert max(map(len, table)) <= int(columns)
+    for name, facts_ in NAMED.items():
+        assert f"{facts_.users:,}" in rows[name] and f"{facts_.pairs:,}" in rows[name]
+    assert "CC BY 4.0" in rows["online-retail"]
+    where = {name: rows[name].split()[-1] for name in ("online-retail", "ml-1m", "yelp2018")}
+    assert where == {"online-retail": "bundled", "ml-1m": "$SSMREC_DATA", "yelp2018": "cache"}
+    assert rows["gowalla"].rstrip().endswith("to fetch")
+    assert rows["ml-100k"].rstrip().endswith("by hand")
 
 
 def test_fetch_of_a_set_that_is_here():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmrec.data import Interactions, Vocabulary
+from ssmrec.data import Interactions, Split, Vocabulary
 from ssmrec.errors import DataError
 
 NUMBERS = st.integers(-(2**62), 2**62)
@@ -68,3 +68,15 @@ def test_fingerprint_follows_content_only():
     assert one.fingerprint != other.fingerprint
     moved = Interactions.from_pairs(np.array([0, 1]), np.array([1, 2]), users, renamed)
     assert one.fingerprint != moved.fingerprint
+
+
+def test_printed_objects_are_one_short_line():
+    users, items = Vocabulary(pl.Series(["a", "b"])), Vocabulary(pl.Series(range(1234)))
+    pairs = Interactions.from_pairs(np.array([1, 0]), np.array([2, 1]), users, items)
+    assert repr(pairs) == "Interactions(2 users x 1,234 items, 2 pairs)"
+    full = Interactions.from_pairs(
+        np.array([1]), np.array([2]), users, items, np.array([5]), np.array([1.0])
+    )
+    assert str(full) == "Interactions(2 users x 1,234 items, 1 pairs, timestamps, weights)"
+    split = Split(pairs, None, full, "random")
+    assert repr(split) == "Split(random: 2 users x 1,234 items, train 2, test 1)"

@@ -6,7 +6,6 @@ import gzip
 import logging
 from pathlib import Path
 
-import pandas as pd
 import polars as pl
 import pytest
 
@@ -53,21 +52,6 @@ def test_columns_by_name_position_and_own_delimiter(tmp_path):
     assert rows.rows() == [("b", "x", 9), ("a", "y", 8)]
 
 
-def test_adjacency_lines(tmp_path):
-    path = write(tmp_path, "train.txt", "0 5 7\n1 5 \n2\n")
-    assert read_frame(path)[0].rows() == PAIRS
-    strings = write(tmp_path, "names.txt", "ann x y\nbob x\n")
-    rows, _ = read_frame(strings, format="adjacency")
-    assert rows.rows() == [("ann", "x"), ("ann", "y"), ("bob", "x")]
-
-
-def test_even_lines_of_integers_are_columns_with_a_warning(tmp_path, caplog):
-    path = write(tmp_path, "a.txt", "0 5 7\n1 5 6\n")
-    assert read_frame(path)[0].rows() == [(0, 5), (1, 5)]
-    assert "set format=adjacency" in caplog.text
-    assert len(read_frame(path, format="adjacency")[0]) == 4
-
-
 def test_pair_lines_gzip_and_byte_order_mark(tmp_path):
     pairs = "0,5\n0,7\n1,5\n"
     assert read_frame(write(tmp_path, "a.train", pairs))[0].rows() == PAIRS
@@ -85,28 +69,43 @@ def test_parquet_and_frames(tmp_path):
         assert read_frame(source)[0].rows() == ROWS
 
 
-def test_integer_ids_only_when_every_one_is_an_integer(tmp_path):
-    rows, _ = read_frame(write(tmp_path, "a.csv", "user,item\n007,1\n7,2\n"))
-    assert rows.schema == {"user": pl.String, "item": pl.Int64}
-    assert rows["user"].to_list() == ["007", "7"]
-    rows, _ = read_frame(tmp_path / "a.csv", ids="int")
-    assert rows["user"].to_list() == [7, 7]
-    rows, _ = read_frame(tmp_path / "a.csv", ids="str")
-    assert rows["item"].to_list() == ["1", "2"]
+@pytest.mark.parametrize("role", ["user", "item", "timestamp", "rating", "weight", "event"])
+def test_true_and_false_are_no_columns(role):
+    with pytest.raises(ConfigError, match=rf"data\.{role}: must be a column name or position"):
+        read_frame(pl.DataFrame({"user": [1], "item": [2]}), **{role: False})
 
 
-def test_ids_of_mixed_type_need_a_declared_type():
-    frame = pd.DataFrame({"user": [1, "1", 2], "item": [1, 2, 3]})
-    with pytest.raises(DataError, match=r"column 'user' mixes types \(int, str\); set ids=str"):
+def test_one_event_needs_no_list():
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 1], "kind": [7, 8]})
+    assert read_frame(frame, event="kind", events=7)[0]["user"].to_list() == [1]
+    frame = frame.with_columns(kind=pl.Series(["buy", "view"]))
+    assert read_frame(frame, event="kind", events="buy")[0]["user"].to_list() == [1]
+    with pytest.raises(ConfigError, match=r"data\.events: must be the name of an event"):
+        read_frame(frame, event="kind", events=True)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1"])
+def test_weights_are_above_zero(tmp_path, weight):
+    path = write(tmp_path, "a.csv", f"user,item,weight\n1,2,3\n1,3,{weight}\n")
+    message = rf"1 of 2 weights are not above 0, first in line 3: {weight}; .*data\.nulls=drop"
+    with pytest.raises(DataError, match=message):
+        read_frame(path)
+    rows, counts = read_frame(path, nulls="drop")
+    assert rows.rows() == [(1, 2, 3.0)] and counts["dropped_weights"] == 1
+    path.write_text("user,item,weight\n1,2,nan\n")
+    with pytest.raises(DataError, match="1 of 1 rows have no weight, first in line 2"):
+        read_frame(path)
+
+
+def test_a_rating_that_is_not_used_is_told(caplog):
+    frame = pl.DataFrame({"user": [1], "item": [2], "rating": [3]})
+    with caplog.at_level(logging.INFO):
         read_frame(frame)
-    assert read_frame(frame, ids="int")[0]["user"].to_list() == [1, 1, 2]
-    assert read_frame(frame, ids="str")[0]["user"].to_list() == ["1", "1", "2"]
-
-
-def test_integers_that_pandas_turned_into_floats():
-    rows, counts = read_frame(pd.DataFrame({"user": [1.0, None], "item": [3, 4]}), nulls="drop")
-    assert rows.rows() == [(1, 3)]
-    assert counts == {"rows_read": 2, "dropped_nulls": 1}
+    assert "rating=rating (not used: set data.min_rating)" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        read_frame(frame, min_rating=1)
+    assert "rating=rating" in caplog.text and "not used" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -157,13 +156,13 @@ BAD_TEXT = {
     "\n\n": "the file has no rows",
     "user,item\n": "the file has no rows",
     "user\n1\n": "no delimiter found, the first line is 'user'",
-    "user,item\n1,2\n,3\n": "1 of 2 rows have no user, first in row 2; mend them or set nulls=drop",
-    "user,item\n1,2\n4,nan\n": "1 of 2 rows have no item, first in row 2",
-    "a,b,c\n1,2,3\n": "cannot tell the user column among a, b, c; set user=...",
-    "user,item\n1,2\n1,2,3\n": "cannot be read",
+    "user,item\n1,2\n,3\n": "1 of 2 rows have no user, first in line 3; mend them or set data.nulls=drop",
+    "user,item\n1,2\n4,nan\n": "1 of 2 rows have no item, first in line 3",
+    "a,b,c\n1,2,3\n": "cannot tell the user column among a, b, c; set data.user=...",
+    "user,item\n1,2\n1,2,3\n": "line 3 has 3 fields, but the header has 2; mend the line",
     "user,item,date\n1,2,12/1/2010\n": "timestamps are not all numbers or ISO dates",
-    "user,item,date\n1,2,2020-01-01\n1,3,2020-13-01\n": "such as row 2: '2020-13-01'",
-    "user,item,weight\n1,2,3\n1,2,x\n": "column weight, row 2: 'x' is not a number",
+    "user,item,date\n1,2,2020-01-01\n1,3,2020-13-01\n": "such as line 3: '2020-13-01'",
+    "user,item,weight\n1,2,3\n1,2,x\n": "column weight, line 3: 'x' is not a number",
 }
 
 
@@ -185,13 +184,15 @@ def test_wrong_settings_name_the_remedy(tmp_path):
         read_frame(path, user="usr_id")
     with pytest.raises(DataError, match="no column 5 for item, there are 2"):
         read_frame(path, item=5)
-    with pytest.raises(DataError, match="min_rating needs a rating column"):
+    with pytest.raises(DataError, match="data.min_rating needs a rating column"):
         read_frame(path, min_rating=3)
     with pytest.raises(
-        DataError, match="column user, row 2: 'x' is not an integer id; set ids=str"
+        DataError, match="column user, line 3: 'x' is not an integer id; set data.ids=str"
     ):
         read_frame(path, ids="int")
-    with pytest.raises(ConfigError, match="unknown key delimeter, did you mean 'delimiter'"):
+    with pytest.raises(
+        ConfigError, match="unknown key data.delimeter, did you mean 'data.delimiter'"
+    ):
         read_frame(path, delimeter=",")
 
 
@@ -203,13 +204,15 @@ def test_row_numbers_are_those_of_the_file():
 
 def test_event_names_present_are_listed():
     frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "kind": ["view", "buy"]})
-    with pytest.raises(DataError, match="no event is purchase; the names present are buy, view"):
+    with pytest.raises(
+        DataError, match="no event is purchase .data.events.; the names present are buy, view"
+    ):
         read_frame(frame, event="kind", events=("purchase",))
 
 
 def test_nothing_left_says_why():
     frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "rating": [1, 2]})
-    with pytest.raises(DataError, match=r"no rows left: 2 read, 2 dropped by min_rating=3\.0"):
+    with pytest.raises(DataError, match=r"no rows left: 2 read, 2 dropped by data.min_rating=3\.0"):
         read_frame(frame, min_rating=3)
 
 
@@ -231,9 +234,3 @@ def test_files_that_cannot_be_read(tmp_path):
     latin.write_bytes("user,item\ncafé,2\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8 text"):
         read_frame(latin)
-
-
-@pytest.mark.parametrize("values", [[1.5, 2.0], [True, False]])
-def test_values_that_are_no_ids(values):
-    with pytest.raises(DataError, match="column user holds"):
-        read_frame(pl.DataFrame({"user": values, "item": [1, 2]}))

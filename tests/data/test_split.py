@@ -40,6 +40,10 @@ def tables(draw) -> Interactions:
 )
 def test_shares_are_exact_for_every_user(data, strategy, share, seed):
     expected = np.floor(share * data.user_degrees + 1e-9).astype(int)
+    counts = {}
+    if not expected.any() and (data.user_degrees >= 3).any():
+        expected = (data.user_degrees >= 3).astype(int)
+        counts = {"test_minimum_rows": int(expected.sum())}
     if not expected.any():
         with pytest.raises(DataError, match="no test rows"):
             split(data, strategy, test=share, valid=0, seed=seed)
@@ -49,6 +53,7 @@ def test_shares_are_exact_for_every_user(data, strategy, share, seed):
     assert parts.test.user_degrees.tolist() == expected.tolist()
     assert merge(parts.train, parts.test).fingerprint == data.fingerprint
     assert parts.counts["users_without_test"] == (expected == 0).sum()
+    assert {k: n for k, n in parts.counts.items() if "minimum" in k} == counts
     if strategy == "temporal":
         assert_each_user_in_order(parts.train, parts.test)
 
@@ -64,6 +69,33 @@ def keys(part: Interactions, user: int) -> list[tuple[int, int]]:
     rows = slice(part.indptr[user], part.indptr[user + 1])
     assert part.timestamps is not None
     return list(zip(part.timestamps[rows].tolist(), part.indices[rows].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("n", [4, 5, 9, 10])
+def test_a_small_shop_has_all_parts_with_the_defaults(n):
+    data = table(*[(user, item, item) for user in range(6) for item in range(n)], (9, 0, 0))
+    parts = split(data)
+    assert parts.test is not None and parts.valid is not None
+    test = max(1, n // 5)
+    assert parts.test.user_degrees.tolist() == [test] * 6 + [0]
+    assert pairs(parts.valid) == {(user, n - test - 1) for user in range(6)}
+    assert parts.counts["valid_minimum_rows"] == 6
+    assert parts.counts.get("test_minimum_rows") == (6 if n < 5 else None)
+
+
+def test_two_rows_a_user_are_too_few():
+    data = table(*[(user, item) for user in range(3) for item in range(2)])
+    with pytest.raises(DataError, match=r"no valid rows.*data\.split\.valid=0"):
+        split(data, test=0.5)
+
+
+def test_the_split_is_told_in_one_line(caplog):
+    data = table(*[(u, i, i) for u in range(2) for i in range(20)])
+    with caplog.at_level("INFO", logger="ssmrec"):
+        split(data)
+    assert [record.getMessage() for record in caplog.records] == [
+        "split: temporal, 2 users, 20 items: train 30, valid 2, test 8 pairs"
+    ]
 
 
 def test_equal_timestamps_go_by_item_order():
@@ -107,6 +139,11 @@ def test_time_validation_is_the_end_of_train():
     parts = split(data, "time", test=0.2, valid=0.25)
     assert pairs(parts.test) == {(1, 8), (1, 9)}
     assert pairs(parts.valid) == {(1, 6), (1, 7)}
+
+
+def test_true_is_no_cut():
+    with pytest.raises(ConfigError, match=r"data\.split\.cut: must be an ISO date"):
+        split(table(*TIMED), "time", cut=True)
 
 
 def test_a_cut_outside_says_so():
@@ -157,7 +194,9 @@ def test_settings_that_do_not_fit():
     data = table((1, 1), (1, 2))
     with pytest.raises(DataError, match="needs timestamps"):
         split(data, "temporal")
-    with pytest.raises(DataError, match=r"largest user's 2 rows is below 1; raise split\.test"):
+    with pytest.raises(
+        DataError, match=r"largest user's 2 rows is below 1; raise data\.split\.test"
+    ):
         split(data, "random")
     with pytest.raises(ConfigError, match=r"split\.test"):
         split(data, test=1.5)

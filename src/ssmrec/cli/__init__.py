@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ssmrec.cli import data, demo, evaluate, recipes, recommend, train
+from ssmrec.cli import data, demo, evaluate, recipes, recommend, settings, train
 from ssmrec.errors import SsmrecError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command(name="train")(train.train)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="recommend")(recommend.recommend)
 app.command(name="recipes")(recipes.recipes)
+app.command(name="settings")(settings.settings)
 app.add_typer(data.app, name="data")
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from ssmrec.config import build
+from ssmrec.config import build, override
 from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare, statistics
 from ssmrec.data.fetch import fetch
-from ssmrec.data.named import NAMED, cache, locate, search
+from ssmrec.data.named import BUNDLED, NAMED, cache, locate, search
+from ssmrec.errors import ConfigError
 
 app = typer.Typer(help="Data sets: facts, list, download.", no_args_is_help=True)
 
@@ -49,13 +51,22 @@ def stats(
     min_rating: Annotated[float | None, typer.Option(help="Keep ratings from here on.")] = None,
     min_user: Annotated[int, typer.Option(help="Pairs each user must have (k-core).")] = 0,
     min_item: Annotated[int, typer.Option(help="Pairs each item must have (k-core).")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Any data setting, as in data.min_user=5; repeat.", metavar="KEY=VALUE"
+        ),
+    ] = None,
 ) -> None:
     """Users, items, interactions, density, popularity, duplicates, cold ids, time span."""
-    values = {k: v for k, v in locals().items() if v is not None}
+    values = {k: v for k, v in locals().items() if v is not None and k != "set_"}
     values["events"] = tuple(events or ())
     if delimiter is not None:
         values["delimiter"] = delimiter.replace(r"\t", "\t")
-    config: DataConfig = build(DataConfig, values, "data")
+    asked = override({"data": values}, set_ or [])
+    if other := sorted(set(asked) - {"data"}):
+        raise ConfigError(f"--set {other[0]}: only data settings here, as in data.min_user=5")
+    config: DataConfig = build(DataConfig, asked["data"], "data")
     _show(source, *_read(config))
 
 
@@ -85,18 +96,27 @@ def _show(source: str, data: Split | Interactions, counts: dict[str, int]) -> No
 @app.command(name="list")
 def list_sets() -> None:
     """The named data sets: size, licence, and where each one lies."""
-    table = Table("name", title="data sets")
+    table = Table(title="data sets", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("name", no_wrap=True)
     for size in ("users", "items", "pairs"):
-        table.add_column(size, justify="right")
+        table.add_column(size, justify="right", no_wrap=True)
     table.add_column("licence")
-    table.add_column("where", overflow="fold")
+    table.add_column("where", no_wrap=True)
     for name, facts in NAMED.items():
-        folder = search(name)
-        missing = f"missing: ssmrec data fetch {name}" if facts.files else "missing: by hand"
         sizes = (f"{n:,}" for n in (facts.users, facts.items, facts.pairs))
-        table.add_row(name, *sizes, facts.licence, str(folder) if folder else missing)
-    Console().print(table)
-    Console().print(f"looked for in $SSMREC_DATA, {cache()}, and the package", soft_wrap=True)
+        table.add_row(name, *sizes, facts.licence, _where(name))
+    console = Console()
+    console.print(table)
+    console.print(f"cache: {cache()}", soft_wrap=True)
+    console.print("to fetch: ssmrec data fetch NAME; by hand: the same command says where from")
+
+
+def _where(name: str) -> str:
+    """The place of a named set in a word."""
+    folder = search(name)
+    if folder is None:
+        return "to fetch" if NAMED[name].files else "by hand"
+    return {cache(): "cache", BUNDLED: "bundled"}.get(folder.parent, "$SSMREC_DATA")
 
 
 @app.command(name="fetch")

@@ -149,16 +149,10 @@ def data_fingerprint(split: Split) -> str:
 
 
 def tell_split(split: Split) -> None:
-    """Log the size of each part and every count that is not zero."""
-    sizes = {"train": split.train, "valid": split.valid, "test": split.test}
-    shown = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
-    logger.info(
-        "%s users, %s items; split %s: %s pairs",
-        f"{split.train.n_users:,}", f"{split.train.n_items:,}", split.strategy, shown,
-    )  # fmt: skip
-    sized = {*sizes, "users", "items"}
+    """Log every count that is not zero, but for the sizes, which reading has told."""
+    told = {"users", "items", "train", "valid", "test"}
     for name, count in split.counts.items():
-        if count and name not in sized and not name.endswith("rows_read"):
+        if count and name not in told and not name.endswith("rows_read"):
             logger.info("  %s: %s", name.replace("_", " "), f"{count:,}")
 
 

@@ -6,17 +6,22 @@ import re
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "user": (
-        "user", "userid", "uid", "u", "customer", "customerid", "visitor", "visitorid", "member",
-        "memberid", "reviewer", "reviewerid", "client", "clientid", "session", "sessionid",
+        "user", "userid", "uid", "u", "customer", "customerid", "custid", "visitor", "visitorid",
+        "member", "memberid", "reviewer", "reviewerid", "client", "clientid", "buyer", "buyerid",
+        "shopper", "shopperid", "listener", "listenerid", "viewer", "viewerid", "account",
+        "accountid", "household", "householdid", "session", "sessionid",
     ),
     "item": (
-        "item", "itemid", "iid", "i", "movie", "movieid", "product", "productid", "parentasin",
-        "asin", "book", "bookid", "isbn", "artist", "artistid", "article", "articleid", "track",
-        "trackid", "song", "songid", "stockcode", "sku", "business", "businessid", "venueid",
+        "item", "itemid", "iid", "i", "movie", "movieid", "film", "filmid", "product", "productid",
+        "productcode", "parentasin", "asin", "sku", "ean", "stockcode", "article", "articleid",
+        "book", "bookid", "isbn", "track", "trackid", "song", "songid", "album", "albumid",
+        "artist", "artistid", "video", "videoid", "game", "gameid", "news", "newsid", "recipe",
+        "recipeid", "business", "businessid", "venue", "venueid", "offer", "offerid", "listing",
+        "listingid",
     ),
     "timestamp": (
-        "timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "eventtime", "createdat",
-        "invoicedate",
+        "timestamp", "time", "ts", "datetime", "date", "unixtime", "unixreviewtime", "eventtime",
+        "createdat", "invoicedate", "orderdate", "purchasedate",
     ),
     "rating": ("rating", "ratings", "score", "stars", "overall", "value"),
     "weight": ("weight",),

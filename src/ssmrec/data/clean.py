@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from ssmrec.data.columns import same_type
 from ssmrec.data.config import DataConfig
+from ssmrec.data.ids import same_type
 from ssmrec.data.interactions import Interactions, Vocabulary
 from ssmrec.errors import DataError
 
@@ -97,7 +97,9 @@ def merge_duplicates(
         rows = pl.concat([rows.filter(~repeated), merged.select(rows.columns)])
     lost = before - _part_sizes(rows, len(prefixes))
     if policy == "error" and lost.any():
-        raise DataError(f"{lost.sum()} repeated (user, item) rows; merge them or set duplicates")
+        raise DataError(
+            f"{lost.sum()} repeated (user, item) rows; merge them or set data.duplicates=first"
+        )
     counts = {f"{p}duplicates": int(n) for p, n in zip(prefixes, lost, strict=True)}
     return replace(coded, rows=rows), counts
 
@@ -118,7 +120,9 @@ def drop_overlap(coded: Coded, policy: str, names: list[str]) -> tuple[Coded, di
     lost = _part_sizes(coded.rows, len(names)) - _part_sizes(rows, len(names))
     if policy == "error" and lost.any():
         where = ", ".join(f"{n} in {name}" for name, n in zip(names, lost, strict=True) if n)
-        raise DataError(f"held-out pairs are in train as well: {where}; set split.overlap=drop")
+        raise DataError(
+            f"held-out pairs are in train as well: {where}; set data.split.overlap=drop"
+        )
     counts = {f"{name}_overlap": int(n) for name, n in zip(names[1:], lost[1:], strict=True)}
     return replace(coded, rows=rows), counts
 

@@ -11,12 +11,12 @@ from ssmrec.config import nearest
 from ssmrec.data.aliases import find_alias
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import Table
+from ssmrec.data.place import Place
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
 ROLES = ("user", "item", "timestamp", "rating", "weight", "event")
-CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"  # "007" is text: as a number it would become 7
 YEAR_FIRST = r"^\d{4}[-/]"
 PARSERS: tuple[Callable[[pl.Series], pl.Series], ...] = (
     lambda text: text.str.to_datetime(strict=False, time_unit="us", time_zone="UTC"),
@@ -27,7 +27,7 @@ EARLIEST = 1e8  # a column without a name is taken for seconds when all values a
 
 
 def choose_columns(
-    names: list[str], config: DataConfig, where: str, table: Table | None = None
+    names: list[str], config: DataConfig, where: Place, table: Table | None = None
 ) -> dict[str, str]:
     """Map each role in use to a column name: as asked, else by alias, else by position.
 
@@ -56,13 +56,17 @@ def choose_columns(
             if role not in found:
                 found[role] = free.pop(0)
     _check(found, names, config, where)
-    if config.min_rating is None:
-        found.pop("rating", None)
-    log.info("%s: columns %s", where, ", ".join(f"{r}={c}" for r, c in found.items()))
+    told = [f"{role}={column}" for role, column in found.items()]
+    if config.min_rating is None and "rating" in found:
+        told[list(found).index("rating")] += " (not used: set data.min_rating)"
+        found.pop("rating")
+    if guessed and (unused := [name for name in names if name not in taken]):
+        told.append(f"not used: {' '.join(unused)}")
+    log.info("%s: columns %s", where, ", ".join(told))
     return found
 
 
-def _asked(role: str, column: str | int, names: list[str], where: str) -> str:
+def _asked(role: str, column: str | int, names: list[str], where: Place) -> str:
     if column in names:
         return str(column)
     if str(column).isdigit():
@@ -88,79 +92,24 @@ def _by_position(table: Table) -> dict[str, str]:
     return roles
 
 
-def _check(found: dict[str, str], names: list[str], config: DataConfig, where: str) -> None:
+def _check(found: dict[str, str], names: list[str], config: DataConfig, where: Place) -> None:
     for role in ("user", "item"):
         if role not in found:
             raise DataError(
-                f"{where}: cannot tell the {role} column among {', '.join(names)}; set {role}=..."
+                f"{where}: cannot tell the {role} column among {', '.join(names)}; set "
+                f"data.{role}=..."
             )
     if config.min_rating is not None and "rating" not in found:
-        raise DataError(f"{where}: min_rating needs a rating column; set rating=...")
+        raise DataError(f"{where}: data.min_rating needs a rating column; set data.rating=...")
     if config.events and "event" not in found:
-        raise DataError(f"{where}: events needs the column that holds them; set event=...")
+        raise DataError(
+            f"{where}: data.events needs the column that holds them; set data.event=..."
+        )
     if found["user"] == found["item"]:
         raise DataError(f"{where}: user and item are the same column {found['user']!r}")
 
 
-def missing_to_null(rows: pl.DataFrame) -> list[pl.Expr]:
-    """Empty text and NaN as nulls."""
-    texts = [name for name, dtype in rows.schema.items() if dtype == pl.String]
-    floats = [name for name, dtype in rows.schema.items() if dtype.is_float()]
-    empty = pl.col(texts).is_in(["", "nan", "NaN"])
-    return [pl.when(~empty).then(pl.col(texts)).name.keep()] * bool(texts) + [
-        pl.col(floats).fill_nan(None)
-    ] * bool(floats)
-
-
-def to_ids(values: pl.Series, wanted: str, text: bool, where: str) -> pl.Series:
-    """Ids as Int64 or String, by the declared type `wanted` (auto, int, str); nulls stay."""
-    if values.dtype.is_float():
-        values = _integral(values, where)
-    if values.dtype.is_integer():
-        return _cast(values, pl.String if wanted == "str" else pl.Int64, where)
-    if isinstance(values.dtype, (pl.Categorical, pl.Enum)):
-        values = values.cast(pl.String)
-    if values.dtype != pl.String:
-        raise DataError(f"{where}: column {values.name} holds {values.dtype}, not ids")
-    if wanted == "int" or (wanted == "auto" and text and values.str.contains(CANONICAL).all()):
-        return _cast(values, pl.Int64, where)
-    return values
-
-
-def _integral(values: pl.Series, where: str) -> pl.Series:
-    whole = values.floor() == values
-    if not whole.all():
-        row = first_row(~whole)
-        raise DataError(
-            f"{where}: column {values.name} holds fractions, row {row + 1} is {values[row]}; "
-            "ids must be integers or strings"
-        )
-    return _cast(values, pl.Int64, where)
-
-
-def _cast(values: pl.Series, dtype: type[pl.DataType], where: str) -> pl.Series:
-    cast = values.cast(dtype, strict=False)
-    if cast.null_count() > values.null_count():
-        row = first_row(cast.is_null() & values.is_not_null())
-        raise DataError(
-            f"{where}: column {values.name}, row {row + 1}: {values[row]!r} is not an integer id; "
-            "set ids=str"
-        )
-    return cast
-
-
-def same_type(frames: list[pl.DataFrame], column: str) -> list[pl.DataFrame]:
-    """Give ids of several files one type: integers if all are, else strings."""
-    if len({frame.schema[column] for frame in frames}) == 1:
-        return frames
-    texts = [frame[column] for frame in frames if frame.schema[column] == pl.String]
-    whole = all(text.str.contains(CANONICAL).all() for text in texts)
-    log.info("%s ids are int in one file and str in another: read as %s", column,
-             "int" if whole else "str")  # fmt: skip
-    return [f.with_columns(pl.col(column).cast(pl.Int64 if whole else pl.String)) for f in frames]
-
-
-def to_seconds(values: pl.Series, where: str) -> pl.Series:
+def to_seconds(values: pl.Series, where: Place) -> pl.Series:
     """Timestamps as Int64: numbers as they are, dates as seconds since 1970 (UTC); nulls stay."""
     if values.dtype == pl.String:
         numbers = values.cast(pl.Float64, strict=False)
@@ -172,12 +121,12 @@ def to_seconds(values: pl.Series, where: str) -> pl.Series:
         whole = values.cast(pl.Int64, strict=False)
         if whole.null_count() > values.null_count():
             row = first_row(whole.is_null() & values.is_not_null())
-            raise DataError(f"{where}: timestamp in row {row + 1} is {values[row]}, not seconds")
+            raise DataError(f"{where}: timestamp in {where.row(row)} is {values[row]}, not seconds")
         return whole
     raise DataError(f"{where}: timestamp column holds {values.dtype}, not numbers or dates")
 
 
-def _dates(values: pl.Series, where: str) -> pl.Series:
+def _dates(values: pl.Series, where: Place) -> pl.Series:
     iso = values.str.contains(YEAR_FIRST)  # 12/1/2010 is in January or December: not guessed
     for parse in PARSERS if iso.all() else ():
         try:
@@ -190,18 +139,19 @@ def _dates(values: pl.Series, where: str) -> pl.Series:
     row = first_row(~iso.fill_null(True)) if not iso.all() else 0
     raise DataError(
         f"{where}: timestamps are not all numbers or ISO dates (2011-10-31, 2011-10-31T12:00:00Z), "
-        f"such as row {row + 1}: {values[row]!r}; convert them, or name another timestamp=..."
+        f"such as {where.row(row)}: {values[row]!r}; convert them, or name another column with "
+        "data.timestamp=..."
     )
 
 
-def to_numbers(values: pl.Series, where: str) -> pl.Series:
+def to_numbers(values: pl.Series, where: Place) -> pl.Series:
     """Ratings or weights as Float64; nulls stay."""
     numbers = values.cast(pl.Float64, strict=False)
     bad = (numbers.is_null() & values.is_not_null()) | ~numbers.is_finite().fill_null(True)
     if bad.any():
         row = first_row(bad)
         raise DataError(
-            f"{where}: column {values.name}, row {row + 1}: {values[row]!r} is not a number"
+            f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not a number"
         )
     return numbers
 

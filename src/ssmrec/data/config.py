@@ -21,12 +21,15 @@ class SplitConfig(Config):
             `temporal` the latest share of each user's rows; `last` the latest `last_k` rows of each
             user; `time` all rows from `cut` on. `auto` is `given` when test files exist, else
             `temporal` when there are timestamps, else `random`.
-        test: share of a user's rows (of all rows for `time`), rounded down per user.
-        valid: share of the rows left after test, taken in the manner of the strategy;
-            0 for no validation part. With `last` any value above 0 means `last_k` rows.
+        test: share of a user's rows (of all rows for `time`), rounded down per user. When that
+            gives no row at all, each user with 3 rows or more gives 1 (counted).
+        valid: share of the rows left after test, taken in the manner of the strategy and with the
+            same rule for few rows; 0 for no validation part. With `last` any value above 0 means
+            `last_k` rows.
         last_k: rows per user for `last`.
         cut: for `time`: an ISO date, seconds, or a quantile between 0 and 1 (default: 1 - test).
-        overlap: what to do with held-out pairs that are in train as well.
+        overlap: what to do with held-out pairs that are in train as well: `drop` them from the
+            held-out part and count them, or `error`.
     """
 
     strategy: Strategy = "auto"
@@ -40,24 +43,39 @@ class SplitConfig(Config):
     @classmethod
     def _date_as_text(cls, value: Any) -> Any:
         """YAML reads an unquoted 2011-10-01 as a date."""
+        if isinstance(value, bool):
+            raise ValueError("must be an ISO date, seconds, or a quantile, not true or false")
         return value.isoformat() if isinstance(value, date) else value
 
 
 class DataConfig(Config):
-    """What to read and how to clean it. Columns are names or positions; None means guess.
+    """What to read and how to clean it. Columns are names or positions (0, 1, ...).
+
+    A column that is not set is found by its usual name.
 
     Attributes:
         source: a file, a folder with train.* (and test.*, valid.*), or the name of a data set.
         test, valid: files of the held-out parts, in the same layout as `source`.
+        user, item: columns of the ids: a name, or a position (0, 1, ...).
+        timestamp: column of seconds since 1970, or of ISO dates.
         rating: column that `min_rating` looks at.
-        event, events: keep only rows whose `event` column is one of `events`.
-        delimiter, header: of text files; None means guess.
-        ids: the one type of all ids; `auto` reads text as integers when all ids are integers.
+        weight: column of numbers above 0.
+        event: column that `events` looks at.
+        events: keep only rows whose event is one of these; one name or a list.
+        delimiter: of text files; guessed when not set.
+        header: whether the first line of a text file is names; guessed when not set.
+        ids: the one type of all ids; `auto` keeps the type of frames and Parquet, and reads text as
+            integers when all ids of a column are integers (`1.0` is 1, `007` is text). A column
+            with 90 % integers or more and some text is an error: set `str`, or mend it.
         format: `adjacency` is one line per user: user item item ...
-        nulls: what to do with rows that lack an id, a timestamp or a weight.
+        nulls: what to do with rows that lack an id, a timestamp or a weight above 0. Empty text,
+            NaN, NULL, None, NA, N/A and \\N are missing.
         duplicates: a repeated pair becomes one: `first` and `last` keep that timestamp and sum the
-            weights, `count` keeps the first timestamp and makes the number of rows the weight.
+            weights, `count` keeps the first timestamp and makes the number of rows the weight;
+            `error` refuses repeated pairs.
+        min_rating: keep rows with at least this rating; rows without one are dropped.
         min_user, min_item: rows that each user and item must have, applied until all hold (k-core).
+        split: how rows become train, validation and test.
     """
 
     source: str = "online-retail"
@@ -80,3 +98,20 @@ class DataConfig(Config):
     min_user: int = Field(default=0, ge=0)
     min_item: int = Field(default=0, ge=0)
     split: SplitConfig = SplitConfig()
+
+    @field_validator("user", "item", "timestamp", "rating", "weight", "event", mode="before")
+    @classmethod
+    def _no_bool(cls, value: Any) -> Any:
+        """To Python `False` is the integer 0, which would be the first column."""
+        if isinstance(value, bool):
+            raise ValueError("must be a column name or position, not true or false")
+        return value
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        """`events=buy` is one event; numbers are names too."""
+        values = value if isinstance(value, (list, tuple, set)) else (value,)
+        if any(isinstance(v, bool) or not isinstance(v, (str, int)) for v in values):
+            raise ValueError("must be the name of an event or a list of names")
+        return tuple(str(v) for v in values)

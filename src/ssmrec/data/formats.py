@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,24 @@ from pathlib import Path
 
 import polars as pl
 
-from ssmrec.data.aliases import is_known, is_number
 from ssmrec.data.config import DataConfig
+from ssmrec.data.place import Place
+from ssmrec.data.sniff import (
+    DELIMITERS,
+    LINES_ADVICE,
+    MAX_COLUMNS,
+    asked_columns,
+    guess_delimiter,
+    guess_header,
+    integers,
+    is_adjacency,
+    refuse_lists,
+    split_line,
+)
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
-DELIMITERS = ("::", "\t", ",", ";", "|", " ")
 PARQUET = (".parquet", ".pq")
 # A byte that no text file holds: a "row" then is a whole line.
 WHOLE_LINE = "\x1f"
@@ -33,7 +43,7 @@ UNREADABLE = (
     UnicodeDecodeError,
     zlib.error,
 )
-MAX_COLUMNS = 4  # user item rating timestamp
+LAST = "\x1flast"
 
 
 @dataclass(frozen=True)
@@ -42,13 +52,13 @@ class Table:
 
     Args:
         frame: the lazy columns; text files hold strings only.
-        where: the name of the file, for messages.
+        where: the file, for messages.
         named: whether the columns have names; if not they are called "0", "1", ...
         text: whether types still have to be told from the text.
     """
 
     frame: pl.LazyFrame
-    where: str
+    where: Place
     named: bool = True
     text: bool = False
 
@@ -59,19 +69,25 @@ class Table:
 
     def collect(self, columns: dict[str, str]) -> pl.DataFrame:
         """Read only the columns needed: `columns` maps the new name to the one in the file."""
-        with readable(self.where):
-            frame = self.frame.select(pl.col(old).alias(new) for new, old in columns.items())
-            if self.text:
-                frame = frame.with_columns(pl.all().str.strip_chars())
-            return frame.collect()
+        chosen = [pl.col(old).alias(new) for new, old in columns.items()]
+        if not self.text:
+            with readable(self.where):
+                return self.frame.select(chosen).collect()
+        # polars checks the number of fields of a line only when the last column is read.
+        chosen.append(pl.col(self.names[-1]).alias(LAST))
+        with readable(self.where, len(self.names)):
+            frame = self.frame.select(chosen).with_columns(pl.all().str.strip_chars())
+            return frame.collect().drop(LAST)
 
 
 @contextmanager
-def readable(where: str) -> Iterator[None]:
-    """Turn a reader's failure into one line that names the file."""
+def readable(where: Place | Path, width: int | None = None) -> Iterator[None]:
+    """Turn a reader's failure into one line that names the file, and a line wider than `width`."""
     try:
         yield
     except UNREADABLE as error:
+        if width is not None and isinstance(where, Place) and (said := _too_wide(where, width)):
+            raise DataError(said) from None
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(
             f"{where}: cannot be read, damaged or of another format ({reason})"
@@ -87,12 +103,18 @@ def open_table(path: Path, config: DataConfig) -> Table:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes)")
     if config.format == "parquet" or (config.format != "csv" and path.suffix in PARQUET):
-        with readable(str(path)):
-            return Table(pl.scan_parquet(path), str(path))
+        with readable(path):
+            return Table(pl.scan_parquet(path), Place(str(path)))
     lines = _head(path)
     if config.format == "adjacency" or (config.format == "auto" and is_adjacency(lines, config)):
-        log.info("%s: read as 'user item item ...' lines", path)
-        return Table(_adjacency(path), str(path), named=False, text=True)
+        guessed = config.format == "auto" and not integers(lines)
+        log.log(
+            logging.WARNING if guessed else logging.INFO,
+            "%s: read as 'user item item ...' lines; data.format=adjacency says so, for columns "
+            "set data.format=csv", path,
+        )  # fmt: skip
+        place = Place(str(path), "adjacency", config.delimiter, bool(config.header))
+        return Table(_adjacency(path, place), place, named=False, text=True)
     return _delimited(path, lines, config)
 
 
@@ -107,23 +129,13 @@ def pinned(path: Path, config: DataConfig) -> DataConfig:
     return config.model_copy(update={"format": "adjacency"}) if adjacency else config
 
 
-def is_adjacency(lines: list[str], config: DataConfig) -> bool:
-    """Integers with blanks between, not equally many on every line, or more than columns need."""
-    if config.delimiter is not None or config.header or any("\t" in line for line in lines):
-        return False
-    if not all(re.fullmatch(r"-?\d+( +-?\d+)* *", line) for line in lines):
-        return False
-    widths = {len(line.split()) for line in lines}
-    return len(widths) > 1 or max(widths) > MAX_COLUMNS
-
-
 def _head(path: Path) -> list[str]:
-    with readable(str(path)):
+    with readable(path):
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
             data = file.read(HEAD_BYTES)
     if data.startswith(b"PAR1"):
-        raise DataError(f"{path}: is a Parquet file; set format=parquet or name it .parquet")
+        raise DataError(f"{path}: is a Parquet file; set data.format=parquet or name it .parquet")
     if len(data) == HEAD_BYTES:
         data = data[: data.rfind(b"\n") + 1] or data
     try:
@@ -137,7 +149,7 @@ def _head(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> pl.LazyFrame:
-    with readable(str(path)):
+    with readable(path):
         return pl.scan_csv(
             path,
             separator=WHOLE_LINE,
@@ -148,11 +160,14 @@ def _lines(path: Path) -> pl.LazyFrame:
         )
 
 
-def _adjacency(path: Path) -> pl.LazyFrame:
-    fields = pl.col("line").str.strip_chars().str.extract_all(r"\S+")
+def _adjacency(path: Path, place: Place) -> pl.LazyFrame:
+    line = pl.col("line").str.strip_chars()
+    blanks = place.delimiter is None
+    fields = line.str.extract_all(r"\S+") if blanks else line.str.split(place.delimiter)
     return (
         _lines(path)
-        .filter(pl.col("line").str.strip_chars().str.len_bytes() > 0)
+        .filter(line.str.len_bytes() > 0)
+        .slice(1 if place.header else 0)
         .select(fields.list.first().alias("0"), fields.list.slice(1).alias("1"))
         .filter(pl.col("1").list.len() > 0)  # a user without items has no row
         .explode("1")
@@ -171,55 +186,48 @@ def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:
         )
     header = config.header
     if header is None:
-        header = guess_header(lines, delimiter, config)
+        header = guess_header(lines, delimiter, config, str(path))
+    if not header:
+        refuse_lists(lines, delimiter, config, str(path))
     log.info("%s: delimiter %r, %s", path, delimiter, "header" if header else "no header")
-    if delimiter == " " and width > 2 and not header and config.format == "auto":
-        log.warning("%s: read as columns; for 'user item item ...' set format=adjacency", path)
-    frame = _scan(path, lines[0], delimiter, header)
-    return Table(frame, str(path), named=header, text=True)
+    doubtful = width > (2 if delimiter == " " else MAX_COLUMNS)
+    if doubtful and not header and config.format == "auto" and not asked_columns(config):
+        log.warning("%s: read as columns; %s", path, LINES_ADVICE)
+    place = Place(str(path), "columns", delimiter, header)
+    return Table(_scan(path, lines[0], place), place, named=header, text=True)
 
 
-def guess_delimiter(lines: list[str], where: str) -> str:
-    """The delimiter that every line holds equally often, or else at least once."""
-    present = [d for d in DELIMITERS if all(d in line for line in lines)]
-    even = [d for d in present if len({line.count(d) for line in lines}) == 1]
-    if not present:
-        present = [d for d in DELIMITERS if d in lines[0]]
-    if not present:
-        raise DataError(
-            f"{where}: no delimiter found, the first line is {lines[0][:60]!r}; two columns are "
-            "needed, user and item (set delimiter=... if they are there)"
-        )
-    return (even or present)[0]
-
-
-def guess_header(lines: list[str], delimiter: str, config: DataConfig) -> bool:
-    """A first line is a header when it holds known or asked names, or words above numbers."""
-    first = [field.strip().strip('"') for field in lines[0].split(delimiter)]
-    asked = (config.user, config.item, config.timestamp, config.rating, config.weight, config.event)
-    if any(is_number(field) for field in first):
-        return False
-    if any(name in first for name in asked) or any(is_known(field) for field in first):
-        return True
-    second = lines[1].split(delimiter) if len(lines) > 1 else []
-    return any(is_number(field) for field in second)
-
-
-def _scan(path: Path, first: str, delimiter: str, header: bool) -> pl.LazyFrame:
-    fields = [field.strip().strip('"') for field in first.split(delimiter)]
-    names = fields if header else [str(position) for position in range(len(fields))]
+def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
+    fields, delimiter = split_line(first, str(place.delimiter)), str(place.delimiter)
+    names = fields if place.header else [str(position) for position in range(len(fields))]
     if len(delimiter.encode()) > 1:
+        lines = _lines(path).slice(1 if place.header else 0)
+        count = pl.col("line").str.count_matches(delimiter, literal=True)
+        with readable(place):
+            if int(lines.select(count.max()).collect().item() or 0) >= len(names):
+                raise DataError(_too_wide(place, len(names)))
         parts = pl.col("line").str.split_exact(delimiter, len(names) - 1)
-        lines = _lines(path).slice(1 if header else 0)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
-    with readable(str(path)):
+    with readable(place):
         frame = pl.scan_csv(
             path,
             separator=delimiter,
-            has_header=header,
+            has_header=place.header,
             infer_schema=False,
         )
         found = frame.collect_schema().names()
     return frame.rename(
-        dict(zip(found, [n.strip() for n in found] if header else names, strict=False))
+        dict(zip(found, [n.strip() for n in found] if place.header else names, strict=False))
+    )
+
+
+def _too_wide(place: Place, width: int) -> str | None:
+    """What to say of the first line with more fields than the first one, if there is one."""
+    wider = place.wider(width) if place.layout == "columns" else None
+    if wider is None:
+        return None
+    line, fields = wider
+    return (
+        f"{place}: line {line} has {fields} fields, but the {'header' if place.header else 'first line'} "
+        f"has {width}; mend the line, or {LINES_ADVICE}"
     )

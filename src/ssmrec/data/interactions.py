@@ -82,7 +82,7 @@ class Vocabulary:
         return self.ids.gather(np.asarray(indices, dtype=np.uint32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interactions:
     """Distinct (user, item) pairs, sorted by user and then item.
 
@@ -134,6 +134,11 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        size = f"{self.n_users:,} users x {self.n_items:,} items, {len(self):,} pairs"
+        extras = [n for n in ("timestamps", "weights") if getattr(self, n) is not None]
+        return f"Interactions({', '.join([size, *extras])})"
 
     @property
     def n_users(self) -> int:
@@ -194,7 +199,7 @@ class Interactions:
         return pl.DataFrame(columns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Train, validation and test pairs over the same vocabularies.
 
@@ -206,3 +211,9 @@ class Split:
     test: Interactions | None
     strategy: str
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        sizes = [f"{name} {len(part):,}" for name, part in parts.items() if part is not None]
+        size = f"{self.train.n_users:,} users x {self.train.n_items:,} items"
+        return f"Split({self.strategy}: {size}, {', '.join(sizes)})"

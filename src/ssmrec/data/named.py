@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from ssmrec.config import nearest
-from ssmrec.data.columns import to_ids
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import open_table
+from ssmrec.data.ids import to_ids
 from ssmrec.errors import DataError
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -37,7 +37,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """Facts of a data set: users, items and pairs of all parts, licence, and how to get it."""
+    """Facts of a data set: users, items and pairs of all parts, licence, and how to get it.
+
+    "no copies" in a licence: it may be used but not passed on.
+    """
 
     users: int
     items: int
@@ -52,8 +55,8 @@ def _github(repository: str, *files: tuple[str, str, str]) -> tuple[RemoteFile, 
     return tuple(RemoteFile(name, f"{base}/{path}", f"git:{blob}") for name, path, blob in files)
 
 
-_REVIEWS = "none stated (Amazon review crawl, research)"
-_GROUPLENS = "GroupLens: research, no redistribution"
+_REVIEWS = "none stated"
+_GROUPLENS = "research, no copies"
 _ULTRAGCN = "{} of github.com/xue-pai/UltraGCN as train.txt and test.txt"
 _IR = "{} of github.com/Tiny-Snow/IR-Benchmark-Dataset (iid split) as train.* and test.*"
 
@@ -65,7 +68,7 @@ NAMED: dict[str, NamedSet] = {
         "test.*",
     ),
     "gowalla": NamedSet(
-        29858, 40981, 1027370, "none stated (research)",
+        29858, 40981, 1027370, "none stated",
         "Data/gowalla of github.com/kuandeng/LightGCN",
         _github(
             "kuandeng/LightGCN/master",
@@ -74,7 +77,7 @@ NAMED: dict[str, NamedSet] = {
         ),
     ),
     "yelp2018": NamedSet(
-        31668, 38048, 1561406, "Yelp: academic, no redistribution",
+        31668, 38048, 1561406, "academic, no copies",
         "Data/yelp2018 of github.com/kuandeng/LightGCN",
         _github(
             "kuandeng/LightGCN/master",
@@ -92,7 +95,7 @@ NAMED: dict[str, NamedSet] = {
         ),
     ),
     "ifashion": NamedSet(
-        300000, 81614, 1607813, "none stated (research)",
+        300000, 81614, 1607813, "none stated",
         "dataset/ifashion.train and .test of github.com/wujcan/SSM-TensorFlow",
         _github(
             "wujcan/SSM-TensorFlow/HEAD",
@@ -104,7 +107,7 @@ NAMED: dict[str, NamedSet] = {
         52643, 91562, 1471104, _REVIEWS, "incomplete: 36 % of amazon-book's train; use amazon-book",
     ),
     "ifashion-partial": NamedSet(
-        277851, 64194, 722272, "none stated (research)",
+        277851, 64194, 722272, "none stated",
         "incomplete: 29 % of ifashion's train; use ifashion",
     ),
     "amazon-book-kgat": NamedSet(
@@ -223,5 +226,5 @@ def item_titles(source: str | Path) -> pl.DataFrame | None:
         raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
     rows = table.collect({"item": "item", "title": title}).unique("item", keep="first").sort("item")
     return rows.with_columns(
-        to_ids(rows["item"], "auto", table.text, str(file)), pl.col("title").cast(pl.String)
+        to_ids(rows["item"], "auto", table.text, table.where), pl.col("title").cast(pl.String)
     )

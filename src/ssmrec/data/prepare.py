@@ -36,7 +36,7 @@ def load(source: Any, config: DataConfig | None = None, **options: Any) -> Inter
         DataError: the source cannot be read; the message names file, column and row.
         ConfigError: an option is unknown or out of range.
     """
-    settings = config or build(DataConfig, options)
+    settings = config or build(DataConfig, options, "data")
     if isinstance(source, (str, Path)):
         settings = settings.model_copy(update={"source": str(source)})
         frames, counts = _read(locate(settings), settings)
@@ -64,18 +64,18 @@ def prepare(config: DataConfig, seed: int) -> Split:
     strategy = config.split.strategy
     if strategy == "given" and "test" not in files:
         raise ConfigError(
-            f"split.strategy=given needs a test file: set test=... beside {config.source!r}, or "
-            "choose another strategy"
+            f"data.split.strategy=given needs a test file: set data.test=... beside {config.source!r}, "
+            "or choose another data.split.strategy"
         )
     if config.valid and "test" not in files:
         raise ConfigError(
-            "a valid file needs a test file: set test=..., or split.valid to carve it"
+            "a valid file needs a test file: set data.test=..., or data.split.valid to carve it"
         )
     frames, counts = _read(files, config)
     if strategy == "given" or (strategy == "auto" and "test" in files):
         return _given(frames, config, counts, seed)
     if len(files) > 1:
-        log.info("split: %s re-splits the rows of %s together", strategy, ", ".join(files))
+        log.info("data.split.strategy=%s splits the rows of %s anew", strategy, ", ".join(files))
     return split_by(_together(frames, config, counts, config.source), config.split, seed)
 
 
@@ -122,13 +122,15 @@ def _given(
     parts = {name: coded.part(number) for number, name in enumerate(names)}
     if config.split.valid == 0 and "valid" in parts:
         counts["valid_left_out"] = len(parts.pop("valid"))
-        log.warning("split.valid=0 leaves the valid file out: %d rows", counts["valid_left_out"])
+        log.warning(
+            "data.split.valid=0 leaves the valid file out: %d rows", counts["valid_left_out"]
+        )
     for name in (held for held in names[1:] if held in parts):
         _assert_known(parts["train"], parts[name], name, overlap[f"{name}_overlap"])
     train, valid = parts["train"], parts.get("valid")
     if config.split.valid > 0 and valid is None:
         generator = np.random.default_rng([seed, STREAM])
-        train, valid = carve(train, "given", config.split, generator)
+        train, valid = carve(train, "given", config.split, generator, counts)
     return counted(train, valid, parts["test"], "given", counts)
 
 
@@ -148,5 +150,6 @@ def _assert_known(train: Interactions, part: Interactions, name: str, overlap: i
             )
             raise DataError(
                 f"{name} ids match no train id (0 of {(theirs > 0).sum()} {side}): train has "
-                f"{known} ..., {name} has {held} ...; check the columns and ids=int|str"
+                f"{known} ..., {name} has {held} ...; check the columns, "
+                "or set data.ids=str"
             )

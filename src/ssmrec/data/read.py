@@ -8,19 +8,15 @@ from typing import Any
 import polars as pl
 
 from ssmrec.config import build
-from ssmrec.data.columns import (
-    choose_columns,
-    first_row,
-    missing_to_null,
-    to_ids,
-    to_numbers,
-    to_seconds,
-)
+from ssmrec.data.columns import choose_columns, first_row, to_numbers, to_seconds
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import Table, open_table
+from ssmrec.data.ids import missing_to_null, to_ids
+from ssmrec.data.place import Place
 from ssmrec.errors import DataError
 
 RESULT = ("user", "item", "timestamp", "weight")
+FRAME = Place("frame")
 
 Source = Any
 """A path, a polars DataFrame or LazyFrame, or a pandas DataFrame."""
@@ -42,7 +38,7 @@ def read_frame(
     Raises:
         DataError: the source cannot be read as interactions; the message names file, column, row.
     """
-    settings: DataConfig = config or build(DataConfig, options)
+    settings: DataConfig = config or build(DataConfig, options, "data")
     rows, where, text = _raw(source, settings)
     counts = {"rows_read": len(rows)}
     if rows.is_empty():
@@ -50,6 +46,7 @@ def read_frame(
     # Types first: row numbers in messages then are those of the file.
     rows = _typed(rows.with_columns(missing_to_null(rows)), settings, where, text)
     rows = _without_nulls(rows, settings, where, counts)
+    rows = _with_weights(rows, settings, where, counts)
     rows = _wanted(rows, settings, where, counts)
     if rows.is_empty():
         raise DataError(f"{where}: {no_rows_left(counts, settings)}")
@@ -59,18 +56,20 @@ def read_frame(
 def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
     """`no rows left: 4 read, 4 dropped by min_user=5`."""
     dropped = [
-        f"{n} dropped by {reason}={getattr(config, reason)}"
+        f"{n} dropped by data.{reason}={getattr(config, reason)}"
         for reason in ("nulls", "events", "min_rating", "min_user", "min_item")
         if (n := counts.get(f"dropped_{reason}", 0))
     ]
+    if n := counts.get("dropped_weights", 0):
+        dropped.append(f"{n} dropped for weights of 0 or less")
     return ", ".join([f"no rows left: {counts['rows_read']} read", *dropped])
 
 
-def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, str, bool]:
+def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, Place, bool]:
     if isinstance(source, (pl.DataFrame, pl.LazyFrame)):
-        table = Table(source.lazy(), "frame")
+        table = Table(source.lazy(), FRAME)
     elif type(source).__module__.partition(".")[0] == "pandas":
-        return _from_pandas(source, config), "frame", False
+        return _from_pandas(source, config), FRAME, False
     elif isinstance(source, (str, Path)):
         table = open_table(Path(source), config)
     else:
@@ -82,7 +81,7 @@ def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, str, bool]:
 
 def _from_pandas(source: Any, config: DataConfig) -> pl.DataFrame:
     names = [str(name) for name in source.columns]
-    columns = choose_columns(names, config, "frame")
+    columns = choose_columns(names, config, FRAME)
     series = []
     for role, name in columns.items():
         values = source.iloc[:, names.index(name)]
@@ -92,14 +91,14 @@ def _from_pandas(source: Any, config: DataConfig) -> pl.DataFrame:
             if config.ids == "auto":
                 kinds = ", ".join(sorted({type(v).__name__ for v in values.dropna()}))
                 raise DataError(
-                    f"frame: column {name!r} mixes types ({kinds}); set ids=str or ids=int"
+                    f"frame: column {name!r} mixes types ({kinds}); set data.ids=str or data.ids=int"
                 ) from None
             texts = values.map(str, na_action="ignore").astype(object)
             series.append(pl.Series(role, texts.where(texts.notna(), None).to_list(), pl.String))
     return pl.DataFrame(series)
 
 
-def _typed(rows: pl.DataFrame, config: DataConfig, where: str, text: bool) -> pl.DataFrame:
+def _typed(rows: pl.DataFrame, config: DataConfig, where: Place, text: bool) -> pl.DataFrame:
     columns = [to_ids(rows[side], config.ids, text, where) for side in ("user", "item")]
     if "timestamp" in rows.columns:
         columns.append(to_seconds(rows["timestamp"], where))
@@ -108,7 +107,7 @@ def _typed(rows: pl.DataFrame, config: DataConfig, where: str, text: bool) -> pl
 
 
 def _without_nulls(
-    rows: pl.DataFrame, config: DataConfig, where: str, counts: dict[str, int]
+    rows: pl.DataFrame, config: DataConfig, where: Place, counts: dict[str, int]
 ) -> pl.DataFrame:
     """Rows that lack an id, timestamp or weight are an error, or dropped and counted."""
     whole = pl.Series([True]).new_from_index(0, len(rows))
@@ -116,8 +115,8 @@ def _without_nulls(
         lacking = rows[name].is_null()
         if config.nulls == "error" and lacking.any():
             raise DataError(
-                f"{where}: {lacking.sum()} of {len(rows)} rows have no {name}, first in row "
-                f"{first_row(lacking) + 1}; mend them or set nulls=drop"
+                f"{where}: {lacking.sum()} of {len(rows)} rows have no {name}, first in "
+                f"{where.row(first_row(lacking))}; mend them or set data.nulls=drop"
             )
         whole &= ~lacking
     if whole.all():
@@ -126,8 +125,24 @@ def _without_nulls(
     return rows.filter(whole)
 
 
+def _with_weights(
+    rows: pl.DataFrame, config: DataConfig, where: Place, counts: dict[str, int]
+) -> pl.DataFrame:
+    """Weights of 0 or less are an error, or dropped and counted with `data.nulls=drop`."""
+    if "weight" not in rows.columns or not (bad := rows["weight"] <= 0).any():
+        return rows
+    if config.nulls == "error":
+        row = first_row(bad)
+        raise DataError(
+            f"{where}: {bad.sum()} of {len(rows)} weights are not above 0, first in "
+            f"{where.row(row)}: {rows['weight'][row]:g}; mend them or set data.nulls=drop"
+        )
+    counts["dropped_weights"] = int(bad.sum())
+    return rows.filter(~bad)
+
+
 def _wanted(
-    rows: pl.DataFrame, config: DataConfig, where: str, counts: dict[str, int]
+    rows: pl.DataFrame, config: DataConfig, where: Place, counts: dict[str, int]
 ) -> pl.DataFrame:
     """Only the events asked for, and only ratings from `min_rating` on."""
     if config.events:
@@ -136,7 +151,7 @@ def _wanted(
         if not kept.any():
             present = ", ".join(sorted(names.drop_nulls().unique().to_list())[:10])
             raise DataError(
-                f"{where}: no event is {' or '.join(config.events)}; "
+                f"{where}: no event is {' or '.join(config.events)} (data.events); "
                 f"the names present are {present}"
             )
         counts["dropped_events"] = len(rows) - int(kept.sum())

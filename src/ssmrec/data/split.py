@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Keeps the split's random numbers apart from those of other uses of the same seed.
 STREAM = 0x5E17
+FEWEST = 3  # rows of a user that gives 1 when the share gives nobody any
 ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 and means 29
 MILLISECONDS = 1e11  # as seconds this would be the year 5138
 
@@ -36,6 +37,8 @@ def split(
 
     Per user, test gets floor(test * n) of the n rows, then valid floor(valid * rest) of the rest;
     a user with few rows stays in train (counted as `users_without_test`, `users_without_valid`).
+    Where that leaves a part without any row, each user with 3 rows or more gives it 1 (counted as
+    `test_minimum_rows`, `valid_minimum_rows`), so that small shops get a validation part too.
     `temporal`, `last`: rows of a user are ordered by (timestamp, item index), the latest are held
     out. `time`: every row at or after the cut is test, equal timestamps stay together.
 
@@ -52,7 +55,7 @@ def split(
         DataError: no timestamps for a strategy that needs them, or a part would be empty.
     """
     given = {"strategy": strategy, "test": test, "valid": valid, "last_k": last_k, "cut": cut}
-    return split_by(interactions, build(SplitConfig, given, "split"), seed)
+    return split_by(interactions, build(SplitConfig, given, "data.split"), seed)
 
 
 def split_by(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
@@ -60,28 +63,31 @@ def split_by(interactions: Interactions, config: SplitConfig, seed: int) -> Spli
     strategy = config.strategy
     if strategy == "auto":
         strategy = "temporal" if interactions.timestamps is not None else "random"
-        log.info("split: auto is %s", strategy)
     if strategy == "given":
-        raise ConfigError("split.strategy=given needs files: a test file, or a folder with test.*")
-    if strategy in ("temporal", "last"):
-        log.info("split: %s holds out each user's latest rows, so train holds rows of other users "
-                 "from later on; strategy=time avoids that", strategy)  # fmt: skip
+        raise ConfigError(
+            "data.split.strategy=given needs files: data.test, or a folder with test.*"
+        )
     generator = np.random.default_rng([seed, STREAM])
-    held = held_out(interactions, strategy, config.test, config, generator, config.cut)
+    counts = dict(interactions.counts)
+    held = held_out(interactions, strategy, config.test, config, generator, config.cut, counts)
     train, test = interactions.take(~held), interactions.take(held)
-    train, valid = carve(train, strategy, config, generator)
-    return counted(train, valid, test, strategy, interactions.counts)
+    train, valid = carve(train, strategy, config, generator, counts)
+    return counted(train, valid, test, strategy, counts)
 
 
 def carve(
-    train: Interactions, strategy: str, config: SplitConfig, generator: np.random.Generator
+    train: Interactions,
+    strategy: str,
+    config: SplitConfig,
+    generator: np.random.Generator,
+    counts: dict[str, int],
 ) -> tuple[Interactions, Interactions | None]:
     """Take the validation part out of train in the manner of the strategy; None if valid is 0."""
     if config.valid == 0:
         return train, None
     if strategy == "given":
         strategy = "random" if train.timestamps is None else "temporal"
-    held = held_out(train, strategy, config.valid, config, generator, None, "valid")
+    held = held_out(train, strategy, config.valid, config, generator, None, counts, "valid")
     return train.take(~held), train.take(held)
 
 
@@ -92,12 +98,14 @@ def held_out(
     config: SplitConfig,
     generator: np.random.Generator,
     cut: str | float | None,
+    counts: dict[str, int],
     part: str = "test",
 ) -> Array:
-    """Which rows go to the held-out part, bool (n,)."""
+    """Which rows go to the held-out part, bool (n,); a use of `FEWEST` is added to `counts`."""
     if strategy != "random" and data.timestamps is None:
         raise DataError(
-            f"split.strategy={strategy} needs timestamps; set timestamp=... or use random"
+            f"data.split.strategy={strategy} needs timestamps; set data.timestamp=..., or "
+            "data.split.strategy=random"
         )
     if len(data) == 0:
         raise DataError(f"no {part} rows: there is nothing to split")
@@ -109,6 +117,11 @@ def held_out(
             take = np.where(sizes > config.last_k, config.last_k, 0)
         else:
             take = np.floor(share * sizes + ROUNDING).astype(np.int64)
+            if not take.any() and (sizes >= FEWEST).any():
+                take = (sizes >= FEWEST).astype(np.int64)
+                counts[f"{part}_minimum_rows"] = int(take.sum())
+                log.info("data.split.%s=%s of no user's rows is a whole row: 1 row of each of the "
+                         "%d users with %d or more", part, share, take.sum(), FEWEST)  # fmt: skip
         key = generator.permutation(len(data)) if strategy == "random" else data.timestamps
         held = _latest(data, np.asarray(key), take)
     if not held.any():
@@ -138,7 +151,7 @@ def _from_cut(data: Interactions, cut: str | float, part: str) -> Array:
         empty = "train" if held.all() else part
         raise DataError(
             f"the {part} cut {cut} (second {bound:.0f}) leaves no row in {empty}: timestamps run "
-            f"from {times.min()} to {times.max()}{hint}"
+            f"from {times.min()} to {times.max()}{hint}; set data.split.cut=..."
         )
     return held
 
@@ -151,7 +164,7 @@ def _bound(times: Array, cut: str | float) -> float:
             moment = datetime.fromisoformat(str(cut))
         except ValueError:
             raise ConfigError(
-                f"split.cut: {cut!r} is not an ISO date, seconds, or a quantile between 0 and 1"
+                f"data.split.cut: {cut!r} is not an ISO date, seconds, or a quantile between 0 and 1"
             ) from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if 0 < number < 1:
@@ -162,10 +175,10 @@ def _bound(times: Array, cut: str | float) -> float:
 def _nothing(part: str, strategy: str, share: float, data: Interactions) -> str:
     largest = int(data.user_degrees.max()) if len(data) else 0
     if strategy == "last":
-        return f"no {part} rows: the largest user has {largest} rows, lower split.last_k"
+        return f"no {part} rows: the largest user has {largest} rows, lower data.split.last_k"
     return (
-        f"no {part} rows: split.{part}={share} of the largest user's {largest} rows is below 1; "
-        f"raise split.{part}" + (" or set it to 0" if part == "valid" else "")
+        f"no {part} rows: data.split.{part}={share} of the largest user's {largest} rows is below 1; "
+        f"raise data.split.{part}" + (", or set data.split.valid=0" if part == "valid" else "")
     )
 
 
@@ -183,12 +196,10 @@ def counted(
             continue
         found[name] = len(part)
         found[f"users_without_{name}"] = int((part.user_degrees == 0).sum())
-        cold_users, cold_items = cold(train, part)
-        found[f"{name}_cold_users"], found[f"{name}_cold_items"] = cold_users, cold_items
-        if cold_users or cold_items:
-            log.info("%s: %d users and %d items have no train row", name, cold_users, cold_items)
-    sizes = ", ".join(f"{name} {found[name]}" for name in PARTS if name in found)
-    log.info("split: %s, %d users, %d items: %s", strategy, train.n_users, train.n_items, sizes)
+        found[f"{name}_cold_users"], found[f"{name}_cold_items"] = cold(train, part)
+    sizes = ", ".join(f"{name} {found[name]:,}" for name in PARTS if name in found)
+    log.info("split: %s, %s users, %s items: %s pairs", strategy, f"{train.n_users:,}",
+             f"{train.n_items:,}", sizes)  # fmt: skip
     return Split(train, valid, test, strategy, found)
 
 

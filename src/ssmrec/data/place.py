@@ -1,0 +1,75 @@
+"""Where a row stands, for messages: the line of a text file, or the row of a frame or Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+Layout = Literal["table", "columns", "adjacency"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The source of rows.
+
+    Args:
+        name: the file, or `frame`.
+        layout: `table` has no lines; `columns` one row a line; `adjacency` one row an item.
+        delimiter: between fields; None for blanks.
+        header: whether the first line is names.
+    """
+
+    name: str
+    layout: Layout = "table"
+    delimiter: str | None = None
+    header: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    def row(self, position: int) -> str:
+        """`line 7` or `row 7` of a row counted from 0. Text files are read again up to there."""
+        if self.layout == "table":
+            return f"row {position + 1}"
+        for line, fields in self._records():
+            position -= len(fields) - 1 if self.layout == "adjacency" else 1
+            if position < 0:
+                return f"line {line}"
+        return f"row {position + 1}"
+
+    def wider(self, width: int) -> tuple[int, int] | None:
+        """(line, number of fields) of the first line with more than `width` fields."""
+        records = self._records()
+        return next(((line, len(f)) for line, f in records if len(f) > width), None)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        opener = gzip.open if self.name.endswith(".gz") else open
+        with opener(Path(self.name), "rt", encoding="utf-8-sig", newline="") as file:
+            skip, begun = self.header, False
+            for line, fields in self._fields(file):  # type: ignore[arg-type]
+                begun = begun or bool(fields)
+                if not begun or (self.layout == "adjacency" and not fields):
+                    continue  # blank lines before the first one are no rows
+                if not skip:
+                    yield line, fields
+                skip = False
+
+    def _fields(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+        if self.layout == "columns" and self.delimiter and len(self.delimiter) == 1:
+            reader = csv.reader(file, delimiter=self.delimiter)
+            start = 1
+            for fields in reader:
+                yield start, fields
+                start = reader.line_num + 1  # a quoted field may hold line breaks
+            return
+        for number, line in enumerate(file, 1):
+            yield number, split_fields(line, self.delimiter)
+
+
+def split_fields(line: str, delimiter: str | None) -> list[str]:
+    """The fields of a line; between blanks there are no empty ones."""
+    return line.rstrip("\r\n").split(delimiter) if line.strip() else []
