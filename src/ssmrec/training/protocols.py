@@ -59,8 +59,36 @@ def train_run(
         ConfigError: the protocol needs a part that the split lacks.
     """
     protocol = config.train.protocol
+    _check_parts(protocol, split)
     listener = listener or Listener()
+    if protocol == "published":
+        listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
+    phases = _Phases(config, listener, checkpoint)
     everything = split.train if split.valid is None else merge(split.train, split.valid)
+    first = last = phases.first(split, everything)
+    valid = None
+    if protocol in ("valid", "refit"):
+        valid = _measure(config, first.model, split.train, split.valid, [split.train])
+    if protocol == "refit" and first.state.stopped != "interrupted":
+        last = phases.run("refit", everything, first.state.best_epoch, None)
+    seen = [last.train, everything]
+    test = _measure(config, last.model, last.train, split.test, seen)
+    metrics = {
+        "test": test and test["values"],
+        "valid": valid and valid["values"],
+        **_summary(config, first.state, last.state, phases.history),
+        "counts": {
+            "data": dict(split.counts),
+            "test": test and test["counts"],
+            "valid": valid and valid["counts"],
+        },
+        "reference": _reference(config, last.train, split.test, seen),
+    }
+    metrics["seconds"]["eval"] += sum(part["seconds"] for part in (test, valid) if part)
+    return Trained(config, last.model, last.train, everything, phases.history, metrics)
+
+
+def _check_parts(protocol: str, split: Split) -> None:
     if protocol in ("valid", "refit") and split.valid is None:
         raise ConfigError(
             f"train.protocol={protocol} chooses the epoch on validation pairs, and there are none: "
@@ -68,52 +96,39 @@ def train_run(
         )
     if protocol == "published" and split.test is None:
         raise ConfigError("train.protocol=published chooses the epoch on test, and there is none")
-    if protocol == "published":
-        listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
-    epochs = config.train.epochs
-    history: list[dict[str, Any]] = []
 
-    def phase(name: str, train: Interactions, limit: int, watch: Watch | None) -> Trainer:
-        trainer = Trainer(config, train, limit, watch, listener)
-        listener.phase(name, limit, str(trainer.device))
-        if checkpoint is None:
+
+class _Phases:
+    """The trainings of one run, one after the other; `history` grows by their epochs."""
+
+    def __init__(
+        self, config: RunConfig, listener: Listener, checkpoint: Checkpoint | None
+    ) -> None:
+        self.config, self.listener, self.checkpoint = config, listener, checkpoint
+        self.history: list[dict[str, Any]] = []
+
+    def first(self, split: Split, everything: Interactions) -> Trainer:
+        """The training that every protocol begins with."""
+        protocol, epochs = self.config.train.protocol, self.config.train.epochs
+        if protocol in ("valid", "refit"):
+            assert split.valid is not None
+            return self.run("select", split.train, epochs, Watch(split.valid, [split.train]))
+        watch = None
+        if protocol == "published":
+            assert split.test is not None
+            watch = Watch(split.test, [everything])
+        return self.run("train", everything, epochs, watch)
+
+    def run(self, name: str, train: Interactions, epochs: int, watch: Watch | None) -> Trainer:
+        """One training from its start, or from the checkpoint of this phase, to its end."""
+        trainer = Trainer(self.config, train, epochs, watch, self.listener)
+        self.listener.phase(name, epochs, str(trainer.device))
+        if self.checkpoint is None:
             trainer.run()
         else:
-            checkpoint.run(name, trainer)
-        history.extend({"phase": name, **record} for record in trainer.state.history)
+            self.checkpoint.run(name, trainer)
+        self.history.extend({"phase": name, **record} for record in trainer.state.history)
         return trainer
-
-    if protocol in ("valid", "refit"):
-        assert split.valid is not None
-        last = phase("select", split.train, epochs, Watch(split.valid, [split.train]))
-    elif protocol == "published":
-        assert split.test is not None
-        last = phase("train", everything, epochs, Watch(split.test, [everything]))
-    else:
-        last = phase("train", everything, epochs, None)
-    valid = (
-        _measure(config, last.model, split.train, split.valid, [split.train])
-        if (protocol in ("valid", "refit"))
-        else None
-    )
-    chosen = last.state
-    if protocol == "refit" and chosen.stopped != "interrupted":
-        last = phase("refit", everything, chosen.best_epoch, None)
-    summary = _summary(config, chosen, last.state, history)
-    test = _measure(config, last.model, last.train, split.test, [last.train, everything])
-    metrics = {
-        "test": test and test["values"],
-        "valid": valid and valid["values"],
-        **summary,
-        "counts": {
-            "data": dict(split.counts),
-            "test": test and test["counts"],
-            "valid": valid and valid["counts"],
-        },
-        "reference": _reference(config, last.train, split.test, [last.train, everything]),
-    }
-    metrics["seconds"]["eval"] += sum(part["seconds"] for part in (test, valid) if part)
-    return Trained(config, last.model, last.train, everything, history, metrics)
 
 
 def _summary(
