@@ -38,6 +38,7 @@ def test_text_finds_the_number_it_means_and_nothing_else():
     assert vocabulary.encode(["17", "4", "x", "", None]).tolist() == [0, 1, -1, -1, -1]
     assert Vocabulary(pl.Series(["17", "a"])).encode([17, 4]).tolist() == [0, -1]
     assert vocabulary.encode([]).tolist() == []
+    assert vocabulary.encode([17.0, 4.5, None]).tolist() == [0, -1, -1]
 
 
 def test_ids_must_be_unique_whole_and_of_one_type():

@@ -63,6 +63,8 @@ class Vocabulary:
         Ids of the other type match when they mean the same text, so "17" finds 17.
         """
         column = values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
+        if column.dtype.is_float() and self.ids.dtype == pl.Int64:
+            column = column.set(column != column.floor(), None)  # 1.5 is nobody, not user 1
         if column.dtype != self.ids.dtype:
             column = column.cast(self.ids.dtype, strict=False)
         if self._by_number is not None and not column.null_count():

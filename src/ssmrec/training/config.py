@@ -135,8 +135,8 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:
     """The loss's own sampler, else in-batch with log q subtracted and known positives left out.
 
-    This pair, ranked by cosine, fits every backbone and was the better one in validation on all data
-    sets tried (docs/pairs.md). Uncorrected in-batch negatives need message passing and ranking by dot.
+    This pair, ranked by cosine, fits every backbone and was the better one where it was compared
+    (docs/findings.md). Uncorrected in-batch negatives need message passing and ranking by dot.
     """
     if loss.default_negatives is not None:
         return dict(loss.default_negatives)

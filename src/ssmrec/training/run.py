@@ -79,7 +79,9 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         )
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
     with _reading(folder / METRICS):
-        metrics = dict(json.loads((folder / METRICS).read_text()))
+        metrics = json.loads((folder / METRICS).read_text())
+        if not isinstance(metrics, dict) or "protocol" not in metrics:
+            raise ValueError("holds no metrics of a run")
     with _reading(folder / CONFIG):
         record = dict(yaml.safe_load((folder / CONFIG).read_text()))
         version, settings = int(record["format"]), dict(record["settings"])
