@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,6 @@ from ssmrec.training import Listener, Trained, load_run, resolve, save_run, trai
 logger = logging.getLogger("ssmrec")
 
 Unknown = Literal["error", "skip", "popular"]
-_UNKNOWN = ("error", "skip", "popular")
 PYTHON = "<python>"
 """The data source of a run that was trained from Python: its file, if any, is not known."""
 Part = str | Mapping[str, Any]
@@ -102,7 +101,7 @@ class Recommender:
         split = Split(train, valid, None, "given")
         with ProgressBars() if progress else Listener() as listener:
             self._trained = train_run(resolve(values), split, listener)
-        self._fingerprint = train.fingerprint
+        self._fingerprint = split.fingerprint
         return self
 
     def evaluate(self, test: Interactions) -> Result:
@@ -140,8 +139,8 @@ class Recommender:
             ConfigError: `k` or `unknown` is not one of the values above.
         """
         trained = self._fitted()
-        if unknown not in _UNKNOWN:
-            raise ConfigError(f"unknown={unknown!r}{nearest(unknown, _UNKNOWN)}")
+        if unknown not in get_args(Unknown):
+            raise ConfigError(f"unknown={unknown!r}{nearest(unknown, get_args(Unknown))}")
         if not isinstance(k, int) or k < 1:
             raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
         train = trained.train

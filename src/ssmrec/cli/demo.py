@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ssmrec.cli.train import run
 from ssmrec.config import read_recipe
-from ssmrec.data import Split, item_titles, prepare
+from ssmrec.data import Split, item_titles
 from ssmrec.recommender import Recommender
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, metrics_table
@@ -30,10 +30,9 @@ def demo(
     console = Console()
     console.print("LightGCN with sampled softmax on online-retail (a gift shop's purchases)")
     config = resolve(read_recipe("online-retail-lightgcn-ssm"))
-    trained, folder = run(config, out, resume=False, overwrite=True)
+    trained, split, folder = run(config, out, resume=False, overwrite=True)
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
-    split = prepare(trained.config.data, config.seed)
     console.print("for comparison: matrix factorisation with BPR")
     with ProgressBars() as bars:
         rival = train_run(resolve(read_recipe("online-retail-mf-bpr")), split, bars)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ssmrec.cli.train import data_fingerprint
 from ssmrec.data import Interactions, prepare
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation import best_possible, most_popular
@@ -82,7 +81,7 @@ def _held_out(
     if source is not None:
         settings = settings.model_copy(update={"source": source})
     split = prepare(settings, trained.config.seed)
-    if fingerprint is not None and data_fingerprint(split) != fingerprint:
+    if fingerprint is not None and split.fingerprint != fingerprint:
         raise DataError(
             f"{settings.source}: the data differ from those the run was trained on; "
             "give the right ones with --data, or measure all the same with --any-data"

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssmrec.config import nearest
 from ssmrec.data import item_titles
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.recommender import PYTHON, Recommender
@@ -48,8 +47,6 @@ def recommend(
 
       ssmrec recommend runs/shop --users users.txt --top 20 --out recs.parquet
     """
-    if unknown not in ("skip", "popular", "error"):
-        raise ConfigError(f"unknown={unknown!r}{nearest(unknown, ('skip', 'popular', 'error'))}")
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--out {out}: must end in .parquet or .csv")
     recommender = Recommender.load(run)

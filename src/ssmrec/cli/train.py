@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ssmrec.config import merged, override, read_recipe, read_yaml
+from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
 from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, RunError
@@ -88,17 +87,19 @@ def train(
             asked[section][key] = value
     if seed is not None:
         asked["seed"] = seed
-    start = {} if recipe is None else _settings_of(recipe)
+    start = {} if recipe is None else read_recipe(recipe)
     config = resolve(override(merged(start, asked), set_ or []))
-    trained, folder = run(config, out, resume, overwrite)
+    trained, _, folder = run(config, out, resume, overwrite)
     print_run(trained)
     typer.echo(f"run folder: {folder}")
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
 
 
-def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> tuple[Trained, Path]:
-    """Train as `config` says into a folder; also for other verbs that need a run."""
+def run(
+    config: RunConfig, out: Path | None, resume: bool, overwrite: bool
+) -> tuple[Trained, Split, Path]:
+    """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
     folder = out or Path("runs") / "-".join(
         [Path(config.data.source).stem, config.model["name"], config.loss["name"]]
     )
@@ -120,17 +121,16 @@ def run(config: RunConfig, out: Path | None, resume: bool, overwrite: bool) -> t
         bars.note(f"reading {config.data.source}")
         split = prepare(config.data, config.seed)
         tell_split(split)
-        fingerprint = data_fingerprint(split)
-        checkpoint = Checkpoint(folder, fingerprint, config.model_dump(mode="json"), resume)
+        checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
         trained = train_run(config, split, bars, checkpoint)
-    save_run(folder, trained, fingerprint)
+    save_run(folder, trained, split.fingerprint)
     if trained.metrics["stopped"] != "interrupted":
         checkpoint.remove()
     elif checkpoint.path.exists():
         logger.warning("interrupted: the best model so far is saved; add --resume to go on")
     else:
         logger.warning("interrupted in the first epoch; add --overwrite to begin again")
-    return trained, folder
+    return trained, split, folder
 
 
 def _without_idle_validation(config: RunConfig) -> RunConfig:
@@ -139,13 +139,6 @@ def _without_idle_validation(config: RunConfig) -> RunConfig:
         return config
     whole = config.data.split.model_copy(update={"valid": 0.0})
     return config.model_copy(update={"data": config.data.model_copy(update={"split": whole})})
-
-
-def data_fingerprint(split: Split) -> str:
-    """SHA-256 over the fingerprints of all parts."""
-    parts = (split.train, split.valid, split.test)
-    text = " ".join("-" if part is None else part.fingerprint for part in parts)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tell_split(split: Split) -> None:
@@ -175,8 +168,3 @@ def _seconds(text: str) -> float:
         return float(number) * units[unit]
     except ValueError:
         raise ConfigError(f"--budget {text}: must look like 10s, 5m or 2h") from None
-
-
-def _settings_of(recipe: str) -> dict[str, Any]:
-    path = Path(recipe)
-    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_recipe(recipe)

@@ -214,6 +214,13 @@ class Split:
     strategy: str
     counts: Mapping[str, int] = field(default_factory=dict)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the fingerprints of all parts."""
+        parts = (self.train, self.valid, self.test)
+        text = " ".join("-" if part is None else part.fingerprint for part in parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def __repr__(self) -> str:
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
         sizes = [f"{name} {len(part):,}" for name, part in parts.items() if part is not None]
