@@ -18,6 +18,8 @@ import torch
 from numba import float32, njit, prange
 from torch import Tensor
 
+from ssmrec.kernels.products import times, times_transposed
+
 _KEEP = 16 * 2**20
 """Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
 _BLOCK = 2 * 2**20
@@ -111,10 +113,10 @@ class SharedSoftmax(torch.autograd.Function):
         peak, total = torch.empty(n), torch.empty(n)
         keep = n * len(neg) <= _KEEP
         block = n if keep else max(1, _BLOCK // len(neg))
-        buffer = torch.empty(min(block, n), len(neg))
         for start in range(0, n, block):
-            _exponentials(ctx, buffer, u, neg, pos_logits, peak, total, start)
-        ctx.exp = buffer if keep else None
+            part = slice(start, start + block)
+            exps = _exponentials(ctx, part, u, neg, pos_logits, peak, total)
+        ctx.exp = exps if keep else None
         ctx.save_for_backward(u, pos, neg, pos_logits, peak, total)
         return total.log() + peak - pos_logits
 
@@ -126,31 +128,27 @@ class SharedSoftmax(torch.autograd.Function):
         scaled = u * weight[:, None]
         pull = (g * (torch.exp(pos_logits - peak) / total - 1))[:, None]
         if ctx.exp is not None:
-            grad_u, grad_neg = ctx.exp @ neg, ctx.exp.T @ scaled
+            grad_u, grad_neg = times(ctx.exp, neg), times_transposed(scaled.T, ctx.exp.T).T
             ctx.exp = None
         else:
             grad_u, grad_neg = torch.empty_like(u), torch.zeros_like(neg)
             block = max(1, _BLOCK // len(neg))
-            buffer = torch.empty(block, len(neg))
+            unused = torch.empty_like(peak)
             for start in range(0, len(u), block):
                 part = slice(start, start + block)
-                e = _exponentials(
-                    ctx, buffer, u, neg, pos_logits, torch.empty_like(peak), peak.clone(), start
-                )
-                torch.mm(e, neg, out=grad_u[part])
-                grad_neg.addmm_(e.T, scaled[part])
+                e = _exponentials(ctx, part, u, neg, pos_logits, unused, unused)
+                grad_u[part] = times(e, neg)
+                grad_neg += times_transposed(scaled[part].T, e.T).T
         grad_u.mul_(weight[:, None]).addcmul_(pos, pull)
         return grad_u, u * pull, grad_neg, None, None, None
 
 
-def _exponentials(ctx, buffer, u, neg, pos_logits, peak, total, start):  # type: ignore[no-untyped-def]
-    """exp(logit - peak) of the block of rows from `start`, in `buffer`; fills `peak` and `total`."""
-    part = slice(start, min(start + len(buffer), len(u)))
-    block = buffer[: part.stop - part.start]
-    torch.mm(u[part], neg.T, out=block)
+def _exponentials(ctx, part, u, neg, pos_logits, peak, total):  # type: ignore[no-untyped-def]
+    """exp(logit - peak) for the rows of `part`; fills their `peak` and `total`."""
+    block = times_transposed(u[part], neg)
+    starts = ctx.starts[part.start : part.start + len(block) + 1]
     exp_rows(
-        block.numpy(), pos_logits[part].numpy(), ctx.log_q, start if ctx.in_batch else -1,
-        ctx.starts[part.start : part.stop + 1], ctx.columns,
-        peak[part].numpy(), total[part].numpy(),
+        block.numpy(), pos_logits[part].numpy(), ctx.log_q, part.start if ctx.in_batch else -1,
+        starts, ctx.columns, peak[part].numpy(), total[part].numpy(),
     )  # fmt: skip
     return block

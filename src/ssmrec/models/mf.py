@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssmrec.config import Config
 from ssmrec.data import Interactions
@@ -42,7 +43,8 @@ class MF(Backbone):
                 self.table[self.n_users :] if items is None else self.table[items + self.n_users]
             )
         else:
-            # One gather, so that the backward pass makes one dense gradient and not two.
-            rows = self.table[torch.cat([users, items + self.n_users])]
+            # One gather, so that the backward pass makes one dense gradient and not two. On a CPU the
+            # backward pass of `embedding` takes half the time of that of indexing.
+            rows = F.embedding(torch.cat([users, items + self.n_users]), self.table)
             user_rows, item_rows = rows[: len(users)], rows[len(users) :]
         return Vectors(user_rows, item_rows, user_rows, item_rows)

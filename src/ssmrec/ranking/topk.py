@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
+from ssmrec.kernels.products import times_transposed
 from ssmrec.kernels.topk import Seen, select, select_torch
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all) after each block."""
 
-TILE_BYTES = 64 * 2**20
-"""Size of the tile of scores held at once, float32."""
+TILE_BYTES = 24 * 2**20
+"""Size of the tile of scores held at once, float32: it stays in the cache between product and choice."""
 
 PANEL = 16
 """Users are scored in multiples of this many rows, the last panel filled with zeros.
@@ -65,7 +65,7 @@ def top_k(
         seen: interactions whose items are left out of the user's list, such as train and valid.
         user_index: (m,) rows of `users` within each of `seen`; None means 0 to m - 1.
         allowed: bool (n,), items that may be listed; None allows all.
-        block: users scored at once; None lets a tile of scores take 64 MB.
+        block: users scored at once; None lets a tile of scores take 24 MB.
         progress: called after each block.
 
     Returns:
@@ -85,11 +85,10 @@ def top_k(
     if n == 0:
         return TopK(ids, scores)
     block = min(block or max(1, TILE_BYTES // (4 * n * PANEL)) * PANEL, max(m, 1))
-    tile = torch.empty((-(-block // PANEL) * PANEL, n), device=users.device)
     for start in range(0, m, block):
         stop = min(start + block, m)
         panels = F.pad(users[start:stop], (0, 0, 0, (start - stop) % PANEL))
-        torch.mm(panels, items.T, out=tile[: len(panels)])
+        tile = times_transposed(panels, items)
         hidden = [_rows(known, index[start:stop]) for known in seen]
         ids[start:stop], scores[start:stop] = _select(tile[: stop - start], k, hidden, allowed)
         if progress is not None:

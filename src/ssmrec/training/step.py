@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssmrec.losses import Loss, prepare
 from ssmrec.models import Backbone
@@ -30,7 +31,10 @@ def objective(
     vectors = model.vectors(users.to(device), items.to(device))
     rows = loss_rows(
         loss,
-        (prepare(vectors.users, loss.config.similarity) / loss.config.temperature)[user_at],
+        F.embedding(
+            user_at.to(device),
+            prepare(vectors.users, loss.config.similarity) / loss.config.temperature,
+        ),
         prepare(vectors.items, loss.config.similarity),
         item_at,
         negatives,
@@ -54,19 +58,20 @@ def loss_rows(
         negatives: what the sampler drew.
     """
     size = len(users)
-    pos, neg_at = items[item_at[:size]], item_at[size:]
     device = users.device
+    item_at = item_at.to(device)
+    pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
     log_q = None if negatives.log_q is None else negatives.log_q.to(device)
     own = negatives.ids is not None and negatives.ids.dim() == 2
     if not own:
         in_batch = negatives.ids is None
-        neg = pos if in_batch else items[neg_at]
+        neg = pos if in_batch else F.embedding(neg_at, items)
         fused = getattr(loss, "fused", None)
         if fused is not None and device.type == "cpu" and users.dtype == torch.float32:
             return fused(users, pos, neg, log_q, negatives.masked, in_batch)
         neg_logits = users @ neg.T
     else:
-        neg = items[neg_at].view(size, -1, items.shape[1])
+        neg = F.embedding(neg_at, items).view(size, -1, items.shape[1])
         neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
     mask = negatives.mask((size, neg_logits.shape[1]))
     mask = None if mask is None else mask.to(device)
