@@ -13,6 +13,8 @@ computes again, so logits for all rows and all items never exist at once.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from numba import float32, njit, prange
@@ -92,6 +94,29 @@ def shared_softmax_reference(
         neg_logits = neg_logits.masked_fill(mask, -torch.inf)
     both = torch.cat([pos_logits[:, None], neg_logits], dim=1)
     return torch.logsumexp(both, dim=1) - pos_logits
+
+
+def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `shared_softmax` runs here: float32 on a CPU; any float on CUDA where Triton is installed."""
+    if device.type == "cuda":
+        return dtype != torch.float64 and find_spec("triton") is not None
+    return device.type == "cpu" and dtype == torch.float32
+
+
+def shared_softmax(
+    u: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    log_q: Tensor | None,
+    masked: Tensor | None,
+    in_batch: bool,
+) -> Tensor:
+    """Loss (B,) by the kernel of the device; arguments as those of `SharedSoftmax`."""
+    if u.device.type == "cuda":
+        from ssmrec.kernels.softmax_triton import TiledSoftmax as Kernel
+    else:
+        Kernel = SharedSoftmax
+    return Kernel.apply(u, pos, neg, log_q, masked, in_batch)  # type: ignore[return-value]
 
 
 class SharedSoftmax(torch.autograd.Function):

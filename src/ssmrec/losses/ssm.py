@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ssmrec.kernels.softmax import SharedSoftmax
+from ssmrec.kernels.softmax import shared_softmax
 from ssmrec.losses.base import Loss, corrected
 
 
@@ -40,8 +40,8 @@ class SampledSoftmax(Loss):
         masked: Tensor | None,
         in_batch: bool,
     ) -> Tensor:
-        """The same from vectors (already divided by temperature), by the in-place CPU kernel."""
-        return SharedSoftmax.apply(u, pos, neg, log_q, masked, in_batch)  # type: ignore[return-value]
+        """The same from vectors (already divided by temperature), by the kernel of the device."""
+        return shared_softmax(u, pos, neg, log_q, masked, in_batch)
 
 
 class Softmax(SampledSoftmax):

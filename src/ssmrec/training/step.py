@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Loss, prepare
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
@@ -67,7 +68,7 @@ def loss_rows(
         in_batch = negatives.ids is None
         neg = pos if in_batch else F.embedding(neg_at, items)
         fused = getattr(loss, "fused", None)
-        if fused is not None and device.type == "cpu" and users.dtype == torch.float32:
+        if fused is not None and has_kernel(device, users.dtype):
             return fused(users, pos, neg, log_q, negatives.masked, in_batch)
         neg_logits = users @ neg.T
     else:
