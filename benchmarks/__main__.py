@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import harness
 
 NAMES = (
-    "step", "evaluation", "softmax", "sampling", "growth", "quality-yelp2018", "quality-gowalla",
+    "step", "shares", "evaluation", "softmax", "sampling", "growth",
+    "quality-yelp2018", "quality-gowalla",
 )  # fmt: skip
 """A module, and after a dash what it runs on."""
 

@@ -114,6 +114,24 @@ def step(result: Result) -> Iterable[str]:
     )
 
 
+def shares(result: Result) -> Iterable[str]:
+    yield f"## Where a step's time goes ({result['data']}, batch {result['batch']}, d {result['dim']})\n"
+    names = list(next(iter(result["models"].values()))["parts"])
+    rows = [
+        [model, _ms(facts["seconds"]["median"]), *(_ms(facts["parts"][name]) for name in names)]
+        for model, facts in result["models"].items()
+    ]
+    yield _table(["model", "whole step", *names], rows)
+    limits, first = result["machine_limits"], next(iter(result["models"].values()))
+    yield (
+        f"\nSelf times in torch's profiler, which adds a little of its own. This machine multiplies a "
+        f"large square float32 matrix at {limits['product_gflops']:.0f} GFLOP/s and copies memory at "
+        f"{limits['copy_gib']:.0f} GiB/s (read and written), so the three products of a step need at "
+        f"least {_ms(first['limits']['products'])} and Adam, which reads four tables and writes "
+        f"three, {_ms(first['limits']['optimiser'])} when the tables lie outside the cache."
+    )
+
+
 def quality(result: Result) -> Iterable[str]:
     source = result["data"]
     yield f"## Time to quality ({source})\n\n![test NDCG@20 over seconds](quality-{source}.svg)\n"
@@ -247,6 +265,7 @@ def _stage(stage: Result) -> str:
 
 SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
     "step": step,
+    "shares": shares,
     "quality": quality,
     "evaluation": evaluation,
     "softmax": softmax,

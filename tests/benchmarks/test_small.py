@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("step", "evaluation", "softmax", "sampling", "growth", "quality-gowalla")
+NAMES = ("step", "shares", "evaluation", "softmax", "sampling", "growth", "quality-gowalla")
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +52,16 @@ def test_steps_of_both_sides_compute_the_same(results):
         assert facts["largest_loss_difference"] < 1e-5 * facts["last_loss"]
         assert facts["table_difference"] < 1e-3
         assert 0 < facts["times_faster"]["torch"] < math.inf
+
+
+def test_shares_add_up_to_the_profiled_step(results):
+    found = results["shares"]["result"]
+    assert found["machine_limits"]["product_gflops"] > 0
+    for name, facts in found["models"].items():
+        parts = facts["parts"]
+        assert parts["products"] > 0 and parts["exponentials"] > 0 and parts["optimiser"] > 0
+        assert (parts["propagation forward"] > 0) == (name != "mf")
+        assert sum(parts.values()) > 0.5 * facts["seconds"]["quartiles"][0]
 
 
 def test_softmax_of_both_sides_is_the_same_and_memory_is_measured(results):
