@@ -24,6 +24,8 @@ from ssmrec.data import Interactions, split, synthetic
 from ssmrec.evaluation import evaluate
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trainer, resolve
+from ssmrec.training.closed import solve
+from ssmrec.training.listener import Listener
 
 METRICS = ["ndcg@20", "recall@20"]
 Point = dict[str, float]
@@ -44,6 +46,9 @@ def _curves(source: str, settings: Settings) -> dict[str, Any]:
     curves: dict[str, Any] = {}
     for name, changes, epochs in _ours(settings):
         curves[name] = ours(source, train, judge, changes, epochs, settings.seed)
+    curves["ours, svd"] = closed(
+        train, judge, (16,) if settings.small else (64, 128, 256, 512), settings.seed
+    )
     carved = split(train, "random", test=0.1, valid=0, seed=settings.seed)
     curves |= implicit_side.curves(train, carved, judge, settings.small, settings.seed)
     if not settings.small or recbole_env.ready(settings.venvs):
@@ -104,6 +109,23 @@ def ours(
     trainer.run(after_epoch)
     return {"points": points, "settings": {"model": config.model, "loss": config.loss,
             "negatives": config.negatives, "train": config.train.model_dump(mode="json")}}  # fmt: skip
+
+
+def closed(train: Interactions, judge: Judge, dims: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """The closed-form SVD of each size, every one from the start: a point is one whole solution."""
+    points = []
+    for dim in dims:
+        config = resolve({"model": {"name": "svd", "dim": dim}, "seed": seed})
+        _solve(config, synthetic(200, 100, 2000))
+        start = time.perf_counter()
+        model = _solve(config, train)
+        seconds = time.perf_counter() - start
+        points.append(judge(seconds, *ranking_vectors(model, "dot"), dim=dim))  # type: ignore[arg-type]
+    return {"points": points, "settings": {"model": config.model}}
+
+
+def _solve(config: Any, train: Interactions) -> Any:
+    return solve(config, train, Listener()).model
 
 
 def _compile(config: Any) -> None:

@@ -2,7 +2,13 @@
 
 
 class SsmrecError(Exception):
-    """Base of all errors that ssmrec raises on purpose. The CLI prints it as one line, exit code 2."""
+    """Base of all errors that ssmrec raises on purpose. The CLI prints it as one line, exit code 2.
+
+    A message is one line whatever it quotes: line breaks in names and values become blanks.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class DataError(SsmrecError):

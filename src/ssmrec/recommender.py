@@ -5,24 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 
-from ssmrec.config import merged, nearest
+from ssmrec.config import merged
 from ssmrec.data import Interactions, Split
-from ssmrec.errors import ConfigError, DataError, RunError
+from ssmrec.errors import DataError, RunError
 from ssmrec.evaluation import Result, evaluate
-from ssmrec.ranking import recommend_frame, top_k
+from ssmrec.ranking import Ranker, Unknown, as_ids
+from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_run
 
 logger = logging.getLogger("ssmrec")
 
-Unknown = Literal["error", "skip", "popular"]
 PYTHON = "<python>"
 """The data source of a run that was trained from Python: its file, if any, is not known."""
 Part = str | Mapping[str, Any]
@@ -35,8 +34,8 @@ class Recommender:
     `Recommender("lightgcn", {"name": "ssm", "temperature": 0.14}, train={"epochs": 20})`.
 
     Args:
-        model: mf, svdpp, lightgcn, or a name you added to `ssmrec.MODELS`.
-        loss: ssm, softmax, bpr, bce, or a name you added to `ssmrec.LOSSES`.
+        model: a name of `ssmrec.MODELS`: mf, svdpp, lightgcn ..., or one you added to it.
+        loss: ssm, softmax, bpr, ... (docs/losses.md), or a name you added to `ssmrec.LOSSES`.
         negatives: in_batch, uniform, popularity, all; `auto` takes what fits model and loss.
         ranking: {"similarity": "auto" | "dot" | "cosine"}.
         train: epochs, batch_size, lr, l2, patience ... (`ssmrec.training.TrainConfig`).
@@ -104,11 +103,14 @@ class Recommender:
         self._fingerprint = split.fingerprint
         return self
 
-    def evaluate(self, test: Interactions) -> Result:
-        """Full-ranking metrics on held-out pairs; all pairs known from `fit` are masked."""
+    def evaluate(self, test: Interactions, correct: Part | None = None) -> Result:
+        """Full-ranking metrics on held-out pairs; all pairs known from `fit` are masked.
+
+        `correct` is a correction of popularity after training, as in `recommend`.
+        """
         trained = self._fitted()
         _check_pairs(test, "test")
-        users, items = self._vectors()
+        users, items = self._vectors(correct)
         return evaluate(
             users, items, _aligned(test, trained.train), [trained.train, trained.seen],
             trained.config.evaluation.names, allowed=trained.train.item_degrees > 0,
@@ -121,6 +123,10 @@ class Recommender:
         *,
         include_seen: bool = False,
         unknown: Unknown = "error",
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+        candidates: pl.DataFrame | None = None,
+        correct: Part | None = None,
     ) -> pl.DataFrame:
         """The k best items for each user, best first.
 
@@ -130,40 +136,38 @@ class Recommender:
             include_seen: also list items the user already has.
             unknown: what to do with users that were not trained on: `error`, `skip` (logged), or
                 `popular`, the most popular items.
+            allow: items that may be listed; None allows all that were trained on.
+            deny: items that may not.
+            candidates: columns user and item: a user's list holds his candidates only.
+            correct: a correction of popularity after training: `tten`, `edge`, `dap`, with settings
+                as in `edge:strength=0.5` or {"name": "edge", "strength": 0.5}.
 
         Returns:
             Columns user, rank (from 1), item, score.
 
         Raises:
-            DataError: unknown users under `unknown="error"`, or no list of ids.
+            DataError: unknown users under `unknown="error"`, no list of ids, or filters of items
+                that were never trained on.
             ConfigError: `k` or `unknown` is not one of the values above.
         """
-        trained = self._fitted()
-        if unknown not in get_args(Unknown):
-            raise ConfigError(f"unknown={unknown!r}{nearest(unknown, get_args(Unknown))}")
-        if not isinstance(k, int) or k < 1:
-            raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
-        train = trained.train
-        wanted = (
-            _series(users)
-            if users is not None
-            else train.users.ids.filter(pl.Series(train.user_degrees > 0))
+        ranker = self.ranker(correct)
+        choice = ranker.choice(
+            k, include_seen=include_seen, allow=allow, deny=deny, candidates=candidates
         )
-        index = train.users.encode(wanted)
-        known = (index >= 0) & (train.user_degrees[np.maximum(index, 0)] > 0)
-        if not known.all():
-            _tell_unknown(wanted.filter(pl.Series(~known)), unknown)
-        vectors, items = self._vectors()
-        allowed = train.item_degrees > 0
-        rows = index[known]
-        lists = top_k(
-            vectors[torch.from_numpy(rows.astype(np.int64)).to(vectors.device)], items, k,
-            seen=[] if include_seen else [trained.seen], user_index=rows, allowed=allowed,
-        )  # fmt: skip
-        frame = recommend_frame(lists, wanted.filter(pl.Series(known)), train.items)
-        if unknown == "popular" and not known.all():
-            frame = pl.concat([frame, self._popular(wanted.filter(pl.Series(~known)), k)])
-        return frame
+        return ranker.recommend(None if users is None else as_ids(users), choice, unknown)
+
+    def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
+        """The k items most like each of `items`: columns item, rank (from 1), similar, score.
+
+        Raises:
+            DataError: an item was not trained on.
+        """
+        return self.ranker().similar(items, k)
+
+    def ranker(self, correct: Part | None = None) -> Ranker:
+        """All vectors, computed now, ready to rank many times; `correct` as in `recommend`."""
+        trained = self._fitted()
+        return Ranker(*self._vectors(correct), trained.train, trained.seen)
 
     def __repr__(self) -> str:
         parts = f"model={self.model!r}, loss={self.loss!r}, negatives={self.negatives!r}"
@@ -216,45 +220,16 @@ class Recommender:
             raise RunError("this recommender is not fitted yet: call fit, or Recommender.load")
         return self._trained
 
-    def _vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _vectors(self, correct: Part | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         trained = self._fitted()
-        return ranking_vectors(trained.model, trained.config.ranking.similarity)  # type: ignore[arg-type]
-
-    def _popular(self, users: pl.Series, k: int) -> pl.DataFrame:
-        train = self._fitted().train
-        k = min(k, int((train.item_degrees > 0).sum()))
-        best = np.argsort(-train.item_degrees, kind="stable")[:k]
-        count = len(users)
-        return pl.DataFrame(
-            {
-                "user": users.gather(np.repeat(np.arange(count, dtype=np.uint32), k)),
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
-                "item": train.items.decode(np.tile(best, count)),
-                "score": np.tile(train.item_degrees[best].astype(np.float32), count),
-            }
-        )
+        similarity: Any = trained.config.ranking.similarity
+        if correct is not None:
+            return corrected_vectors(trained.model, trained.train, similarity, correct)
+        return ranking_vectors(trained.model, similarity)
 
 
 def _part(value: Part) -> dict[str, Any]:
     return {"name": value} if isinstance(value, str) else dict(value)
-
-
-def _series(values: Iterable[Any]) -> pl.Series:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise DataError(f"users must be a list of ids, not the single value {values!r}")
-    return values if isinstance(values, pl.Series) else pl.Series(list(values), strict=False)
-
-
-def _tell_unknown(missing: pl.Series, policy: Unknown) -> None:
-    names = ", ".join(repr(name) for name in missing.head(3).to_list())
-    text = (
-        f"{len(missing)} user(s) were not trained on: {names}{' ...' if len(missing) > 3 else ''}"
-    )
-    if policy == "error":
-        raise DataError(f"{text}; choose unknown=skip or unknown=popular")
-    logger.warning(
-        "%s; %s", text, "left out" if policy == "skip" else "given the most popular items"
-    )
 
 
 def _check_pairs(pairs: Any, name: str) -> None:

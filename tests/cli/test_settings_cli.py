@@ -56,7 +56,8 @@ def test_defaults_values_and_meanings():
     assert found["data.split.test"][:2] == ["`0.2`", "number > 0, < 1"]
     assert found["data.header"][:2] == ["`null`", "true, false"]
     assert found["evaluation.ks"][:2] == ["`[5, 10, 20]`", "list of integer"]
-    assert found["model.alpha"][1] == "[number, number]"
+    lightgcn = rows(printed("model.lightgcn", "--markdown"))
+    assert lightgcn["model.alpha"][1] == "[number, number]"
     assert found["train.lr"] == ["`0.001`", "number > 0", "learning rate of Adam"]
     assert found["data.min_user"][2] == found["data.min_item"][2]
 
@@ -68,6 +69,7 @@ def test_a_prefix_chooses_keys_a_section_or_one_key(monkeypatch):
     bpr = rows(printed("loss.bpr", "--markdown"))
     assert bpr["loss.temperature"][0] == "`1.0`" and set(bpr) == {
         "loss.similarity",
+        "loss.prefixes",
         "loss.temperature",
     }
     monkeypatch.setenv("COLUMNS", "80")

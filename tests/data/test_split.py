@@ -131,7 +131,10 @@ def test_global_time_cut(cut):
 
 
 def test_a_date_of_yaml_is_a_cut():
-    assert SplitConfig.model_validate({"cut": date(2011, 10, 1)}).cut == "2011-10-01"
+    assert (
+        SplitConfig.model_validate({"strategy": "time", "cut": date(2011, 10, 1)}).cut
+        == "2011-10-01"
+    )
 
 
 def test_time_validation_is_the_end_of_train():

@@ -27,7 +27,7 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "given"])  # needs a file
 def test_battery_with_defaults(name):
     check_sampler(SAMPLERS[name])
 

@@ -26,7 +26,7 @@ from ssmrec.training.config import default_negatives, fitting_similarity
         ({"loss": {"name": "ssm", "tau": 1}}, "unknown key loss.tau"),
         ({"negatives": {"n": 5}}, "unknown key negatives.n"),
         ({"model": {"name": 3}}, "model.name: must be a word"),
-        ({"train": {"lr": 0}}, "train.lr: .*greater than 0"),
+        ({"train": {"lr": 0}}, "train.lr: must be above 0"),
         ({"train": {"l2": -1}}, "train.l2"),
         ({"train": {"epochs": -1}}, "train.epochs"),
         ({"train": {"patience": 0}}, "train.patience"),
@@ -48,7 +48,8 @@ def test_errors_name_the_key_and_the_remedy(values, message):
 def test_defaults_are_complete_and_resolving_twice_changes_nothing():
     run = resolve({})
     assert run.model.items() >= {"name": "lightgcn", "dim": 64, "alpha": [0.5, 0.5]}.items()
-    assert run.loss == {"name": "ssm", "similarity": "cosine", "temperature": 0.2}
+    ssm = {"name": "ssm", "similarity": "cosine", "prefixes": [], "temperature": 0.2}
+    assert run.loss == ssm
     assert run.negatives["name"] == "in_batch"
     assert run.ranking.similarity == "cosine"
     assert resolve(run) == run

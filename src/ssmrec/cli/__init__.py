@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from ssmrec.cli import data, demo, evaluate, recipes, recommend, settings, train
+from ssmrec.cli import (
+    analyze,
+    compare,
+    data,
+    demo,
+    evaluate,
+    index,
+    recipes,
+    recommend,
+    report,
+    serve,
+    settings,
+    similar,
+    train,
+)
 from ssmrec.errors import SsmrecError
+
+MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
+"""How torch tells that memory has run out; on a CPU it is a plain RuntimeError."""
 
 app = typer.Typer(
     help="Recommenders from implicit feedback, with the sampled softmax loss at the centre.\n\n"
@@ -22,8 +40,15 @@ app = typer.Typer(
 app.command(name="demo")(demo.demo)
 app.command(name="train")(train.train)
 app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="analyze")(analyze.analyze)
 app.command(name="recommend")(recommend.recommend)
+app.command(name="similar")(similar.similar)
+app.command(name="serve")(serve.serve)
+app.command(name="index")(index.index)
+app.command(name="export")(index.export)
+app.command(name="report")(report.report)
 app.command(name="recipes")(recipes.recipes)
+app.command(name="compare")(compare.compare)
 app.command(name="settings")(settings.settings)
 app.add_typer(data.app, name="data")
 
@@ -52,8 +77,23 @@ def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
         app()
-    except SsmrecError as error:
-        if "--debug" in sys.argv:
+    except (SsmrecError, OSError, MemoryError, RuntimeError) as error:
+        said = _said(error)
+        if said is None or "--debug" in sys.argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
+
+
+def _said(error: Exception) -> str | None:
+    """One line for an error that a user can mend; None for a fault of the program."""
+    if isinstance(error, SsmrecError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'reading or writing'}: {error.strerror or error}"
+    if isinstance(error, MemoryError) or MEMORY.search(str(error)):
+        return (
+            "out of memory: lower train.batch_size, negatives.n or model.dim, or drop rare users and "
+            "items with data.min_user and data.min_item"
+        )
+    return None

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ssmrec.data import item_titles
-from ssmrec.errors import ConfigError, DataError, RunError
-from ssmrec.recommender import PYTHON, Recommender
+from ssmrec.data import item_titles, load
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.ranking import Choice, Ranker, as_ids
+from ssmrec.ranking.corrections import corrected_vectors
+from ssmrec.recommender import PYTHON
+from ssmrec.serving.bulk import SUFFIXES, blocks, write_lists
+from ssmrec.serving.live import Live
+from ssmrec.serving.sql import write_table
 
 logger = logging.getLogger("ssmrec")
 
@@ -28,16 +35,41 @@ def recommend(
         ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(help="More user ids.")] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="All users, as without --users.")
+    ] = False,
     top: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
     out: Annotated[
         Path | None, typer.Option(help="Write a .parquet or .csv file instead of a table.")
     ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Write to a database, such as sqlite:///shop.db, instead.")
+    ] = None,
+    table: Annotated[str, typer.Option(help="Table of --to; its rows are replaced.")] = (
+        "recommendations"
+    ),
     unknown: Annotated[
         str, typer.Option(help="Users that were not trained on: skip, popular or error.")
     ] = "skip",
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also list items the user already has.")
     ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these items: an id, or a file with one a line; repeat."),
+    ] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="Never these items; likewise.")] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="File of (user, item): each user's only candidates.")
+    ] = None,
+    liked: Annotated[
+        list[str] | None,
+        typer.Option(help="A new user's items, ids or a file, in the place of --users."),
+    ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(help="Correct popularity: tten, edge or dap, as in edge:strength=0.5."),
+    ] = None,
 ) -> None:
     """Recommend items, best first; items the user already has are left out.
 
@@ -45,50 +77,104 @@ def recommend(
 
       ssmrec recommend runs/shop --users 17850 13047 --top 10
 
-      ssmrec recommend runs/shop --users users.txt --top 20 --out recs.parquet
+      ssmrec recommend runs/shop --all --top 100 --out recs.parquet
+
+      ssmrec recommend runs/shop --liked 1680 --liked 1011
+
+      ssmrec recommend runs/shop --all --to postgresql://localhost/shop --table recs
     """
-    if out is not None and out.suffix not in (".parquet", ".csv"):
+    if out is not None and out.suffix not in SUFFIXES:
         raise ConfigError(f"--out {out}: must end in .parquet or .csv")
-    recommender = Recommender.load(run)
-    wanted = _ids([*(users or []), *(more or [])])
-    _check_known(recommender, wanted)
-    frame = recommender.recommend(
-        wanted,
+    names = [*(users or []), *(more or [])]
+    _check_asked(names, everybody, liked, candidates, out, to)
+    live = Live.load(run)
+    ranker = live.ranker if correct is None else _corrected(live, correct, liked)
+    choice = ranker.choice(
         top,
         include_seen=include_seen,
-        unknown=unknown,  # type: ignore[arg-type]
+        allow=_ids(allow or [], "--allow"),
+        deny=_ids(deny or [], "--deny"),
+        candidates=None if candidates is None else load(candidates).frame(),
     )
-    if out is None:
-        source = recommender.config_.data.source
-        _show(frame, None if source == PYTHON else item_titles(source))
-    most = int((recommender.trained_.train.item_degrees > 0).sum())
+    if liked:
+        frames = iter([_new_user(live, liked, choice)])
+    else:
+        wanted = _ids(names, "--users")
+        _check_known(ranker, wanted)
+        ids = None if wanted is None else as_ids(wanted)
+        frames = shown(blocks, ranker, ids, choice, unknown)
+    most = int(choice.allowed.sum())
+    if out is not None or to is not None:
+        rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
+        typer.echo(f"{rows:,} recommendations for {count:,} users in {out or table}")
+    else:
+        source = live.trained.config.data.source
+        _show(pl.concat(frames), None if source == PYTHON else item_titles(source))
     if top > most:
         logger.warning("--top %d: the run knows %d items, so the lists are shorter", top, most)
-    if out is None:
-        return
-    try:
-        frame.write_parquet(out) if out.suffix == ".parquet" else frame.write_csv(out)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error})") from None
-    count = frame["user"].n_unique()
-    typer.echo(f"{len(frame):,} recommendations for {count:,} users in {out}")
 
 
-def _check_known(recommender: Recommender, wanted: list[str] | None) -> None:
-    """Nothing to do for anyone is an error, whatever the policy; a mistyped file looks like that."""
-    train = recommender.trained_.train
-    if wanted is None:
-        return
-    index = train.users.encode(wanted)
-    if not (train.user_degrees[index[index >= 0]] > 0).any():
-        shown = ", ".join(wanted[:3]) + (" ..." if len(wanted) > 3 else "")
-        raise DataError(
-            f"--users {shown}: neither a file nor ids of users the run was trained on "
-            f"(such as {', '.join(str(name) for name in train.users.ids.head(2))})"
+def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
+    """The blocks of `make`, with a bar on the terminal while they are made."""
+    console = Console(stderr=True)
+    bars = Progress(
+        TextColumn("ranking"), BarColumn(bar_width=24),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} users"), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    with bars:
+        task = bars.add_task("ranking", total=1)
+        yield from make(
+            ranker, *arguments, lambda done, total: bars.update(task, completed=done, total=total)
         )
 
 
-def _ids(values: list[str]) -> list[str] | None:
+def _check_asked(
+    names: list[str],
+    everybody: bool,
+    liked: list[str] | None,
+    candidates: Path | None,
+    out: Path | None,
+    to: str | None,
+) -> None:
+    if sum((bool(names), everybody, bool(liked))) > 1:
+        raise ConfigError("choose one of --users, --all and --liked")
+    if liked and candidates:
+        raise ConfigError("--candidates are those of trained users: leave it out with --liked")
+    if out is not None and to is not None:
+        raise ConfigError("choose one of --out and --to")
+
+
+def _corrected(live: Live, correct: str, liked: list[str] | None) -> Ranker:
+    """The run's ranker after a correction of popularity."""
+    if liked:
+        raise ConfigError("--correct is for trained users: leave it out with --liked")
+    similarity: Any = live.trained.config.ranking.similarity
+    vectors = corrected_vectors(live.trained.model, live.trained.train, similarity, correct)
+    return Ranker(*vectors, live.trained.train, live.trained.seen)
+
+
+def _new_user(live: Live, liked: list[str], choice: Choice) -> pl.DataFrame:
+    """The list of a user who has the items `liked`; unknown ones are told and left out."""
+    ids = as_ids(_ids(liked, "--liked") or [])
+    frame, left_out = live.fold_in([ids], choice)
+    if left_out[0]:
+        logger.warning("--liked: not trained on, left out: %s", ", ".join(map(str, left_out[0])))
+    return frame.with_columns(user=pl.lit("new user"))
+
+
+def _check_known(ranker: Ranker, wanted: list[str] | None) -> None:
+    """Nothing to do for anyone is an error, whatever the policy; a mistyped file looks like that."""
+    if wanted is not None and (ranker.find_users(as_ids(wanted)) < 0).all():
+        shown = ", ".join(wanted[:3]) + (" ..." if len(wanted) > 3 else "")
+        raise DataError(
+            f"--users {shown}: neither a file nor ids of users the run was trained on "
+            f"(such as {', '.join(str(name) for name in ranker.known_users.head(2))})"
+        )
+
+
+def _ids(values: list[str], option: str) -> list[str] | None:
     """Ids given directly, and those of files, one a line; None for none."""
     found: list[str] = []
     for value in values:
@@ -102,7 +188,7 @@ def _ids(values: list[str]) -> list[str] | None:
             raise DataError(f"{path}: cannot be read as ids, one a line ({error})") from None
         found += [line.strip() for line in lines if line.strip()]
     if values and not found:
-        raise DataError(f"{', '.join(values)}: no user ids in it")
+        raise DataError(f"{option} {', '.join(values)}: no ids in it")
     return list(dict.fromkeys(found)) if values else None
 
 

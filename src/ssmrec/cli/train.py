@@ -15,7 +15,19 @@ from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, run_table
-from ssmrec.training import Checkpoint, RunConfig, Trained, resolve, save_run, train_run
+from ssmrec.serving.sql import is_database, snapshot
+from ssmrec.training import (
+    Checkpoint,
+    DivergedError,
+    RunConfig,
+    Trained,
+    differing,
+    label,
+    resolve,
+    save_run,
+    train_run,
+    unused,
+)
 
 logger = logging.getLogger("ssmrec")
 
@@ -24,17 +36,25 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."
+            help="A file, a folder with train.* and test.*, a name of `ssmrec data list`, or a "
+            "database, such as postgresql://host/shop, with --query."
         ),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="SQL of a database's rows, kept in OUT/data.parquet.")
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="mf, svdpp or lightgcn.")] = None,
-    loss: Annotated[str | None, typer.Option(help="ssm, softmax, bpr or bce.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="mf, lightgcn, ease ...; all: ssmrec settings model.name.")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="ssm, bpr, psl ...; all: ssmrec settings loss.name.")
+    ] = None,
     negatives: Annotated[
-        str | None, typer.Option(help="in_batch, uniform, popularity or all; default: what fits.")
+        str | None, typer.Option(help="in_batch, uniform ...; all: ssmrec settings negatives.name.")
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Who chooses the epoch: valid, refit, fixed or published.")
@@ -71,7 +91,10 @@ def train(
       ssmrec train online-retail --model lightgcn --loss ssm --set loss.temperature=0.2
 
       ssmrec train --recipe yelp2018-lightgcn-ssm
+
+      ssmrec train sqlite:///shop.db --query "select user_id, item_id, ts from clicks" --out runs/shop
     """
+    data = from_database(data, query, out, resume, overwrite)
     if data is None and recipe is None:
         raise ConfigError("nothing to train on: name a file, a folder or a data set, or a --recipe")
     asked: dict[str, Any] = {"data": {}, "train": {}}
@@ -96,13 +119,29 @@ def train(
         raise typer.Exit(130)
 
 
+def from_database(
+    data: str | None, query: str | None, out: Path | None, resume: bool, overwrite: bool
+) -> str | None:
+    """The rows of a query as a file in the run folder; other sources as they are."""
+    if query is None and (data is None or not is_database(data)):
+        return data
+    if data is None or query is None or not is_database(data) or out is None:
+        raise ConfigError(
+            "a database needs its address, such as sqlite:///shop.db, --query and --out"
+        )
+    kept = out / "data.parquet"
+    finished = (out / "metrics.json").exists()
+    if (resume and kept.exists()) or (finished and not overwrite):
+        return str(kept)  # a resumed training goes on with the rows it began with
+    return str(snapshot(data, query, kept))
+
+
 def run(
     config: RunConfig, out: Path | None, resume: bool, overwrite: bool
 ) -> tuple[Trained, Split, Path]:
     """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
-    folder = out or Path("runs") / "-".join(
-        [Path(config.data.source).stem, config.model["name"], config.loss["name"]]
-    )
+    parts = [Path(config.data.source).stem, *label(config).split(" + ")]
+    folder = out or Path("runs") / "-".join(parts)
     left = (folder / "checkpoint.safetensors").exists()
     if (folder / "metrics.json").exists() and not overwrite and not (resume and left):
         raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
@@ -110,19 +149,23 @@ def run(
         logger.info("%s holds no checkpoint: training starts from the beginning", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".write").touch()
+        (folder / ".write").write_text("x")  # a full disk takes an empty file
         (folder / ".write").unlink()
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
+    tell_settings(config)
     config = _without_idle_validation(config)
     with ProgressBars() as bars:
-        bars.note(f"reading {config.data.source}")
+        logger.info("reading %s", config.data.source)
         split = prepare(config.data, config.seed)
         tell_split(split)
         checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
-        trained = train_run(config, split, bars, checkpoint)
+        try:
+            trained = train_run(config, split, bars, checkpoint)
+        except DivergedError as error:
+            raise _best_kept(error, config, split, checkpoint, folder) from None
     save_run(folder, trained, split.fingerprint)
     if trained.metrics["stopped"] != "interrupted":
         checkpoint.remove()
@@ -131,6 +174,28 @@ def run(
     else:
         logger.warning("interrupted in the first epoch; add --overwrite to begin again")
     return trained, split, folder
+
+
+def _best_kept(
+    error: DivergedError, config: RunConfig, split: Split, checkpoint: Checkpoint, folder: Path
+) -> RunError:
+    """Save the best model of a training that diverged, if there is one; the error to raise."""
+    if not error.best_epoch:
+        return error
+    save_run(folder, train_run(config, split, None, checkpoint), split.fingerprint)
+    checkpoint.remove()
+    return RunError(
+        f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
+    )
+
+
+def tell_settings(config: RunConfig) -> None:
+    """Log what is not a default, and what the model has no use for."""
+    told = " ".join(f"{key}={value}" for key, value in differing(config).items())
+    logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
+    if idle := unused(config):
+        logger.warning("%s: solved in closed form, so without effect are %s",
+                       config.model["name"], ", ".join(idle))  # fmt: skip
 
 
 def _without_idle_validation(config: RunConfig) -> RunConfig:
@@ -152,11 +217,10 @@ def tell_split(split: Split) -> None:
 def print_run(trained: Trained) -> None:
     """The table of results."""
     config = trained.config
-    label = f"{config.model['name']} + {config.loss['name']}"
     k = max(config.evaluation.ks)
     names = [f"{metric}@{k}" for metric in config.evaluation.metrics]
     console = Console()
-    console.print(run_table(trained.metrics, label, names))
+    console.print(run_table(trained.metrics, label(config), names))
     console.print(caption(trained.metrics), markup=False, highlight=False)
 
 

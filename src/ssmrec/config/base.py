@@ -54,11 +54,98 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
 def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key = ".".join([*([where] if where else []), *path])
     if first["type"] == "extra_forbidden":
-        owner: Any = schema
-        for part in path[:-1]:
-            owner = owner.model_fields[part].annotation
+        key = ".".join([*([where] if where else []), *path])
+        owner = _owner(schema, path)
         return f"unknown key {key}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"
-    shown = f" (got {first['input']!r})" if first["type"] != "missing" else ""
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}{shown}"
+    path = _settings_path(schema, path)
+    key = ".".join([*([where] if where else []), *path])
+    if first["type"] == "missing":
+        return f"{key}: must be given"
+    wanted = _wanted(first, schema, path)
+    close = _close(first)
+    return f"{key}: {wanted} (got {first['input']!r}{close})"
+
+
+def _owner(schema: type[Config], path: list[str]) -> type[Config]:
+    """The class whose field the last part of `path` is."""
+    owner: Any = schema
+    for part in path[:-1]:
+        owner = owner.model_fields[part].annotation
+    return owner
+
+
+def _settings_path(schema: type[Config], path: list[str]) -> list[str]:
+    """`path` down to the setting: what pydantic adds for a member of a union or a list is cut off."""
+    owner: Any = schema
+    for depth, part in enumerate(path):
+        if not (isinstance(owner, type) and issubclass(owner, BaseModel)):
+            return path[:depth]
+        field = owner.model_fields.get(part)
+        owner = field.annotation if field is not None else None
+    return path
+
+
+WANTED = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "dict": "must hold settings as `key: value`",
+    "model": "must hold settings as `key: value`",
+    "tuple": "must be a list",
+    "too": "must hold more values",
+}
+"""What a setting must be, by the first word of pydantic's name for the fault."""
+
+
+def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
+    """What a value must be, in our words, with the whole range where there is one."""
+    kind = fault["type"]
+    if kind == "value_error":
+        return fault["msg"].removeprefix("Value error, ")
+    if kind == "literal_error":
+        return f"must be one of {', '.join(_choices(fault))}"
+    limits = {name: value for name, value in _limits(schema, path).items() if value is not None}
+    word = kind.partition("_")[0]
+    text = WANTED.get(word, "")
+    if word in ("greater", "less") or (limits and word in ("int", "float", "finite")):
+        text = text or "must be"
+        return f"{text} {_range(limits)}" if limits else fault["msg"]
+    return text or fault["msg"]
+
+
+def _limits(schema: type[Config], path: list[str]) -> dict[str, Any]:
+    """Bounds of a setting: gt, ge, lt, le, each None where there is none."""
+    owner: Any = schema
+    for part in path[:-1]:
+        owner = owner.model_fields[part].annotation
+    metadata = owner.model_fields[path[-1]].metadata if path else []
+    return {
+        name: next((found for m in metadata if (found := getattr(m, name, None)) is not None), None)
+        for name in ("gt", "ge", "lt", "le")
+    }
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    """`above 0 and below 1`, `from 1 to 16`, `at least 1`."""
+    if "ge" in limits and "le" in limits:
+        return f"from {limits['ge']} to {limits['le']}"
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    return " and ".join(f"{words[name]} {value}" for name, value in limits.items())
+
+
+def _choices(fault: Any) -> list[str]:
+    """The allowed words of a fault such as "'a', 'b' or 'c'"."""
+    return [
+        word for word in fault["ctx"]["expected"].split("'") if word.strip(" ,") not in ("", "or")
+    ]
+
+
+def _close(fault: Any) -> str:
+    """`, did you mean 'x'?` for a wrong word, where one of the choices is like it."""
+    if fault["type"] != "literal_error" or not isinstance(fault["input"], str):
+        return ""
+    close = difflib.get_close_matches(fault["input"], _choices(fault), n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -96,7 +96,7 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: looks like a date, but is none
         return text
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
         try:
@@ -113,6 +113,8 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         at = "" if line is None else f" at line {line + 1}"
         raise ConfigError(f"{where}: not valid YAML{at}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: holds a value that cannot be read ({error})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

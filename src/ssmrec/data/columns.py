@@ -53,7 +53,7 @@ def choose_columns(
     free = [name for name in names if name not in taken]
     if len(names) == 2:
         for role in ("user", "item"):
-            if role not in found:
+            if role not in found and free:
                 found[role] = free.pop(0)
     _check(found, names, config, where)
     told = [f"{role}={column}" for role, column in found.items()]
@@ -96,8 +96,7 @@ def _check(found: dict[str, str], names: list[str], config: DataConfig, where: P
     for role in ("user", "item"):
         if role not in found:
             raise DataError(
-                f"{where}: cannot tell the {role} column among {', '.join(names)}; set "
-                f"data.{role}=..."
+                f"{where}: cannot tell the {role} column among {_shown(names)}; set data.{role}=..."
             )
     if config.min_rating is not None and "rating" not in found:
         raise DataError(f"{where}: data.min_rating needs a rating column; set data.rating=...")
@@ -107,6 +106,12 @@ def _check(found: dict[str, str], names: list[str], config: DataConfig, where: P
         )
     if found["user"] == found["item"]:
         raise DataError(f"{where}: user and item are the same column {found['user']!r}")
+
+
+def _shown(names: list[str]) -> str:
+    """The first names, each cut to a readable length."""
+    cut = [name if len(name) <= 40 else f"{name[:40]}..." for name in names[:20]]
+    return ", ".join([*cut, *(["..."] if len(names) > 20 else [])])
 
 
 def to_seconds(values: pl.Series, where: Place) -> pl.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ssmrec.config import Config
 
@@ -46,6 +46,18 @@ class SplitConfig(Config):
         if isinstance(value, bool):
             raise ValueError("must be an ISO date, seconds, or a quantile, not true or false")
         return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("cut", "last_k")
+    @classmethod
+    def _used(cls, value: Any, info: ValidationInfo) -> Any:
+        """A setting of one strategy is refused with another one, where it would do nothing."""
+        of = {"cut": "time", "last_k": "last"}[str(info.field_name)]
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("strategy", of) != of:
+            raise ValueError(
+                f"is used by data.split.strategy={of} only: set that too, or leave it out"
+            )
+        return value
 
 
 class DataConfig(Config):

@@ -44,6 +44,13 @@ UNREADABLE = (
     zlib.error,
 )
 LAST = "\x1flast"
+MAGIC = {
+    b"PAR1": "a Parquet file; set data.format=parquet or name it .parquet",
+    b"\x1f\x8b": "a gzip file; name it .gz, such as .csv.gz",
+    b"PK\x03\x04": "a zip archive (or an Excel file); unpack it, or save it as CSV",
+    b"SQLite format 3": "an SQLite database; export the table as CSV or Parquet",
+}
+"""How files begin that are no text, and what to do with them."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,16 @@ def readable(where: Place | Path, width: int | None = None) -> Iterator[None]:
 
 def open_table(path: Path, config: DataConfig) -> Table:
     """Open one file; its format comes from `config.format`, the suffix or the first lines."""
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_dir():
+    try:
+        size, folder = path.stat().st_size, path.is_dir()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason})") from None
+    if folder:
         raise DataError(f"{path}: is a folder, not a file")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes)")
     if config.format == "parquet" or (config.format != "csv" and path.suffix in PARQUET):
         with readable(path):
@@ -134,8 +146,9 @@ def _head(path: Path) -> list[str]:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
             data = file.read(HEAD_BYTES)
-    if data.startswith(b"PAR1"):
-        raise DataError(f"{path}: is a Parquet file; set data.format=parquet or name it .parquet")
+    for magic, remedy in MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{path}: is {remedy}")
     if len(data) == HEAD_BYTES:
         data = data[: data.rfind(b"\n") + 1] or data
     try:
@@ -145,6 +158,8 @@ def _head(path: Path) -> list[str]:
     lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not lines:
         raise DataError(f"{path}: the file has no rows")
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise DataError(f"{path}: lines end with a carriage return only; write it with line feeds")
     return lines
 
 
@@ -216,6 +231,9 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
             infer_schema=False,
         )
         found = frame.collect_schema().names()
+    if place.header and len(set(fields)) < len(fields):
+        twice = ", ".join(sorted({name for name in fields if fields.count(name) > 1}))
+        log.warning("%s: several columns are named %s: the first one is read", place, twice)
     return frame.rename(
         dict(zip(found, [n.strip() for n in found] if place.header else names, strict=False))
     )

@@ -191,8 +191,17 @@ def locate(config: DataConfig) -> dict[str, Path]:
     A name of a set goes before a folder of the same name; write `./name` for the folder.
 
     Raises:
-        DataError: the source is neither a file, a folder with train.*, nor a known name.
+        DataError: the source is neither a file, a folder with train.*, nor a known name, or the
+            system refuses to look.
     """
+    try:
+        return _located(config)
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a zero byte, no permission
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{config.source!r}: cannot be looked up ({reason})") from None
+
+
+def _located(config: DataConfig) -> dict[str, Path]:
     source = Path(config.source).expanduser()
     looks_like_path = source.suffix in SUFFIXES or len(source.parts) > 1 or "/" in config.source
     if config.source in NAMED or not (source.exists() or looks_like_path):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
+from ssmrec.errors import DataError
+
 Layout = Literal["table", "columns", "adjacency"]
 
 
@@ -62,9 +64,12 @@ class Place:
         if self.layout == "columns" and self.delimiter and len(self.delimiter) == 1:
             reader = csv.reader(file, delimiter=self.delimiter)
             start = 1
-            for fields in reader:
-                yield start, fields
-                start = reader.line_num + 1  # a quoted field may hold line breaks
+            try:
+                for fields in reader:
+                    yield start, fields
+                    start = reader.line_num + 1  # a quoted field may hold line breaks
+            except csv.Error as error:
+                raise DataError(f"{self.name}: line {start} cannot be read ({error})") from None
             return
         for number, line in enumerate(file, 1):
             yield number, split_fields(line, self.delimiter)

@@ -26,7 +26,7 @@ STRIP = 128
 """Scores compared at once: long enough for vector instructions, short enough to rescan."""
 
 _LOWEST = np.float32(-np.inf)
-_one_caller = Lock()  # numba's fallback threading layer allows one parallel call at a time
+one_caller = Lock()  # numba's fallback threading layer allows one parallel call at a time
 
 
 def select(
@@ -52,7 +52,7 @@ def select(
     ids = np.empty((len(scores), k), dtype=np.int32)
     best = np.empty((len(scores), k), dtype=np.float32)
     permitted = np.ones(0, dtype=np.bool_) if allowed is None else allowed
-    with _one_caller:
+    with one_caller:
         faults = _select(scores, permitted, ids, best)
     if faults:
         raise DataError(_not_a_number(faults))

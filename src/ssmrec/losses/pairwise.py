@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssmrec.losses.base import Loss, LossConfig, Similarity, corrected
-
-
-class DotLossConfig(LossConfig):
-    """The shared settings, with the plain inner product of the classic losses as default."""
-
-    similarity: Similarity = "dot"
-    temperature: float = Field(1.0, gt=0)
+from ssmrec.losses.base import DotLossConfig, Loss, corrected, live
 
 
 class BPR(Loss):
@@ -66,10 +58,3 @@ class BCE(Loss):
         negatives = corrected(neg_logits, log_q, mask)
         positive = F.softplus(-pos_logits.to(negatives.dtype))
         return (positive + F.softplus(negatives).sum(1)) / (1 + live(negatives, mask))
-
-
-def live(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Number of negatives of each row that count, (B,)."""
-    if mask is None:
-        return logits.new_full((len(logits),), logits.shape[1])
-    return (~mask).sum(1).to(logits.dtype)

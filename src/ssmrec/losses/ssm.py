@@ -11,6 +11,13 @@ from ssmrec.kernels.softmax import shared_softmax
 from ssmrec.losses.base import Loss, corrected
 
 
+def sampled_softmax(positives: Tensor, negatives: Tensor) -> Tensor:
+    """log( e^{p} + sum_j e^{n_j} ) - p of each row, for p (B,) and corrected negatives (B, N)."""
+    positives = positives.to(negatives.dtype)
+    both = torch.cat([positives[:, None], negatives], dim=1)
+    return torch.logsumexp(both, dim=1) - positives
+
+
 class SampledSoftmax(Loss):
     """Sampled softmax (SSM), Eq 5 of Wu et al. (TOIS 2024).
 
@@ -26,10 +33,7 @@ class SampledSoftmax(Loss):
         log_q: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        negatives = corrected(neg_logits, log_q, mask)
-        positives = pos_logits.to(negatives.dtype)
-        both = torch.cat([positives[:, None], negatives], dim=1)
-        return torch.logsumexp(both, dim=1) - positives
+        return sampled_softmax(pos_logits, corrected(neg_logits, log_q, mask))
 
     @staticmethod
     def fused(

@@ -38,6 +38,13 @@ class Backbone(nn.Module):
     Config: ClassVar[type[Config]]
     message_passing: ClassVar[bool] = False
     """Whether vector lengths adjust to node degree; decides which sampler and ranking fit."""
+    closed_form: ClassVar[bool] = False
+    """Whether `solve` computes the model at once; loss, sampler and epochs are not used then."""
+    row_gradients: ClassVar[bool] = False
+    """Whether a batch's gradient reaches no rows but its own, so that `sparse` gradients are offered."""
+
+    sparse: bool = False
+    """Whether the gradients of the tables are to be sparse (`train.optimizer=lazy_adam`)."""
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__()
@@ -47,3 +54,25 @@ class Backbone(nn.Module):
     @abstractmethod
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         """Vectors of distinct `users` (m,) and `items` (n,), int64; None means all of that side."""
+
+    def for_training(
+        self, users: Tensor, items: Tensor, positives: Tensor, generator: torch.Generator
+    ) -> tuple[Vectors, Tensor | None]:
+        """Vectors of a training batch, and a scalar to add to its loss, or None.
+
+        Override it where training looks at other vectors than ranking (noise, dropped edges), or has
+        a term of its own (a contrast of two views).
+
+        Args:
+            users: (m,), items: (n,) distinct, as for `vectors`.
+            positives: int64 (p,) positions in `items` of the distinct positives.
+            generator: source of the randomness of this batch, on the CPU.
+        """
+        return self.vectors(users, items), None
+
+    def before_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        """Called before each pass over the pairs, from epoch 1 on, with the generator of the epoch."""
+
+    def solve(self) -> None:
+        """Compute the whole model from the training interactions; of closed forms only."""
+        raise NotImplementedError(f"{type(self).__name__} is trained, not solved")

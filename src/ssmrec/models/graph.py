@@ -80,6 +80,12 @@ class Graph:
             out += weight * x
         return torch.from_numpy(out)
 
+    def neighbours(self, x: Tensor) -> Tensor:
+        """One layer at all nodes, (n_nodes, d), differentiable in `x`."""
+        if x.device.type != "cpu":
+            return self.full(x, (0.0, 1.0))
+        return _WholeLayer.apply(x, self)  # type: ignore[return-value]
+
     def adjacency(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> Tensor:
@@ -142,3 +148,16 @@ class Graph:
         mark[rows] = True
         found = np.flatnonzero(mark)
         return None if self.degrees[found].sum() > _DENSE_REACH * len(self.indices) else found
+
+
+class _WholeLayer(torch.autograd.Function):
+    """`Graph.neighbours` on a CPU, and its transpose for the gradient."""
+
+    @staticmethod
+    def forward(ctx, x, graph):  # type: ignore[override]
+        ctx.graph = graph
+        return torch.from_numpy(graph.layer(x.detach().contiguous().numpy(), None))
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[override]
+        return torch.from_numpy(ctx.graph.layer_transposed(grads[0].contiguous().numpy())), None

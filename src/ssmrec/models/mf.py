@@ -31,6 +31,7 @@ class MF(Backbone):
     """
 
     Config = MFConfig
+    row_gradients = True
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__(config, train, generator)
@@ -45,6 +46,8 @@ class MF(Backbone):
         else:
             # One gather, so that the backward pass makes one dense gradient and not two. On a CPU the
             # backward pass of `embedding` takes half the time of that of indexing.
-            rows = F.embedding(torch.cat([users, items + self.n_users]), self.table)
+            rows = F.embedding(
+                torch.cat([users, items + self.n_users]), self.table, sparse=self.sparse
+            )
             user_rows, item_rows = rows[: len(users)], rows[len(users) :]
         return Vectors(user_rows, item_rows, user_rows, item_rows)

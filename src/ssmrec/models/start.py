@@ -24,7 +24,7 @@ def initial_table(train: Interactions, dim: int, init: Init, generator: torch.Ge
     if init == "spectral":
         tables = [
             _rescaled(factor, xavier)
-            for factor, xavier in zip(_spectral(train, dim, generator), tables, strict=True)
+            for factor, xavier in zip(singular_factors(train, dim, generator), tables, strict=True)
         ]
     return torch.cat(tables)
 
@@ -44,10 +44,12 @@ def _rescaled(factor: Tensor, like: Tensor) -> Tensor:
     return out
 
 
-def _spectral(
+def singular_factors(
     train: Interactions, dim: int, generator: torch.Generator, iterations: int = 4
 ) -> tuple[Tensor, Tensor]:
     """U sqrt(S) and V sqrt(S) of D_u^-1/2 R D_i^-1/2 by subspace iteration (Halko et al. 2011).
+
+    Columns beyond min(n_users, n_items) - 1 are zero. More iterations separate close singular values.
 
     Both products of an iteration are one layer of the graph, restricted to one side.
     """

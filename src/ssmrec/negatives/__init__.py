@@ -1,16 +1,25 @@
 """What did not happen: samplers. To add one: a class in a file, and a line in `SAMPLERS`."""
 
-from ssmrec.negatives.base import Batch, Negatives, Sampler
+from ssmrec.negatives.base import Batch, Negatives, Sampler, kept
 from ssmrec.negatives.drawn import AllItems, Popularity, Uniform
+from ssmrec.negatives.given import Given
+from ssmrec.negatives.hard import AHNS, DNS
 from ssmrec.negatives.in_batch import InBatch
+from ssmrec.negatives.mixed import TRON, Mixed
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "in_batch": InBatch,
     "uniform": Uniform,
     "popularity": Popularity,
     "all": AllItems,
+    "mixed": Mixed,
+    "dns": DNS,
+    "ahns": AHNS,
+    "tron": TRON,
+    "given": Given,
 }
 
 __all__ = [
-    "SAMPLERS", "AllItems", "Batch", "InBatch", "Negatives", "Popularity", "Sampler", "Uniform",
+    "AHNS", "DNS", "SAMPLERS", "TRON", "AllItems", "Batch", "Given", "InBatch", "Mixed", "Negatives",
+    "Popularity", "Sampler", "Uniform", "kept",
 ]  # fmt: skip

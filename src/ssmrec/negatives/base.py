@@ -65,6 +65,8 @@ class Sampler(ABC):
     Config: ClassVar[type[Config]]
     regularised: ClassVar[bool] = True
     """Whether L2 also acts on the rows of the negatives (not when they are the whole catalogue)."""
+    chooses: ClassVar[bool] = False
+    """Whether `draw` gives a pool, of which `choose` keeps some by their current scores."""
 
     def __init__(self, config: Any, train: Interactions) -> None:
         self.config = config
@@ -78,6 +80,28 @@ class Sampler(ABC):
     @abstractmethod
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         """Negatives for `batch`; equal generator states give equal draws."""
+
+    def choose(self, positive: Tensor, scores: Tensor) -> Tensor:
+        """Which of the drawn candidates are kept, int64 (B, n) columns; of samplers that choose.
+
+        Args:
+            positive: (B,) similarity of the positives, before temperature. No gradient.
+            scores: (B, N) similarity of the candidates; minus infinity where masked.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not choose among its draws")
+
+
+def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:
+    """The candidates `columns` (B, n) of each row as its own ones, without log q.
+
+    Args:
+        drawn: the pool, ids (N,) or (B, N).
+        columns: int64 (B, n) positions in the pool. mask: bool (B, N) of the pool, or None.
+    """
+    assert drawn.ids is not None
+    ids = drawn.ids[columns] if drawn.ids.dim() == 1 else drawn.ids.gather(1, columns)
+    masked = None if mask is None else mask.gather(1, columns).nonzero().T
+    return Negatives(ids, None, masked if masked is not None and masked.numel() else None)
 
 
 def known_mask(train: Interactions, batch: Batch, candidates: Tensor) -> Tensor:

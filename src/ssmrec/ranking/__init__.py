@@ -1,6 +1,10 @@
-"""Top-N: tiled exact top-K, seen mask, recommendations."""
+"""Top-N: tiled exact top-K, seen mask, filters, recommendations."""
 
+from ssmrec.ranking.ranker import Choice, Ranker, Unknown, as_ids
 from ssmrec.ranking.recommend import recommend_frame
-from ssmrec.ranking.topk import Progress, TopK, top_k
+from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
-__all__ = ["Progress", "TopK", "recommend_frame", "top_k"]
+__all__ = [
+    "Choice", "ItemRows", "Progress", "Ranker", "TopK", "Unknown", "as_ids", "recommend_frame",
+    "top_k",
+]  # fmt: skip

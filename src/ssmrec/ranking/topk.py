@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.kernels.products import times_transposed
 from ssmrec.kernels.topk import Seen, select, select_torch
+from ssmrec.models import HistoryRows
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
@@ -42,14 +44,47 @@ class TopK:
     scores: Array
 
 
+@dataclass(frozen=True)
+class ItemRows:
+    """Some items for each row, in CSR: interactions without ids.
+
+    Args:
+        indptr: int64 (m + 1,); indices: int32, distinct within a row.
+        n_items: number of items there are.
+    """
+
+    indptr: Array
+    indices: Array
+    n_items: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Array], n_items: int) -> ItemRows:
+        """From one array of item indices a row."""
+        indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+        indices = np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32)
+        return cls(indptr, indices, n_items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def user_degrees(self) -> Array:
+        return np.diff(self.indptr)
+
+
+Pairs = Interactions | ItemRows
+
+
 def top_k(
-    users: Tensor,
+    users: Tensor | HistoryRows,
     items: Tensor,
     k: int,
     *,
-    seen: Sequence[Interactions] = (),
+    seen: Sequence[Pairs] = (),
     user_index: Array | None = None,
     allowed: Array | None = None,
+    only: Pairs | None = None,
     block: int | None = None,
     progress: Progress | None = None,
 ) -> TopK:
@@ -59,12 +94,14 @@ def top_k(
     of unit length (`losses.base.prepare`). The block changes memory and speed, not the lists.
 
     Args:
-        users: (m, d) vectors of the users to rank for.
+        users: (m, d) vectors of the users to rank for; or their histories (m, n) where items are
+            scored by item-item weights.
         items: (n, d) vectors of all items, on the same device.
         k: length of the lists, at least 1; min(k, n) columns are returned.
         seen: interactions whose items are left out of the user's list, such as train and valid.
-        user_index: (m,) rows of `users` within each of `seen`; None means 0 to m - 1.
+        user_index: (m,) rows of `users` within each of `seen`, and in `only`; None means 0 to m - 1.
         allowed: bool (n,), items that may be listed; None allows all.
+        only: candidates of each user, nothing else is listed; None for no such limit.
         block: users scored at once; None lets a tile of scores take 24 MB.
         progress: called after each block.
 
@@ -78,7 +115,7 @@ def top_k(
     users, items = users.detach().float(), items.detach().float()
     m, n = len(users), len(items)
     index = np.arange(m) if user_index is None else np.asarray(user_index)
-    _check(users, items, k, block, seen, index, allowed)
+    _check(users, items, k, block, [*seen, *([] if only is None else [only])], index, allowed)
     k = min(k, n)
     ids = np.empty((m, k), dtype=np.int32)
     scores = np.empty((m, k), dtype=np.float32)
@@ -87,13 +124,22 @@ def top_k(
     block = min(block or max(1, TILE_BYTES // (4 * n * PANEL)) * PANEL, max(m, 1))
     for start in range(0, m, block):
         stop = min(start + block, m)
-        panels = F.pad(users[start:stop], (0, 0, 0, (start - stop) % PANEL))
-        tile = times_transposed(panels, items)
+        tile = _scores(users[start:stop], items)
+        if only is not None:
+            tile = _limited(tile, _rows(only, index[start:stop]))
         hidden = [_rows(known, index[start:stop]) for known in seen]
-        ids[start:stop], scores[start:stop] = _select(tile[: stop - start], k, hidden, allowed)
+        ids[start:stop], scores[start:stop] = _select(tile, k, hidden, allowed)
         if progress is not None:
             progress(stop, m)
     return TopK(ids, scores)
+
+
+def _scores(users: Tensor | HistoryRows, items: Tensor) -> Tensor:
+    """Scores of a block of users, (len(users), n)."""
+    if isinstance(users, HistoryRows):
+        return users.scores(items)
+    panels = F.pad(users, (0, 0, 0, -len(users) % PANEL))
+    return times_transposed(panels, items)[: len(users)]
 
 
 def _select(tile: Tensor, k: int, seen: list[Seen], allowed: Array | None) -> tuple[Array, Array]:
@@ -103,7 +149,17 @@ def _select(tile: Tensor, k: int, seen: list[Seen], allowed: Array | None) -> tu
     return ids.cpu().numpy(), best.cpu().numpy()
 
 
-def _rows(known: Interactions, index: Array) -> Seen:
+def _limited(tile: Tensor, candidates: Seen) -> Tensor:
+    """The scores of the candidates, minus infinity elsewhere."""
+    indptr, indices = candidates
+    row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    at = [torch.from_numpy(a.astype(np.int64)).to(tile.device) for a in (row, indices)]
+    out = torch.full_like(tile, -torch.inf)
+    out[at[0], at[1]] = tile[at[0], at[1]]
+    return out
+
+
+def _rows(known: Pairs, index: Array) -> Seen:
     """CSR of the users `index` (m,), in that order."""
     starts, counts = known.indptr[index], known.user_degrees[index]
     indptr = np.concatenate(([0], np.cumsum(counts)))
@@ -112,11 +168,11 @@ def _rows(known: Interactions, index: Array) -> Seen:
 
 
 def _check(
-    users: Tensor,
+    users: Tensor | HistoryRows,
     items: Tensor,
     k: int,
     block: int | None,
-    seen: Sequence[Interactions],
+    seen: Sequence[Pairs],
     index: Array,
     allowed: Array | None,
 ) -> None:

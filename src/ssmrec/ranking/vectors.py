@@ -5,12 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssmrec.errors import ConfigError
 from ssmrec.losses import Similarity, prepare
-from ssmrec.models import Backbone
+from ssmrec.models import Backbone, HistoryRows
 
 
 @torch.no_grad()
 def ranking_vectors(model: Backbone, similarity: Similarity) -> tuple[Tensor, Tensor]:
-    """User (m, d) and item (n, d) vectors whose dot product is the ranking similarity."""
+    """User (m, d) and item (n, d) vectors whose dot product is the ranking similarity.
+
+    An item-item model gives `HistoryRows` (m, n) in the place of user vectors.
+
+    Raises:
+        ConfigError: `cosine` for an item-item model, whose scores are no inner products of vectors.
+    """
     vectors = model.vectors()
+    if isinstance(vectors.users, HistoryRows):
+        if similarity == "cosine":
+            raise ConfigError("an item-item model ranks by its own scores: set similarity=dot")
+        return vectors.users, vectors.items  # type: ignore[return-value]
     return prepare(vectors.users, similarity), prepare(vectors.items, similarity)

@@ -51,12 +51,17 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
         if metrics["protocol"] == "fixed"
         else f"epoch {metrics['best_epoch']} chosen on {metrics['selected_on']}"
     )
+    trained = metrics["similarity"]["train"]
+    if trained is None:
+        chosen = "solved in closed form"
     text = (
-        f"protocol {metrics['protocol']}: {chosen}; trained with "
-        f"{metrics['similarity']['train']}, ranked by {rank or metrics['similarity']['rank']}; "
+        f"protocol {metrics['protocol']}: {chosen}; {f'trained with {trained}, ' if trained else ''}"
+        f"ranked by {rank or metrics['similarity']['rank']}; "
         f"{metrics['seconds']['train']:.0f} s training, {metrics['seconds']['eval']:.0f} s evaluation"
     )
     if metrics["stopped"] == "interrupted":
         text += "\nINTERRUPTED: the best model until then"
-    warning = WARNINGS.get(metrics["protocol"])
+    if metrics["stopped"] == "diverged":
+        text += "\nDIVERGED: the best model until then"
+    warning = WARNINGS.get(metrics["protocol"]) if trained else None
     return f"{text}\nWARNING: {warning}" if warning else text

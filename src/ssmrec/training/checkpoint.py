@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ssmrec.errors import RunError
-from ssmrec.training.loop import State, Trainer
+from ssmrec.training.files import part_of, replaced
+from ssmrec.training.given import flat
+from ssmrec.training.loop import DivergedError, State, Trainer
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
@@ -36,7 +37,7 @@ class Checkpoint:
     def __init__(self, folder: Path, data: str, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = folder / "checkpoint.safetensors"
         self.data, self.settings = data, dict(settings)
-        self.due = -math.inf
+        self.due, self.written = -math.inf, 0
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
         if resume and self.path.exists():
@@ -47,7 +48,11 @@ class Checkpoint:
         self.restore(phase, trainer)
         if trainer.state.epoch:
             trainer.listener.note(f"{phase}: going on after epoch {trainer.state.epoch}")
-        trainer.run(lambda t: self.after_epoch(phase, t))
+        try:
+            trainer.run(lambda t: self.after_epoch(phase, t))
+        except DivergedError as error:
+            self._keep_best(phase, trainer, error)
+            raise
         if trainer.state.stopped != "interrupted":
             self.end_phase(phase, trainer)
 
@@ -65,38 +70,53 @@ class Checkpoint:
         trainer.model.load_state_dict(model)
         trainer.loss.load_state_dict(self._part(phase, "loss"))
         moments = self._part(phase, "adam")
-        for index, parameter in enumerate(trainer.optimizer.param_groups[0]["params"]):
-            trainer.optimizer.state[parameter] = {
-                name: moments[f"{index}/{name}"].to(parameter.device)
-                for name in ("step", "exp_avg", "exp_avg_sq")
-            }
+        for index, parameter in enumerate(_parameters(trainer)):
+            if f"{index}/step" in moments:  # none while a parameter has not been trained
+                trainer.optimizer.state[parameter] = {
+                    name: moments[f"{index}/{name}"].to(parameter.device)
+                    for name in ("step", "exp_avg", "exp_avg_sq")
+                }
 
     def after_epoch(self, phase: str, trainer: Trainer) -> None:
-        """Save if there is no checkpoint yet, or the last one is long ago for what saving costs."""
+        """Save if there is no checkpoint yet, or the last one is long ago for what saving costs.
+
+        A checkpoint that cannot be written is told, and training goes on.
+        """
         start = time.monotonic()
-        if start >= self.due:
+        if start < self.due:
+            return
+        try:
             self.save(phase, trainer)
-            self.due = time.monotonic() + _EVERY * (time.monotonic() - start)
+        except RunError as error:
+            trainer.listener.note(f"{error}; training goes on without")
+        self.due = time.monotonic() + _EVERY * (time.monotonic() - start)
 
     def save(self, phase: str, trainer: Trainer) -> None:
-        """Write all of `trainer` now; the earlier file stays whole until the new one is."""
+        """Write all of `trainer` now; the earlier file stays whole until the new one is.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
         self._set(phase, "best", trainer.state.best)
         self._set(phase, "model", trainer.model.state_dict())
         self._set(phase, "loss", trainer.loss.state_dict())
         moments = {}
-        for index, parameter in enumerate(trainer.optimizer.param_groups[0]["params"]):
+        for index, parameter in enumerate(_parameters(trainer)):
             for name, tensor in trainer.optimizer.state[parameter].items():
                 moments[f"{index}/{name}"] = tensor
         self._set(phase, "adam", moments)
         self.phases[phase] = _meta(trainer.state)
-        part = self.path.with_suffix(".part")
         metadata = {
             "data": self.data,
             "settings": json.dumps(self.settings),
             "phases": json.dumps(self.phases),
         }
-        save_file(self.tensors, part, metadata=metadata)
-        os.replace(part, self.path)
+        try:
+            with replaced(self.path) as part:
+                save_file(self.tensors, part, metadata=metadata)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{self.path}: the checkpoint cannot be written ({error})") from None
+        self.written = trainer.state.epoch
 
     def end_phase(self, phase: str, trainer: Trainer) -> None:
         """Keep only the choice of an ended phase, for the phase that follows."""
@@ -105,9 +125,22 @@ class Checkpoint:
             self._set(phase, kind, {})
         self.phases[phase] = _meta(trainer.state)
 
+    def _keep_best(self, phase: str, trainer: Trainer, error: DivergedError) -> None:
+        """Say in `error` what is left of a training that diverged, and keep it for `kept`."""
+        if trainer.state.best:
+            trainer.state.stopped = "diverged"
+            self.end_phase(phase, trainer)
+            error.best_epoch = trainer.state.best_epoch
+        elif self.written and self.path.exists():
+            error.args = (
+                f"{error}; its checkpoint holds epoch {self.written}: with train.epochs="
+                f"{self.written} and --resume the training ends there",
+            )
+
     def remove(self) -> None:
-        """Delete the file: the run is complete."""
+        """Delete the file, and what a killed writer left: the run is complete."""
         self.path.unlink(missing_ok=True)
+        part_of(self.path).unlink(missing_ok=True)
 
     def _read(self) -> None:
         try:
@@ -130,7 +163,7 @@ class Checkpoint:
 
     def _difference(self, settings: Mapping[str, Any]) -> str:
         """The first setting that differs and matters, as `key: then, now`; empty when none does."""
-        then, now = _flat(settings), _flat(self.settings)
+        then, now = flat(settings), flat(self.settings)
         free = _FREE if now.get("train.lr_decay") == "linear" else (*_FREE, "train.epochs")
         for key in sorted(then.keys() | now.keys()):
             if then.get(key) != now.get(key) and not key.startswith(free):
@@ -152,15 +185,9 @@ class Checkpoint:
             self.tensors[f"{phase}/{kind}/{name}"] = tensor.detach().cpu().contiguous()
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        inner = (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-        )
-        flat |= inner
-    return flat
+def _parameters(trainer: Trainer) -> list[Tensor]:
+    """Everything the optimiser changes, in its order."""
+    return [p for group in trainer.optimizer.param_groups for p in group["params"]]
 
 
 def _meta(state: State) -> dict[str, Any]:
@@ -170,4 +197,5 @@ def _meta(state: State) -> dict[str, Any]:
         "history": state.history,
         "best_epoch": state.best_epoch,
         "best_value": state.best_value if state.best else -1e300,
+        "stopped": "diverged" if state.stopped == "diverged" else "",
     }

@@ -31,11 +31,16 @@ class TrainConfig(Config):
             the published code does; shown with a warning.
         epochs: passes over the training pairs, at most (exactly, when `fixed`).
         batch_size: positives in one step.
+        optimizer: `adam` moves every row at every step, as the published codes do. `lazy_adam` moves
+            the rows of the batch only, so that its cost does not grow with the catalogue (mf).
         lr: learning rate of Adam.
         lr_decay: `none`, or `linear` to zero over `epochs` (over `budget` when there is one).
         budget: seconds for graph, start and steps (evaluations do not count), after which training
             stops within an epoch; None for no limit. What is reached then depends on the machine.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
+        stable_rank: weight of minus the stable rank of the batch's vectors, in the first epochs.
+        stable_rank_epochs: those first epochs.
+        resn: weight of the scores along their leading direction, which follows popularity (ReSN).
         patience: evaluations without a better `metric` before stopping.
         eval_every: epochs between evaluations.
         metric: what chooses the epoch, such as ndcg@20.
@@ -46,10 +51,14 @@ class TrainConfig(Config):
     protocol: Protocol = "valid"
     epochs: int = Field(default=100, ge=0)
     batch_size: int = Field(default=2048, ge=1)
+    optimizer: Literal["adam", "lazy_adam"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     lr_decay: Literal["none", "linear"] = "none"
     l2: float = Field(default=1e-5, ge=0)
     budget: float | None = Field(default=None, gt=0)
+    stable_rank: float = Field(default=0.0, ge=0)
+    stable_rank_epochs: int = Field(default=5, ge=0)
+    resn: float = Field(default=0.0, ge=0)
     patience: int = Field(default=10, ge=1)
     eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"
@@ -75,6 +84,22 @@ class EvaluationConfig(Config):
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, (str, int)) else value
+
+    @field_validator("metrics", "ks")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("must name at least one")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _without_length(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            kind, at, cut = name.partition("@")
+            if at:
+                raise ValueError(f"holds names only: write {kind}, and evaluation.ks=[{cut}]")
+        return value
 
     metrics: tuple[str, ...] = ("recall", "ndcg", "precision", "hit", "mrr", "map")
     ks: tuple[int, ...] = (5, 10, 20)
@@ -104,6 +129,14 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     Raises:
         ConfigError: for an unknown key or part, a value out of range, or parts that do not fit.
     """
+    resolved = completed(values)
+    for warning in mismatches(resolved):
+        logger.warning(warning)
+    return resolved
+
+
+def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
+    """As `resolve`, without its warnings."""
     run = values if isinstance(values, RunConfig) else build(RunConfig, values)
     model = _part(run.model, MODELS, "model", "lightgcn")
     loss = _part(run.loss, LOSSES, "loss", "ssm")
@@ -115,7 +148,7 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
     for name in (run.train.metric, *run.evaluation.names):
         parse_metric(name)
-    resolved = run.model_copy(
+    return run.model_copy(
         update={
             "model": model,
             "loss": loss,
@@ -123,13 +156,12 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
             "ranking": RankingConfig(
                 similarity=run.ranking.similarity
                 if run.ranking.similarity != "auto"
+                else "dot"
+                if MODELS[model["name"]].closed_form
                 else fitting_similarity(loss["similarity"], _debiased(negatives))
             ),
         }
     )
-    for warning in mismatches(resolved):
-        logger.warning(warning)
-    return resolved
 
 
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:
@@ -150,7 +182,9 @@ def fitting_similarity(train: Similarity, debiased: bool) -> Similarity:
 
 def mismatches(run: RunConfig) -> list[str]:
     """Warnings on pairs of sampler and ranking similarity that work against each other."""
-    if run.loss["similarity"] == "dot":
+    if run.loss["similarity"] == "dot" or closed_form(run):
+        return []
+    if LOSSES[run.loss["name"]].on_vectors:  # no negatives, so nothing to be out of step with
         return []
     debiased, rank = _debiased(run.negatives), run.ranking.similarity
     passing = MODELS[run.model["name"]].message_passing
@@ -172,6 +206,17 @@ def mismatches(run: RunConfig) -> list[str]:
             "negatives.name=uniform, and rank by cosine"
         )
     return found
+
+
+def closed_form(run: RunConfig) -> bool:
+    """Whether the model is solved at once, so that loss, negatives and epochs are not used."""
+    return MODELS[run.model["name"]].closed_form
+
+
+def label(run: RunConfig) -> str:
+    """The run in a table of results: `lightgcn + ssm`, or `ease`."""
+    name = run.model["name"]
+    return name if closed_form(run) else f"{name} + {run.loss['name']}"
 
 
 def make_model(run: RunConfig, train: Interactions, generator: Any) -> Backbone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,12 @@ from ssmrec.negatives import Batch, Sampler
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
 from ssmrec.training.listener import Listener
+from ssmrec.training.optimizers import make_optimizer
+from ssmrec.training.regularise import Regulariser, regulariser
 from ssmrec.training.seeds import numpy_generator, torch_generator
 from ssmrec.training.step import objective
+
+logger = logging.getLogger("ssmrec")
 
 _REPORT_EVERY = 0.2
 """Seconds between progress reports: reading the loss of every step would cost time."""
@@ -57,6 +62,16 @@ class State:
     stopped: str = ""
 
 
+class DivergedError(RunError):
+    """The loss or the model is no longer finite.
+
+    Attributes:
+        best_epoch: the epoch whose model was kept; 0 for none.
+    """
+
+    best_epoch = 0
+
+
 class Trainer:
     """One training of one model: `run()` goes on from `state` to the end.
 
@@ -85,17 +100,22 @@ class Trainer:
         self.device = pick_device(config.train.device)
         self.model: Backbone = make_model(config, train, torch_generator(config.seed, "init"))
         self.model.to(self.device)
-        self.loss: Loss = make_loss(config).to(self.device)
+        self.loss: Loss = make_loss(config)
+        self.loss.attach(train, torch_generator(config.seed, "loss"))
+        self.loss.to(self.device)
         self.sampler: Sampler = make_sampler(config, train)
-        parameters = [*self.model.parameters(), *self.loss.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=config.train.lr, fused=True)
+        groups = [{"params": list(self.model.parameters())}, *self.loss.parameter_groups()]
+        self.optimizer = make_optimizer(config.train.optimizer, self.model, groups, config.train.lr)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = State()
+        self.views = torch_generator(config.seed, "views")
+        self.regulariser: Regulariser | None = None
 
     def run(self, after_epoch: Callable[[Trainer], None] | None = None) -> State:
         """Train until the epochs are through, patience is out, or Ctrl-C; the best state is loaded.
 
         Raises:
-            RunError: when the loss is no longer finite; the model then holds the best state.
+            DivergedError: loss or model are no longer finite; the model then holds the best state.
         """
         try:
             while not self._finished():
@@ -125,6 +145,7 @@ class Trainer:
         state = self.state
         start = time.perf_counter()
         loss, share = self._pass(state.epoch + 1)
+        self._finite_model(state.epoch + 1)
         state.epoch += 1
         took = time.perf_counter() - start
         record: dict[str, Any] = {"epoch": state.epoch, "loss": loss, "train_seconds": took}
@@ -166,6 +187,11 @@ class Trainer:
         users = torch.from_numpy(self.train.rows[order].astype(np.int64))
         items = torch.from_numpy(self.train.indices[order].astype(np.int64))
         steps = math.ceil(len(order) / settings.batch_size)
+        self.views = torch_generator(seed, "views", epoch)
+        self.model.before_epoch(epoch, self.views)
+        self.regulariser = regulariser(settings, epoch)
+        with torch.no_grad():
+            self.loss.before_epoch(epoch, self.model.vectors)
         total, reported, done = torch.zeros((), device=self.device), 0.0, 0
         for step in range(steps):
             part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
@@ -188,11 +214,18 @@ class Trainer:
 
     def _step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
         negatives = self.sampler.draw(batch, draws)
-        l2 = self.config.train.l2
-        loss, penalty = objective(self.model, self.loss, self.sampler, batch, negatives, l2)
+        more = self.loss.more_items(batch, draws)
+        l2 = self.config.train.l2 if self.loss.trains_model else 0.0
+        views = self.views if self.loss.trains_model else None
+        added = self.regulariser if self.loss.trains_model else None
+        loss, penalty = objective(
+            self.model, self.loss, self.sampler, batch, negatives, l2, more, views, added
+        )
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
+        with torch.no_grad():
+            self.loss.after_step()
         return loss.detach()
 
     def _set_rate(self, progress: float) -> None:
@@ -201,16 +234,24 @@ class Trainer:
         if settings.lr_decay == "linear":
             if settings.budget is not None:
                 progress = max(progress, min(1.0, self._spent() / settings.budget))
-            for group in self.optimizer.param_groups:
-                group["lr"] = settings.lr * (1 - progress)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * (1 - progress)
 
     def _finite(self, loss: float, epoch: int) -> float:
         if math.isfinite(loss):
             return loss
-        raise RunError(
+        raise DivergedError(
             f"the loss is {loss} in epoch {epoch}: training diverged; "
             "lower train.lr or raise loss.temperature"
         )
+
+    def _finite_model(self, epoch: int) -> None:
+        for name, tensor in self.model.named_parameters():
+            if not bool(tensor.detach().isfinite().all()):
+                raise DivergedError(
+                    f"{name} of the model holds NaN or infinity after epoch {epoch}: training "
+                    "diverged; lower train.lr or raise loss.temperature"
+                )
 
 
 def pick_device(choice: str) -> torch.device:
@@ -222,7 +263,13 @@ def pick_device(choice: str) -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """CPU threads of torch and of the numba kernels; None takes all that numba was started with."""
-    count = threads or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    """CPU threads of torch and of the numba kernels; None takes all that numba was started with.
+
+    More than there are would only wait for each other, and are not started.
+    """
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    if threads is not None and threads > most:
+        logger.warning("train.threads=%d: there are %d, which are used", threads, most)
+    count = min(threads or most, most)
     torch.set_num_threads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    numba.set_num_threads(count)

@@ -14,7 +14,8 @@ from ssmrec.evaluation import METRIC_VERSION, best_possible, evaluate, most_popu
 from ssmrec.models import Backbone
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.checkpoint import Checkpoint
-from ssmrec.training.config import RunConfig
+from ssmrec.training.closed import Solution, solve
+from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State, Trainer, Watch
 
@@ -23,6 +24,7 @@ SELECTED_ON = {
     "refit": "valid",
     "fixed": "nothing (fixed number of epochs)",
     "published": "test",
+    "closed": "nothing (closed form)",
 }
 
 
@@ -61,7 +63,7 @@ def train_run(
     protocol = config.train.protocol
     _check_parts(protocol, split)
     listener = listener or Listener()
-    if protocol == "published":
+    if protocol == "published" and not closed_form(config):
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
     phases = _Phases(config, listener, checkpoint)
     everything = split.train if split.valid is None else merge(split.train, split.valid)
@@ -69,7 +71,7 @@ def train_run(
     valid = None
     if protocol in ("valid", "refit"):
         valid = _measure(config, first.model, split.train, split.valid, [split.train])
-    if protocol == "refit" and first.state.stopped != "interrupted":
+    if protocol == "refit" and first.state.stopped not in ("interrupted", "diverged"):
         last = phases.run("refit", everything, first.state.best_epoch, None)
     seen = [last.train, everything]
     test = _measure(config, last.model, last.train, split.test, seen)
@@ -107,7 +109,7 @@ class _Phases:
         self.config, self.listener, self.checkpoint = config, listener, checkpoint
         self.history: list[dict[str, Any]] = []
 
-    def first(self, split: Split, everything: Interactions) -> Trainer:
+    def first(self, split: Split, everything: Interactions) -> Trainer | Solution:
         """The training that every protocol begins with."""
         protocol, epochs = self.config.train.protocol, self.config.train.epochs
         if protocol in ("valid", "refit"):
@@ -119,8 +121,14 @@ class _Phases:
             watch = Watch(split.test, [everything])
         return self.run("train", everything, epochs, watch)
 
-    def run(self, name: str, train: Interactions, epochs: int, watch: Watch | None) -> Trainer:
+    def run(
+        self, name: str, train: Interactions, epochs: int, watch: Watch | None
+    ) -> Trainer | Solution:
         """One training from its start, or from the checkpoint of this phase, to its end."""
+        if closed_form(self.config):
+            solved = solve(self.config, train, self.listener)
+            self.history.extend({"phase": name, **record} for record in solved.state.history)
+            return solved
         trainer = Trainer(self.config, train, epochs, watch, self.listener)
         self.listener.phase(name, epochs, str(trainer.device))
         if self.checkpoint is None:
@@ -134,14 +142,15 @@ class _Phases:
 def _summary(
     config: RunConfig, chosen: State, last: State, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    solved = closed_form(config)
     return {
         "protocol": config.train.protocol,
-        "selected_on": SELECTED_ON[config.train.protocol],
+        "selected_on": SELECTED_ON["closed" if solved else config.train.protocol],
         "best_epoch": chosen.best_epoch,
         "epochs": last.epoch,
         "stopped": last.stopped,
         "similarity": {
-            "train": config.loss["similarity"],
+            "train": None if solved else config.loss["similarity"],
             "rank": config.ranking.similarity,
         },
         "metric_version": METRIC_VERSION,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +21,8 @@ from torch import Tensor
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
 from ssmrec.training.config import RunConfig, make_model, resolve
+from ssmrec.training.files import replace_together, replaced
+from ssmrec.training.given import differing
 from ssmrec.training.protocols import Trained
 
 FORMAT = 1
@@ -32,14 +33,13 @@ MODEL, IDS = "model.safetensors", "ids.parquet"
 
 
 def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
-    """Write `trained` to `folder`; each file appears whole, and `metrics.json` last.
+    """Write `trained` to `folder`: all files or, when that fails, none; `metrics.json` last.
 
     Raises:
         RunError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / METRICS).unlink(missing_ok=True)  # the folder is not whole until the end
         tensors = {f"model.{k}": v for k, v in trained.model.state_dict().items()}
         parts = {"train": trained.train}
         if trained.seen is not trained.train:
@@ -48,21 +48,39 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        _replace(folder / MODEL, lambda path: save_file(tensors, path))
         frame = _ids(trained.train)
-        _replace(folder / IDS, lambda path: frame.write_parquet(path))
-        record = {
-            "format": FORMAT,
-            "versions": _versions(),
-            "data_fingerprint": fingerprint,
-            "settings": trained.config.model_dump(mode="json"),
+        texts = {
+            CONFIG: yaml.safe_dump(
+                _record(trained, fingerprint), sort_keys=False, allow_unicode=True
+            ),
+            HISTORY: "".join(json.dumps(row) + "\n" for row in trained.history),
+            METRICS: json.dumps(trained.metrics, indent=2) + "\n",
         }
-        write_text(folder / CONFIG, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-        lines = "".join(json.dumps(row) + "\n" for row in trained.history)
-        write_text(folder / HISTORY, lines)
-        write_text(folder / METRICS, json.dumps(trained.metrics, indent=2) + "\n")
-    except OSError as error:
-        raise RunError(f"{folder}: the run cannot be written ({error.strerror or error})") from None
+        writers = {
+            folder / MODEL: lambda path: save_file(tensors, path),
+            folder / IDS: frame.write_parquet,
+            **{folder / name: _text_writer(text) for name, text in texts.items()},
+        }
+        replace_together(writers, last=folder / METRICS)
+    except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+        reason = getattr(error, "strerror", None) or _first(error)
+        raise RunError(f"{folder}: the run cannot be written ({reason})") from None
+
+
+def _record(trained: Trained, fingerprint: str) -> dict[str, Any]:
+    """What `config.yaml` holds: enough to repeat the run, and what was not a default in it."""
+    return {
+        "format": FORMAT,
+        "versions": _versions(),
+        "threads": torch.get_num_threads(),
+        "data_fingerprint": fingerprint,
+        "not_default": differing(trained.config),
+        "settings": trained.config.model_dump(mode="json"),
+    }
+
+
+def _text_writer(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def load_run(folder: Path) -> tuple[Trained, str]:
@@ -123,13 +141,8 @@ def _without_start(config: RunConfig) -> RunConfig:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or leave the old one."""
-    _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _first(error: Exception) -> str:

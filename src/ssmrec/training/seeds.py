@@ -16,7 +16,8 @@ def numpy_generator(seed: int, name: str, epoch: int = 0) -> np.random.Generator
     return np.random.default_rng([seed, zlib.crc32(name.encode()), epoch])
 
 
-def torch_generator(seed: int, name: str) -> torch.Generator:
-    """The torch generator of one purpose, such as `init`."""
-    state = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1, np.uint64)
+def torch_generator(seed: int, name: str, epoch: int | None = None) -> torch.Generator:
+    """The torch generator of one purpose, such as `init`, in one epoch where it depends on that."""
+    key = [seed, zlib.crc32(name.encode()), *([] if epoch is None else [epoch])]
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

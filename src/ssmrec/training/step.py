@@ -7,48 +7,131 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssmrec.errors import ConfigError
 from ssmrec.kernels.softmax import has_kernel
-from ssmrec.losses import Loss, prepare
+from ssmrec.losses import Context, Loss, prepare
 from ssmrec.models import Backbone
-from ssmrec.negatives import Batch, Negatives, Sampler
+from ssmrec.negatives import Batch, Negatives, Sampler, kept
+from ssmrec.training.regularise import Regulariser
 
 
 def objective(
-    model: Backbone, loss: Loss, sampler: Sampler, batch: Batch, negatives: Negatives, l2: float
+    model: Backbone,
+    loss: Loss,
+    sampler: Sampler,
+    batch: Batch,
+    negatives: Negatives,
+    l2: float,
+    more: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    regulariser: Regulariser | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss of the batch, and the L2 term to add to it; both scalars.
+    """Mean loss of the batch, and what to add to it (L2, the backbone's own term, the regulariser).
 
     The L2 term is l2 * 0.5 * the sum of squared layer-0 rows of the batch (users, positives and drawn
     negatives, a row counted as often as it occurs) / B: `l2` means the same as in the authors' sums.
+    `more` are the items that `loss.more_items` named, (B, M); L2 leaves them out. `generator` is for
+    the backbone's random views of the batch; None takes its plain vectors.
     """
     users, user_at = _distinct(batch.users)
-    ids = (
-        batch.items
-        if negatives.ids is None
-        else torch.cat([batch.items, negatives.ids.reshape(-1)])
-    )
-    items, item_at = _distinct(ids)
+    parts = [ids.reshape(-1) for ids in (batch.items, negatives.ids, more) if ids is not None]
+    items, item_at = _distinct(torch.cat(parts))
+    own = len(item_at) - (0 if more is None else more.numel())
+    item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
     device = next(model.parameters()).device
-    vectors = model.vectors(users.to(device), items.to(device))
-    rows = loss_rows(
-        loss,
-        F.embedding(
-            user_at.to(device),
-            prepare(vectors.users, loss.config.similarity) / loss.config.temperature,
-        ),
-        prepare(vectors.items, loss.config.similarity),
-        item_at,
-        negatives,
-    )
+    rows_asked = users.to(device), items.to(device)
+    positives = torch.unique(item_at[: len(batch)]).to(device)
+    if generator is None:
+        vectors, term = model.vectors(*rows_asked), None
+    else:
+        vectors, term = model.for_training(*rows_asked, positives, generator)
+    added = vectors.users.new_zeros(()) if term is None else term
+    if regulariser is not None:
+        added = added + regulariser(vectors.users, vectors.items, positives)
+    at = user_at.to(device), item_at, extra_at
+    found = [
+        _compared(
+            loss, sampler, batch, negatives, _cut(vectors.users, w), _cut(vectors.items, w), at
+        )
+        for w in _widths(loss, vectors.users.shape[1])
+    ]
+    value, item_at = torch.stack([mean for mean, _ in found]).mean(), found[-1][1]
     if l2 == 0:
-        return rows.mean(), rows.new_zeros(())
+        return value, added
     counted = item_at if sampler.regularised else item_at[: len(batch)]
     penalty = _squares(vectors.ego_users, user_at) + _squares(vectors.ego_items, counted)
-    return rows.mean(), (0.5 * l2 / len(batch)) * penalty
+    return value, added + (0.5 * l2 / len(batch)) * penalty
+
+
+def _compared(
+    loss: Loss,
+    sampler: Sampler,
+    batch: Batch,
+    negatives: Negatives,
+    users: Tensor,
+    items: Tensor,
+    at: tuple[Tensor, Tensor, Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items.
+
+    `at`: positions of the batch's users, of its items and candidates, and of what the loss asked for.
+    """
+    user_at, item_at, extra_at = at
+    user_rows = F.embedding(user_at, prepare(users, loss.config.similarity))
+    item_rows = prepare(items, loss.config.similarity)
+    if sampler.chooses:
+        negatives, item_at = _choose(sampler, negatives, user_rows, item_rows, item_at)
+    known = batch if loss.needs_context or loss.on_vectors else None
+    user_rows = user_rows / loss.config.temperature
+    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, known, extra_at)
+    return rows.mean(), item_at
+
+
+def _cut(vectors: Tensor, width: int) -> Tensor:
+    return vectors if width == vectors.shape[1] else vectors[:, :width]
+
+
+def _widths(loss: Loss, dim: int) -> tuple[int, ...]:
+    """The lengths of vectors that the loss is averaged over."""
+    widths = loss.config.prefixes or (dim,)
+    if max(widths) > dim:
+        raise ConfigError(
+            f"loss.prefixes: {max(widths)} is more than the {dim} numbers of a vector"
+        )
+    return widths
+
+
+@torch.no_grad()
+def _choose(
+    sampler: Sampler, drawn: Negatives, users: Tensor, items: Tensor, item_at: Tensor
+) -> tuple[Negatives, Tensor]:
+    """The candidates the sampler keeps, and the positions in `items` of positives and candidates."""
+    size, device = len(users), users.device
+    pos_at, pool_at = item_at[:size], item_at[size:].to(device)
+    assert drawn.ids is not None
+    if drawn.ids.dim() == 1:
+        scores = users @ F.embedding(pool_at, items).T
+        pool_at = pool_at.expand(size, -1)
+    else:
+        pool_at = pool_at.view(size, -1)
+        scores = torch.bmm(F.embedding(pool_at, items), users[:, :, None]).squeeze(2)
+    mask = drawn.mask(tuple(scores.shape))  # type: ignore[arg-type]
+    if mask is not None:
+        scores.masked_fill_(mask.to(device), -torch.inf)
+    positive = (users * F.embedding(pos_at.to(device), items)).sum(1)
+    columns = sampler.choose(positive, scores)
+    left_at = pool_at.gather(1, columns).reshape(-1).to(item_at.device)
+    return kept(drawn, columns.cpu(), mask), torch.cat([pos_at, left_at])
 
 
 def loss_rows(
-    loss: Loss, users: Tensor, items: Tensor, item_at: Tensor, negatives: Negatives
+    loss: Loss,
+    users: Tensor,
+    items: Tensor,
+    item_at: Tensor,
+    negatives: Negatives,
+    batch: Batch | None = None,
+    extra_at: Tensor | None = None,
 ) -> Tensor:
     """Loss of each row, (B,).
 
@@ -57,11 +140,18 @@ def loss_rows(
         items: (n, d) prepared vectors of the distinct items.
         item_at: positions in `items` of the B positives, then of the negatives as they lie in `ids`.
         negatives: what the sampler drew.
+        batch: the pairs themselves, for a loss that reads a context.
+        extra_at: (B, M) positions in `items` of what `loss.more_items` named.
     """
     size = len(users)
     device = users.device
     item_at = item_at.to(device)
     pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
+    asked: dict[str, Context] = {}
+    if batch is not None:
+        asked["context"] = _context(batch, negatives, users, items, extra_at)
+        if loss.on_vectors:
+            return loss.from_vectors(users, pos, **asked)
     log_q = None if negatives.log_q is None else negatives.log_q.to(device)
     own = negatives.ids is not None and negatives.ids.dim() == 2
     if not own:
@@ -76,7 +166,18 @@ def loss_rows(
         neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
     mask = negatives.mask((size, neg_logits.shape[1]))
     mask = None if mask is None else mask.to(device)
-    return loss((users * pos).sum(1), neg_logits, log_q, mask)
+    return loss((users * pos).sum(1), neg_logits, log_q, mask, **asked)
+
+
+def _context(
+    batch: Batch, negatives: Negatives, users: Tensor, items: Tensor, extra_at: Tensor | None
+) -> Context:
+    device = users.device
+    ids = batch.items if negatives.ids is None else negatives.ids
+    extra = None
+    if extra_at is not None:
+        extra = torch.bmm(F.embedding(extra_at.to(device), items), users[:, :, None]).squeeze(2)
+    return Context(batch.users.to(device), batch.items.to(device), ids.to(device), extra)
 
 
 def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,294 @@
+"""Every analysis of one run, as one plain dictionary that is also `analysis.json`.
+
+All values are JSON: numbers, texts, lists, dictionaries, None where a value does not exist (the reason is
+then among `notes`). Lists over groups go from the tail (group 1) to the head. Shares are 0 to 1.
+
+    format      1
+    run         label, folder, model, loss, negatives (settings), temperature, similarity {train, rank},
+                protocol, warning (None, or what must stand beside every figure), epochs, seed, data, users,
+                items, train_pairs
+    settings    on (test or valid), k, groups, rows (of the batch), pairs, nodes, seed: how it was analysed
+    notes       texts: what could not be computed, and what a reader must know
+    popularity
+      groups            list of {group, items, item_share, degree_min, degree_max, train_share,
+                        held_out_share}
+      cold_held_out_share   share of held-out pairs whose item no training pair has
+      tail              the tail is this share of the items, the least popular ones
+      rankers           list of {role, label, recall, ndcg, found, list_share, lists}
+                          role: run, most_popular, against
+                          recall, ndcg: {total, by_group, standard_error}; by_group adds up to total
+                          found: per group, share of its held-out pairs that are in the lists
+                          list_share: per group, share of the list places
+                          lists: {mean_popularity, gini, coverage, tail_share}
+      data              {train, held_out}, each {mean_popularity, gini, coverage, tail_share}
+      theory            Eq 9: {applies, reason, n_negatives, users, pairs, difference {median, largest},
+                        correlation, slope {closed_form, minimised, run}, bins}
+                          bins: list of {degree_min, degree_max, degree, pairs, expected_count,
+                          closed_form, minimised, run}, scores minus their user's mean
+    negatives   None when the sampler draws nothing
+      temperature, similarity, rows, candidates (mean number of negatives of a row)
+      sampler, own      the sampler shown; own is false where the run draws too few negatives a row to
+                        speak of a spread, so that uniform ones stand in (not in false_negatives)
+      curve             {x, g, peak}: g(x) divided by its maximum, at similarities x; peak is x*
+      histogram         {edges (n + 1), negatives, positives, false_negatives, ssm, bpr, bce}; shares (n)
+                        of all negatives, positives, false negatives (None without any), and of the
+                        length of the negatives' pull on the user under each loss
+      beyond_peak       {negatives, ssm}: share of negatives more similar than x*, and of their pull
+      stages            list of {stage, epoch, ssm, bpr, bce}: stage is start or final
+      temperatures      list of {temperature, peak, ssm, bpr, bce}
+                          ssm, bpr, bce: {entropy, evenness, effective, hardest_1, hardest_5, hardest_10,
+                          total}; where the run subtracts log q there is also ssm_plain (in the
+                          histogram too), SSM without the subtraction
+      false_negatives   {known, held_out, masked, weight}: share of the drawn candidates that are train
+                        items of their row's user, that are held out for it, that the run masks; share of
+                        SSM's weight on candidates of the first two kinds that are not masked
+    bound       list (empty without vectors or loss) of {name, label, pairs, candidates, median_rank,
+                terms {neg_log_dcg, neg_log_gain, log_rank, ssm}, gap, violations, spearman,
+                temperatures, tightest}
+                  name: batch, train, held_out
+                  temperatures: list of {temperature, ssm}; tightest: that with the least ssm
+    magnitude
+      nodes             list of {side, vectors, spearman, bins}; side: items, users; vectors: final, ego,
+                        start (final vectors before the first step)
+                          bins: list of {degree_min, degree_max, degree, nodes, mean, q25, q75} of norms
+      lemma             {alpha, shape, deviation, cases}; cases: list of {mean, intercept, slope,
+                        rows}; rows: list of {degree, closed_form, simulated, standard_error}
+      message           list of {stage, bins}: mean squared length of one message by item degree, as
+                        {degree_min, degree_max, degree, nodes, measured, lemma}
+      ranking           list of {similarity, used, recall, ndcg, mean_popularity}: cosine, dot
+    geometry    None without vectors
+      alignment         {train, held_out, random}
+      uniformity        {users, items}
+      spectrum          list of {side, vectors, singular_values, effective_rank, first_share, mean_share}
+    against     None, or {run, negatives, bound, magnitude, geometry} of the other run
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmrec.analysis.bound import bound_section
+from ssmrec.analysis.geometry import geometry_section
+from ssmrec.analysis.magnitude import magnitude_section
+from ssmrec.analysis.negatives import negatives_section
+from ssmrec.analysis.optimum import theory_section
+from ssmrec.analysis.popularity import popularity_section
+from ssmrec.analysis.subject import Lists, Subject
+from ssmrec.data import Interactions
+from ssmrec.errors import DataError, RunError
+from ssmrec.evaluation import most_popular
+from ssmrec.training import Trained, label
+from ssmrec.training.run import write_text
+
+FORMAT = 1
+"""Version of the layout above."""
+
+_PUBLISHED = "the epoch was chosen on TEST (protocol published): not an honest estimate"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at; more takes longer and varies less.
+
+    Args:
+        rows: rows of one batch; users: users whose catalogue is ranked for the bound.
+        theory_users: users whose free scores are minimised.
+        pairs: pairs for alignment; nodes: nodes for uniformity.
+        seed: decides which.
+    """
+
+    rows: int = 512
+    users: int = 200
+    theory_users: int = 40
+    pairs: int = 10_000
+    nodes: int = 2_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A loaded run and the held-out pairs it is judged on.
+
+    Args:
+        trained: as `load_run` gives it; held_out: over the run's vocabularies.
+        on: test or valid, the part `held_out` is; folder: where the run lies, for the record.
+    """
+
+    trained: Trained
+    held_out: Interactions
+    on: str = "test"
+    folder: str | None = None
+
+    def subject(self) -> Subject:
+        """What the analyses look at; validation pairs are masked only when test is judged."""
+        trained = self.trained
+        seen = [trained.train, trained.seen] if self.on == "test" else [trained.train]
+        return Subject(trained, self.held_out, seen)
+
+
+def analyze(
+    run: Run,
+    against: Run | None = None,
+    *,
+    groups: int = 10,
+    k: int = 20,
+    effort: Effort | None = None,
+) -> dict[str, Any]:
+    """Every analysis of `run`, beside most-popular and, if given, beside another run on the same data.
+
+    Args:
+        groups: number of popularity groups; k: length of the lists.
+
+    Raises:
+        ConfigError: `groups` or `k` below 1.
+        DataError: the two runs are not judged on the same pairs, or there is no user to average over.
+        RunError: the vectors of a run are not numbers.
+    """
+    effort = effort or Effort()
+    subject = run.subject()
+    _check_numbers(subject)
+    lists = subject.lists(k)
+    others: dict[str, tuple[str, Lists]] = {
+        "most_popular": ("most popular", subject.ranked(*most_popular(subject.train), k))
+    }
+    other = None
+    if against is not None:
+        _check_same(run.held_out, against.held_out)
+        other = against.subject()
+        _check_numbers(other)
+        others["against"] = (_name(against, run), other.lists(k))
+    popularity = popularity_section(subject, lists, others, groups)
+    popularity["theory"] = theory_section(subject, effort.theory_users, effort.seed)
+    result = {
+        "format": FORMAT,
+        "run": _facts(run),
+        "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
+        "notes": _notes(subject),
+        "popularity": popularity,
+        **_sections(subject, k, groups, effort),
+        "against": None,
+    }
+    if against is not None and other is not None:
+        result["against"] = {"run": _facts(against), **_sections(other, k, groups, effort)}
+    return plain(result)
+
+
+def _sections(subject: Subject, k: int, groups: int, effort: Effort) -> dict[str, Any]:
+    """Everything that concerns one run alone."""
+    seed = effort.seed
+    kinds = ("cosine", "dot") if subject.final is not None else ()
+    similarities = {
+        kind: popularity_section(subject, subject.lists(k, kind), {}, groups)["rankers"][0]
+        for kind in kinds
+    }
+    return {
+        "negatives": negatives_section(subject, effort.rows, seed),
+        "bound": bound_section(subject, effort.rows, effort.users, seed),
+        "magnitude": magnitude_section(subject, similarities, seed),
+        "geometry": geometry_section(subject, effort.pairs, effort.nodes, seed),
+    }
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    config, metrics, train = run.trained.config, run.trained.metrics, run.trained.train
+    solved = metrics["similarity"]["train"] is None
+    return {
+        "label": label(config),
+        "folder": run.folder,
+        "model": dict(config.model),
+        "loss": None if solved else dict(config.loss),
+        "negatives": None if solved else dict(config.negatives),
+        "temperature": None if solved else config.loss.get("temperature"),
+        "similarity": metrics["similarity"],
+        "protocol": metrics["protocol"],
+        "warning": _PUBLISHED if metrics["protocol"] == "published" and not solved else None,
+        "epochs": metrics["epochs"],
+        "seed": config.seed,
+        "data": config.data.source,
+        "users": train.n_users,
+        "items": train.n_items,
+        "train_pairs": len(train),
+    }
+
+
+def _name(other: Run, run: Run) -> str:
+    """The other run's label; with its folder where both have the same one."""
+    name = label(other.trained.config)
+    same = name == label(run.trained.config)
+    return f"{name} ({Path(other.folder).name})" if same and other.folder else name
+
+
+def _notes(subject: Subject) -> list[str]:
+    notes = []
+    if subject.solved:
+        notes.append(
+            "the model is solved in closed form: there are no negatives, no loss and no start to look at"
+        )
+    else:
+        notes.append(
+            "a run folder keeps the final model only, so training is shown by its two ends: the start, "
+            "made again from the seed, and the model that was kept"
+        )
+    if subject.final is None:
+        notes.append(
+            "an item-item model has no user vectors: magnitude and geometry cannot be measured"
+        )
+    elif not subject.solved and subject.sampler.chooses:
+        notes.append(
+            "the sampler keeps the hardest of its draws, here by the scores of the final model at every stage"
+        )
+    if subject.final is not None and subject.similarity == "dot" and not subject.solved:
+        notes.append(
+            "the run trained with inner products: g(x) and its peak are about cosine and are left out; "
+            "a negative pulls in proportion to its length"
+        )
+    return notes
+
+
+def _check_same(ours: Interactions, theirs: Interactions) -> None:
+    if ours.fingerprint != theirs.fingerprint:
+        raise DataError(
+            "the two runs are not judged on the same held-out pairs, so their figures do not compare: "
+            "choose a run that was trained on the same data and split"
+        )
+
+
+def _check_numbers(subject: Subject) -> None:
+    table = subject.final
+    if table is not None and not all(np.isfinite(part).all() for part in vars(table).values()):
+        raise RunError("the model holds values that are not numbers: train it again")
+
+
+def write_analysis(result: dict[str, Any], path: Path) -> None:
+    """Write the dictionary as JSON; the file appears whole.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def plain(value: Any) -> Any:
+    """`value` with plain Python numbers throughout; None for what is not finite."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [plain(each) for each in value]
+    return value

@@ -1,0 +1,89 @@
+"""`ssmrec analyze`: why a run ranks as it does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ssmrec.cli.evaluate import held_out_pairs
+from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.training import load_run
+
+logger = logging.getLogger("ssmrec")
+
+
+def analyze(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another run folder on the same data, to compare with.")
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Number of popularity groups.")] = 10,
+    k: Annotated[int, typer.Option("--top", min=1, help="Length of the lists.")] = 20,
+    on: Annotated[str, typer.Option(help="The part to measure on: test or valid.")] = "test",
+    data: Annotated[
+        str | None, typer.Option(help="Where the run's data lies now, if it was moved.")
+    ] = None,
+    any_data: Annotated[
+        bool, typer.Option("--any-data", help="Go on although the data differ from the run's.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file; default: analysis.json in the run folder.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="HTML page; default: beside the JSON file.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides which rows and users are looked at.")
+    ] = 0,
+) -> None:
+    """Popularity bias, hard negatives, the metric bound, magnitude and geometry of a run.
+
+    Prints tables and writes analysis.json and analysis.html; docs/analysis.md says how to read them.
+    """
+    from ssmrec.analysis import Effort, analyze, write_analysis
+    from ssmrec.reporting.analysis_tables import analysis_tables
+
+    if on not in ("test", "valid"):
+        raise ConfigError(f"--on must be test or valid, not {on!r}")
+    ours = _load(run, on, data, any_data)
+    theirs = None if against is None else _load(against, on, data, any_data)
+    result = analyze(ours, theirs, groups=groups, k=k, effort=Effort(seed=seed))
+    out = out or run / "analysis.json"
+    write_analysis(result, out)
+    console = Console()
+    for note in (result["run"]["warning"], *result["notes"]):
+        if note:
+            console.print(f"note: {note}", markup=False, highlight=False)
+    for table in analysis_tables(result):
+        console.print()
+        console.print(table)
+    written = [str(out), *_page(result, html, out.with_suffix(".html"))]
+    typer.echo(f"\nwritten: {', '.join(written)}")
+
+
+def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
+    from ssmrec.analysis import Run
+
+    trained, fingerprint = load_run(folder)
+    held_out = held_out_pairs(trained, on, data, None if any_data else fingerprint)
+    return Run(trained, held_out, on, str(folder))
+
+
+def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str]:
+    """Write the page; one that was not asked for is left out, and told, where plotly is missing."""
+    from ssmrec.reporting.html import analysis_page
+
+    try:
+        analysis_page(result, asked or default)
+    except RunError:
+        raise
+    except SsmrecError as error:
+        if asked is not None:
+            raise
+        logger.info("no HTML page: %s", error)
+        return []
+    return [str(asked or default)]

@@ -1,0 +1,33 @@
+"""`ssmrec report`: many runs on one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmrec.reporting.html import report_page
+from ssmrec.reporting.runs import read_runs
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, such as runs/*.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Many runs side by side on one self-contained HTML page.
+
+    Metrics, learning curves, popularity groups, protocols, settings that differ.
+
+    The page works offline. Popularity groups need `ssmrec analyze` first.
+
+    Unfinished runs are left out with a warning.
+
+    Example:
+
+      ssmrec report runs/* --out report.html
+    """
+    records, left_out = read_runs(runs)
+    report_page(records, out, left_out)
+    count = f"{len(records)} runs" if len(records) > 1 else "1 run"
+    typer.echo(f"{count} in {out}")

@@ -1,0 +1,89 @@
+"""`ssmrec serve`: a run behind HTTP."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from ssmrec.data import item_titles
+from ssmrec.data.config import DataConfig
+from ssmrec.data.formats import open_table
+from ssmrec.data.named import TITLES
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.recommender import PYTHON
+from ssmrec.serving.index import load as load_index
+from ssmrec.serving.live import Live
+from ssmrec.serving.service import Service, load, version_of
+
+logger = logging.getLogger("ssmrec")
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a link to one.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0)] = 8000,
+    watch: Annotated[
+        float, typer.Option(help="Seconds between looks for a new run; 0 for never.", min=0)
+    ] = 2.0,
+    titles: Annotated[
+        Path | None, typer.Option(help="File with columns item and title, for the page.")
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Search by the run's index: usearch, faiss or hnsw.")
+    ] = None,
+    max_k: Annotated[int, typer.Option(help="Longest list.", min=1)] = 1000,
+    max_batch: Annotated[int, typer.Option(help="Users or items a request.", min=1)] = 1000,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request body.", min=1)] = 1 << 20,
+) -> None:
+    """Serve recommendations over HTTP, with a small page at /, until stopped.
+
+    A new run is taken up without losing a request: train into the same folder, or point a link of that
+    name to another one. Exact scores, by the path that evaluation uses, unless
+    --index is given.
+
+    Example:
+
+      ssmrec serve runs/shop --port 8000
+    """
+    try:
+        import uvicorn
+
+        from ssmrec.serving.app import Limits, make_app
+    except ImportError as error:
+        raise ConfigError(f"serving needs {error.name}: pip install 'ssmrec[serve]'") from None
+    names = _titles(titles, Live.load(run).trained.config.data.source)
+    read = partial(load, titles=names, search=None if index is None else partial(_search, index))
+    service = Service(read(run), read)
+    limits = Limits(k=max_k, batch=max_batch, body=max_body)
+    app = make_app(service, limits, watch)
+    logger.info("run %s at http://%s:%d", service.loaded.version, host, port)
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10,
+        access_log=False,
+    )  # fmt: skip
+
+
+def _search(kind: str, live: Live, folder: Path):
+    made = load_index(folder, live.ranker, kind, version_of(folder))
+    return partial(made.top, live.ranker)
+
+
+def _titles(file: Path | None, source: str) -> dict[str, str]:
+    """Title by the text of the id: of a file, or of the run's data set."""
+    if file is None:
+        table = None if source == PYTHON else item_titles(source)
+        if table is None:
+            return {}
+    else:
+        opened = open_table(file, DataConfig())
+        title = next((name for name in TITLES if name in opened.names), None)
+        if title is None or "item" not in opened.names:
+            raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
+        table = opened.collect({"item": "item", "title": title}).unique("item", keep="first")
+    texts = table.select(pl.col("item").cast(pl.String), pl.col("title").cast(pl.String))
+    return dict(texts.drop_nulls().iter_rows())

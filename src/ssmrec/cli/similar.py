@@ -1,0 +1,48 @@
+"""`ssmrec similar`: items like an item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ssmrec.data import item_titles
+from ssmrec.recommender import PYTHON
+from ssmrec.serving.live import Live
+
+
+def similar(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    items: Annotated[list[str], typer.Argument(help="Item ids.", metavar="ITEM...")],
+    top: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
+) -> None:
+    """Show the items most like an item, by the cosine of their vectors.
+
+    Example:
+
+      ssmrec similar runs/shop 1680
+    """
+    live = Live.load(run)
+    frame = live.ranker.similar(items, top)
+    source = live.trained.config.data.source
+    titles = None if source == PYTHON else item_titles(source)
+    names = (
+        {}
+        if titles is None
+        else dict(zip(titles["item"].cast(pl.String), titles["title"], strict=True))
+    )
+    table = Table("item", "rank", "similar", *(["title"] if names else []), "score")
+    for row in frame.iter_rows(named=True):
+        if row["rank"] == 1 and table.row_count:
+            table.add_section()
+        title = [Text(names.get(str(row["similar"])) or "")] if names else []
+        table.add_row(
+            Text(str(row["item"])), str(row["rank"]), Text(str(row["similar"])), *title,
+            f"{row['score']:.4f}",
+        )  # fmt: skip
+    Console().print(table)

@@ -1,0 +1,136 @@
+"""What is kept of every run: a small result for the table, one value a user for the tests.
+
+OUT/results/NAME.json   metrics, settings, versions, seconds; a few kB, fit to be committed
+OUT/users/NAME.npz      the metrics of each test user
+OUT/runs/NAME/          the run folder; may be deleted, the table needs it no more
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmrec.compare.methods import Job
+from ssmrec.errors import RunError
+from ssmrec.evaluation import METRIC_VERSION
+
+FORMAT = 1
+"""Version of the layout; a result of another one is not used."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one run.
+
+    Args:
+        record: what the JSON file holds; `metrics` are the means over users, `failed` says why
+            there are none.
+        users: int32 (m,) indices of the averaged users; None for a trial.
+        per_user: float32 (m,) for each metric.
+    """
+
+    record: dict[str, Any]
+    users: np.ndarray | None = None
+    per_user: dict[str, np.ndarray] | None = None
+
+
+class Store:
+    """The folder of a comparison. A run is found by its key, so that labels may change."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / ".write").touch()
+            (self.out / ".write").unlink()
+        except OSError as error:
+            raise _unwritable(self.out, error) from None
+
+    def folder(self, job: Job) -> Path:
+        """The run folder of a job, whether it is there or not."""
+        return self._find("runs", "", job) or self.out / "runs" / job.name
+
+    def state(self, job: Job) -> str:
+        """`finished`, `interrupted` or `missing`."""
+        if self._find("results", ".json", job):
+            return "finished"
+        return (
+            "interrupted" if (self.folder(job) / "checkpoint.safetensors").exists() else "missing"
+        )
+
+    def load(self, job: Job, metrics: tuple[str, ...]) -> Outcome | None:
+        """The result of a job; None when it has none with all `metrics`.
+
+        Raises:
+            RunError: a file is damaged, or of a version with other defaults.
+        """
+        path = self._find("results", ".json", job)
+        if path is None:
+            return None
+        try:
+            record = json.loads(path.read_text())
+            differs = job.difference(record["settings"])
+            current = (record["format"], record["metric_version"]) == (FORMAT, METRIC_VERSION)
+            known = record.get("failed") or set(metrics) <= set(record["metrics"])
+            if differs:
+                raise ValueError(f"made with other defaults: {differs}")
+            if not current or not known:
+                return None
+            if job.trial is not None:
+                return Outcome(record)
+            path = self.out / "users" / f"{path.stem}.npz"
+            if not path.exists():
+                return None
+            with np.load(path, allow_pickle=False) as file:
+                return Outcome(record, file["users"], {name: file[name] for name in metrics})
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path}: not of use ({error}); delete it and compare again") from None
+
+    def save(self, job: Job, outcome: Outcome) -> None:
+        """Write a result, the JSON file last: where it is, the result is whole.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        found = self._find("results", ".json", job)
+        stem = job.name if found is None else found.stem
+        try:
+            if outcome.users is not None and outcome.per_user is not None:
+                self._write_users(self.out / "users" / f"{stem}.npz", outcome)
+            path = self.out / "results" / f"{stem}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(outcome.record, indent=1) + "\n")
+            os.replace(part, path)
+        except OSError as error:
+            raise _unwritable(self.out, error) from None
+
+    def _write_users(self, path: Path, outcome: Outcome) -> None:
+        assert outcome.users is not None and outcome.per_user is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        columns: dict[str, Any] = {"users": outcome.users.astype(np.int32)}
+        columns |= {name: values.astype(np.float32) for name, values in outcome.per_user.items()}
+        with part.open("wb") as file:
+            np.savez_compressed(file, **columns)
+        os.replace(part, path)
+
+    def _find(self, kind: str, suffix: str, job: Job) -> Path | None:
+        return next((self.out / kind).glob(f"*-{job.key}{suffix}"), None)
+
+
+def _unwritable(out: Path, error: OSError) -> RunError:
+    return RunError(f"{out}: cannot be written ({error.strerror or error}); choose another --out")

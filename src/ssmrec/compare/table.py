@@ -1,0 +1,163 @@
+"""From results to a table: mean and spread over seeds, change and significance against a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ssmrec.compare.methods import Method, run_of
+from ssmrec.compare.plan import Plan
+from ssmrec.compare.runner import tuned_settings
+from ssmrec.compare.store import Outcome, Store
+from ssmrec.errors import RunError
+from ssmrec.evaluation.significance import TESTS, holm
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one data set.
+
+    Args:
+        label: of the method.
+        values: metric to its value for each finished seed.
+        tuned: the settings its trials chose.
+        change: mean of the tested metric relative to the baseline's, minus 1.
+        p: of the paired test against the baseline; holm: corrected for the rows of this data set.
+        cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
+        facts: protocol, and what chose the epoch.
+    """
+
+    label: str
+    values: Mapping[str, Sequence[float]]
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    change: float | None = None
+    p: float | None = None
+    holm: float | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+    facts: frozenset[str] = frozenset()
+
+    @property
+    def seeds(self) -> int:
+        """Finished runs."""
+        return len(next(iter(self.values.values())))
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over seeds; None without a run."""
+        found = self.values[metric]
+        return float(np.mean(found)) if len(found) else None
+
+    def sd(self, metric: str) -> float | None:
+        """Standard deviation over seeds (n - 1); None below two runs."""
+        found = self.values[metric]
+        return float(np.std(found, ddof=1)) if len(found) > 1 else None
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one data set; `baseline` is the label of the row the others are held against."""
+
+    data: str
+    rows: list[Row]
+    baseline: str
+
+
+def aggregate(plan: Plan, methods: Sequence[Method], store: Store) -> list[Block]:
+    """The table of all finished runs.
+
+    Raises:
+        RunError: a result is damaged, or results were measured on different held-out pairs.
+    """
+    blocks = []
+    for data in dict.fromkeys(method.data for method in methods):
+        here = [method for method in methods if method.data == data]
+        done = {method.label: _outcomes(plan, method, store) for method in here}
+        _check_same_test(data, done)
+        baseline = plan.baseline or here[0].label
+        rows = [_row(plan, method, store, done[method.label]) for method in here]
+        blocks.append(Block(data, _tested(plan, rows, done, baseline), baseline))
+    return blocks
+
+
+def paired(
+    one: Mapping[int, Outcome], other: Mapping[int, Outcome], metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of each user of both methods, averaged over the seeds that both have.
+
+    A user who is in the test part of some seeds only (random splits) is averaged over those.
+    """
+    sums, counts = np.zeros((2, 0)), np.zeros(0)
+    for seed in (seed for seed in one if seed in other):
+        users, *at = np.intersect1d(one[seed].users, other[seed].users, return_indices=True)  # type: ignore[arg-type]
+        more = max(0, int(users.max(initial=-1)) + 1 - len(counts))
+        sums, counts = np.pad(sums, ((0, 0), (0, more))), np.pad(counts, (0, more))
+        counts[users] += 1
+        for row, (outcome, rows) in enumerate(zip((one[seed], other[seed]), at, strict=True)):
+            sums[row, users] += outcome.per_user[metric][rows]  # type: ignore[index]
+    there = counts > 0
+    means = sums[:, there] / counts[there]
+    return means[0], means[1]
+
+
+def _outcomes(plan: Plan, method: Method, store: Store) -> dict[int, Outcome]:
+    tuned = tuned_settings(plan, method, store)
+    if tuned is None:
+        return {}
+    found = {seed: store.load(run_of(method, seed, tuned), plan.metrics) for seed in plan.seeds}
+    return {seed: outcome for seed, outcome in found.items() if outcome is not None}
+
+
+def _check_same_test(data: str, done: Mapping[str, Mapping[int, Outcome]]) -> None:
+    """Results of one seed must stand on the same held-out pairs."""
+    first: dict[int, tuple[str, Outcome]] = {}
+    for label, outcomes in done.items():
+        for seed, outcome in outcomes.items():
+            known, like = first.setdefault(seed, (label, outcome))
+            if outcome.record["held_out_fingerprint"] != like.record["held_out_fingerprint"]:
+                raise RunError(
+                    f"{data}, seed {seed}: {label} and {known} were not measured on the same pairs: "
+                    "the data changed between them; compare into a new folder, or give both the "
+                    "same data settings"
+                )
+
+
+def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcome]) -> Row:
+    records = [outcome.record for outcome in outcomes.values()]
+    values = {name: [record["metrics"][name] for record in records] for name in plan.metrics}
+    tuned = tuned_settings(plan, method, store) if method.grid else {}
+    facts = frozenset(
+        f"protocol {r['protocol']}: epoch chosen on {r['selected_on']}" for r in records
+    )
+    cost = {}
+    if records:
+        train = [record["seconds"]["train"] for record in records]
+        epochs = [max(record["epochs"], 1) for record in records]
+        cost = {
+            "epoch": float(np.mean(np.divide(train, epochs))),
+            "epochs": float(np.mean([record["best_epoch"] for record in records])),
+            "train": float(np.mean(train)),
+        }
+    return Row(method.label, values, tuned or {}, cost=cost, facts=facts)
+
+
+def _tested(
+    plan: Plan, rows: list[Row], done: Mapping[str, Mapping[int, Outcome]], baseline: str
+) -> list[Row]:
+    """The rows with change and p of each against the baseline; Holm over them."""
+    base = next((row for row in rows if row.label == baseline), None)
+    least = None if base is None else base.mean(plan.metric)
+    if base is None or least is None:
+        return rows
+    out = []
+    for row in rows:
+        value = row.mean(plan.metric)
+        if row is base or value is None:
+            out.append(row)
+            continue
+        one, other = paired(done[row.label], done[baseline], plan.metric)
+        p = TESTS[plan.test](one, other) if len(one) else None
+        out.append(replace(row, change=value / least - 1 if least else None, p=p))
+    corrected = iter(holm([row.p for row in out if row.p is not None]))
+    return [row if row.p is None else replace(row, holm=next(corrected)) for row in out]

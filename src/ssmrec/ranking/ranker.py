@@ -1,0 +1,278 @@
+"""Lists for external ids from the vectors of one model: who is known, what may be listed, in which order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssmrec.config import nearest
+from ssmrec.data import Interactions, Vocabulary
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.models import HistoryRows
+from ssmrec.ranking.recommend import recommend_frame
+from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
+
+Array = np.ndarray
+Unknown = Literal["error", "skip", "popular"]
+logger = logging.getLogger("ssmrec")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a list may hold, in indices.
+
+    Args:
+        k: length of the lists.
+        allowed: bool (n_items,).
+        include_seen: whether items the user has may be listed.
+        only: candidates of each user, one row for every user of the model; None for no limit.
+    """
+
+    k: int
+    allowed: Array
+    include_seen: bool = False
+    only: ItemRows | None = None
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """The vectors of a model with its ids and pairs.
+
+    Args:
+        users: (m, d) ranking vectors, or the histories of an item-item model.
+        items: (n, d).
+        train: what the model learned from; users and items without a pair in it are unknown.
+        seen: the pairs left out of the lists.
+    """
+
+    users: Tensor | HistoryRows
+    items: Tensor
+    train: Interactions
+    seen: Interactions
+
+    @cached_property
+    def known_items(self) -> Array:
+        """bool (n,): items with training pairs; the others have no meaningful vector."""
+        return self.train.item_degrees > 0
+
+    @cached_property
+    def known_users(self) -> pl.Series:
+        """External ids of the users with training pairs."""
+        return self.train.users.ids.filter(pl.Series(self.train.user_degrees > 0))
+
+    def find_users(self, ids: pl.Series) -> Array:
+        """Index of each user, -1 for one without training pairs."""
+        return _find(self.train.users, ids, self.train.user_degrees > 0)
+
+    def find_items(self, ids: pl.Series) -> Array:
+        """Index of each item, -1 for one without training pairs."""
+        return _find(self.train.items, ids, self.known_items)
+
+    def choice(
+        self,
+        k: int,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+        candidates: pl.DataFrame | None = None,
+    ) -> Choice:
+        """Filters given by external ids; ids the model does not know are counted in a warning.
+
+        Args:
+            k: length of the lists, at least 1.
+            include_seen: also list items the user already has.
+            allow: items that may be listed; None allows all.
+            deny: items that may not.
+            candidates: columns user and item: a user's list then holds his candidates only.
+
+        Raises:
+            ConfigError: `k` is below 1.
+            DataError: the model knows none of the items of `allow` or `candidates`.
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
+        allowed = self.known_items
+        if allow is not None:
+            allowed = allowed & self._mask(as_ids(allow, "allow"), "allow", needed=True)
+        if deny is not None:
+            allowed = allowed & ~self._mask(as_ids(deny, "deny"), "deny", needed=False)
+        only = None if candidates is None else self._candidates(candidates)
+        return Choice(k, allowed, include_seen, only)
+
+    def top(self, index: Array, choice: Choice, progress: Progress | None = None) -> TopK:
+        """The lists of users by index (m,), by the one scoring path."""
+        vectors = self.users[torch.from_numpy(index.astype(np.int64)).to(self.users.device)]
+        return top_k(
+            vectors, self.items, choice.k, seen=[] if choice.include_seen else [self.seen],
+            user_index=index, allowed=choice.allowed, only=choice.only, progress=progress,
+        )  # fmt: skip
+
+    def recommend(
+        self,
+        users: pl.Series | None,
+        choice: Choice,
+        unknown: Unknown = "error",
+        progress: Progress | None = None,
+        told: bool = False,
+    ) -> pl.DataFrame:
+        """One row per recommendation: user, rank (from 1), item, score.
+
+        Args:
+            users: external ids; None for all known users.
+            choice: the filters.
+            unknown: what users without training pairs get: `error`, `skip` (told), or `popular`, the
+                most popular items, after the lists of the others.
+            progress: called after each block of users.
+            told: whether `tell_unknown` has been called for these users before.
+
+        Raises:
+            DataError: unknown users under `error`.
+            ConfigError: `unknown` is not one of the three.
+        """
+        _check_policy(unknown)
+        wanted = self.known_users if users is None else users
+        index = self.find_users(wanted)
+        known = index >= 0
+        missing = wanted.filter(pl.Series(~known))
+        if len(missing) and not told:
+            self.tell_unknown(missing, unknown)
+        lists = self.top(index[known], choice, progress)
+        frame = recommend_frame(lists, wanted.filter(pl.Series(known)), self.train.items)
+        if unknown == "popular" and len(missing):
+            frame = pl.concat([frame, self.popular(missing, choice)])
+        return frame
+
+    def tell_unknown(self, missing: pl.Series, policy: Unknown) -> None:
+        """Warn of users without training pairs, or refuse them under `error`."""
+        _check_policy(policy)
+        text = _named(missing, "user")
+        if policy == "error":
+            raise DataError(f"{text}; choose unknown=skip or unknown=popular")
+        logger.warning(
+            "%s; %s", text, "left out" if policy == "skip" else "given the most popular items"
+        )
+
+    def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
+        """The most popular of the allowed items for each of `users`; score is the number of users."""
+        degrees = np.where(choice.allowed, self.train.item_degrees, 0)
+        k = min(choice.k, int((degrees > 0).sum()))
+        best = np.argsort(-degrees, kind="stable")[:k]
+        count = len(users)
+        return pl.DataFrame(
+            {
+                "user": users.gather(np.repeat(np.arange(count, dtype=np.uint32), k)),
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
+                "item": self.train.items.decode(np.tile(best, count)),
+                "score": np.tile(degrees[best].astype(np.float32), count),
+            }
+        )
+
+    def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
+        """The k items most like each of `items`, by the cosine of their vectors.
+
+        An item-item model gives the items that its weights recommend to a user of that one item.
+
+        Returns:
+            Columns item, rank (from 1), similar, score.
+
+        Raises:
+            DataError: an item has no training pairs, so nothing is known of it.
+        """
+        wanted = as_ids(items, "items")
+        choice = self.choice(k)
+        index = self.find_items(wanted)
+        if (index < 0).any():
+            missing = wanted.filter(pl.Series(index < 0))
+            raise DataError(f"{_named(missing, 'item')}; nothing is known of what is similar")
+        own = ItemRows.of([index[at : at + 1] for at in range(len(index))], self.train.n_items)
+        if isinstance(self.users, HistoryRows):
+            vectors, table = HistoryRows(own.indptr, own.indices, own.n_items), self.items
+        else:
+            table = self._unit_items
+            vectors = table[torch.from_numpy(index.astype(np.int64)).to(table.device)]
+        lists = top_k(vectors, table, k, seen=[own], allowed=choice.allowed)
+        frame = recommend_frame(lists, wanted, self.train.items)
+        return frame.rename({"item": "similar"}).rename({"user": "item"})
+
+    @cached_property
+    def _unit_items(self) -> Tensor:
+        return F.normalize(self.items.float(), dim=1)
+
+    def _mask(self, ids: pl.Series, name: str, needed: bool) -> Array:
+        index = self.find_items(ids)
+        self._tell_items(index, name, needed)
+        mask = np.zeros(self.train.n_items, dtype=bool)
+        mask[index[index >= 0]] = True
+        return mask
+
+    def _candidates(self, frame: pl.DataFrame) -> ItemRows:
+        if not {"user", "item"} <= set(frame.columns):
+            raise DataError(f"candidates need columns user and item, not {frame.columns}")
+        user, item = self.find_users(frame["user"]), self.find_items(frame["item"])
+        self._tell_items(item, "candidates", needed=True)
+        keep = (user >= 0) & (item >= 0)
+        pairs = np.unique(user[keep].astype(np.int64) * self.train.n_items + item[keep])
+        rows, columns = np.divmod(pairs, self.train.n_items)
+        counts = np.bincount(rows, minlength=self.train.n_users)
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        return ItemRows(indptr, columns.astype(np.int32), self.train.n_items)
+
+    def _tell_items(self, index: Array, name: str, needed: bool) -> None:
+        missing = int((index < 0).sum())
+        if needed and missing == len(index):
+            raise DataError(
+                f"{name}: the model knows none of its {missing} items "
+                f"(it knows such as {', '.join(map(repr, self.train.items.ids.head(2)))})"
+            )
+        if missing:
+            logger.warning("%s: %d of %d items were not trained on", name, missing, len(index))
+
+
+def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
+    """External ids as one column; numbers beside text, or too large for an id, become text.
+
+    Raises:
+        DataError: `values` is a single value, not a list.
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise DataError(f"{what} must be a list of ids, not the single value {values!r}")
+    if isinstance(values, pl.Series):
+        return values
+    ids = list(values)
+    if any(isinstance(one, str) or (type(one) is int and abs(one) >= 2**63) for one in ids):
+        return pl.Series([None if one is None else str(one) for one in ids], dtype=pl.String)
+    return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
+
+
+def _find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
+    """Index of each id, -1 where it is unknown; text finds a number only when written like it."""
+    if not len(ids) or not len(vocabulary):
+        return np.full(len(ids), -1, dtype=np.int32)
+    index = vocabulary.encode(ids)
+    found = (index >= 0) & known[np.maximum(index, 0)]
+    if ids.dtype == pl.String and vocabulary.ids.dtype == pl.Int64:
+        text = ids.cast(pl.Int64, strict=False).cast(pl.String)
+        found &= (text == ids).fill_null(False).to_numpy()  # "007" is not 7
+    return np.where(found, index, np.int32(-1))
+
+
+def _named(missing: pl.Series, what: str) -> str:
+    names = ", ".join(repr(name) for name in missing.head(3).to_list())
+    return (
+        f"{len(missing)} {what}(s) were not trained on: {names}{' ...' if len(missing) > 3 else ''}"
+    )
+
+
+def _check_policy(unknown: str) -> None:
+    if unknown not in get_args(Unknown):
+        raise ConfigError(f"unknown={unknown!r}{nearest(unknown, get_args(Unknown))}")

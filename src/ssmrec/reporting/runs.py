@@ -1,0 +1,179 @@
+"""Run folders as a report reads them: their records alone, so that a run of any age or plug-in is shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssmrec.errors import RunError
+from ssmrec.training.run import CONFIG, FORMAT, HISTORY, METRICS
+
+logger = logging.getLogger("ssmrec")
+
+ANALYSIS = "analysis.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is on file about one finished run.
+
+    Args:
+        name: shortest tail of the folder's path that no other run of the report shares.
+        metrics: `metrics.json`; `history`: `history.jsonl`, one record per epoch.
+        settings: dotted key -> value, the complete settings.
+        versions, fingerprint: of packages, of the data.
+        analysis: `analysis.json`, or None.
+    """
+
+    folder: Path
+    name: str
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    fingerprint: str
+    analysis: dict[str, Any] | None
+
+    @property
+    def solved(self) -> bool:
+        """Whether the model is a closed form, without loss, negatives and epochs."""
+        return self.metrics.get("stopped") == "solved"
+
+    @property
+    def parts(self) -> str:
+        """Model and loss, such as `lightgcn + ssm`; a model in closed form has no loss."""
+        model = self.settings.get("model.name", "?")
+        if self.solved:
+            return str(model)
+        return f"{model} + {self.settings.get('loss.name', '?')}"
+
+    @property
+    def source(self) -> str:
+        """The data set's name or path."""
+        return str(self.settings.get("data.source", "?"))
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
+    """The finished runs among `folders`, and a line for each that is left out.
+
+    An unfinished training and a file (as `runs/*` may name one) are left out with a warning.
+
+    Raises:
+        RunError: a folder does not exist or is no run, a run is damaged, or none is finished.
+    """
+    kept, left = [], []
+    for folder in dict.fromkeys(folders):
+        reason = _reason_to_leave(folder)
+        if reason:
+            left.append(f"{folder} is left out: {reason}")
+            logger.warning(left[-1])
+        else:
+            kept.append(folder)
+    if not kept:
+        raise RunError(f"no finished run to report on: {'; '.join(left) or 'name run folders'}")
+    names = _names(kept)
+    return [_read(folder, name) for folder, name in zip(kept, names, strict=True)], left
+
+
+def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Settings and versions that are not the same in all runs: key -> one value a run.
+
+    None stands where a run has no such setting, or does not use it (a closed form has no loss).
+    """
+    tables = [_used(run) | {f"version of {k}": v for k, v in run.versions.items()} for run in runs]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    rows = {key: [table.get(key) for table in tables] for key in keys}
+    return {key: values for key, values in rows.items() if any(v != values[0] for v in values)}
+
+
+def _used(run: RunRecord) -> dict[str, Any]:
+    unused = ("loss.", "negatives.", "train.") if run.solved else ()
+    return {key: value for key, value in run.settings.items() if not key.startswith(unused)}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys: {"loss": {"name": "ssm"}} -> {"loss.name": "ssm"}."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def rival(results: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Name and analyses of the run that `analysis.json` holds a run against; empty without one."""
+    found = results.get("against") or {}
+    if not found:
+        return "", {}
+    name = str(found["run"].get("label"))
+    if name == (results.get("run") or {}).get("label") and found["run"].get("folder"):
+        name = f"{name} ({Path(found['run']['folder']).name})"
+    return name, found
+
+
+def _reason_to_leave(folder: Path) -> str:
+    if not folder.exists():
+        raise RunError(f"{folder}: does not exist; name run folders")
+    if folder.is_file():
+        return "it is a file"
+    if (folder / METRICS).exists():
+        return ""
+    if (folder / "checkpoint.safetensors").exists():
+        return "its training is not finished"
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{METRICS}"))
+    if inside:
+        raise RunError(f"{folder}: no run, but a folder of {len(inside)}: name them as {folder}/*")
+    raise RunError(f"{folder}: not a run folder (no {METRICS})")
+
+
+def _read(folder: Path, name: str) -> RunRecord:
+    metrics = _json(folder / METRICS)
+    try:
+        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        history = [dict(json.loads(line)) for line in lines]
+        record = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        version, settings = int(record["format"]), flat(record["settings"])
+        versions = {str(k): str(v) for k, v in record["versions"].items()}
+        fingerprint = str(record["data_fingerprint"])
+        if "protocol" not in metrics:
+            raise ValueError(f"{METRICS} holds no metrics of a run")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RunError(
+            f"{folder}: damaged or not a run ({type(error).__name__}: {first}); "
+            "restore it, or train again"
+        ) from None
+    if version > FORMAT:
+        raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
+    extra = folder / ANALYSIS
+    analysis = _json(extra) if extra.exists() else None
+    return RunRecord(folder, name, metrics, history, settings, versions, fingerprint, analysis)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error}); restore it, or write it again") from None
+    return values
+
+
+def _names(folders: Iterable[Path]) -> list[str]:
+    paths = [folder.resolve().parts for folder in folders]
+    names = []
+    for path in paths:
+        depth = 1
+        while depth < len(path) and sum(other[-depth:] == path[-depth:] for other in paths) > 1:
+            depth += 1
+        names.append("/".join(path[-depth:]))
+    return names

@@ -1,0 +1,223 @@
+"""The HTTP service: routes, limits, metrics. Needs the extra `serve`."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from ssmrec.errors import ConfigError, DataError, SsmrecError
+from ssmrec.serving import answers
+from ssmrec.serving.messages import (
+    Bodies,
+    Folded,
+    Health,
+    History,
+    Limits,
+    Problem,
+    Recommended,
+    SimilarItems,
+    Unknown,
+    Users,
+)
+from ssmrec.serving.middleware import Bounded, Measured
+from ssmrec.serving.service import Service
+
+PAGE = Path(__file__).with_name("page.html")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+Text = Annotated[str, Query(min_length=1, max_length=512)]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is not text."},
+    404: {"model": Problem, "description": "No user or item of that id was trained on."},
+    413: {"model": Problem, "description": "The body is too large."},
+    422: {"model": Problem, "description": "The request is not valid."},
+}
+
+
+class Metrics:
+    """Prometheus metrics of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "ssmrec_requests", "Requests answered.", ["route", "code"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "ssmrec_request_seconds", "Seconds from request to answer.", ["route"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+            registry=self.registry,
+        )  # fmt: skip
+        self.together = Histogram(
+            "ssmrec_users_ranked_together", "Users ranked by one matrix product.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), registry=self.registry,
+        )  # fmt: skip
+        service.together = self.together.observe
+        for name, text, value in (
+            ("ssmrec_swaps", "Runs swapped in.", lambda: service.swaps),
+            ("ssmrec_failed_swaps", "New runs that could not be served.", lambda: service.failures),
+            ("ssmrec_live_since", "Unix time of the last swap.", lambda: service.loaded.since),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(value)
+
+    def observe(self, route: str, code: int, seconds: float) -> None:
+        self.requests.labels(route, str(code)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+
+def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        service: what answers.
+        limits: what one request may ask for.
+        watch: seconds between looks for a new run in the folder; 0 for never.
+    """
+    limits = limits or Limits()
+    metrics = Metrics(service)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI):
+        task = asyncio.create_task(_watching(service, watch)) if watch else None
+        yield
+        if task:
+            task.cancel()
+
+    app = FastAPI(
+        title="ssmrec", summary="Recommendations from one trained run.", version="1",
+        docs_url=None, redoc_url=None, lifespan=lifespan,
+    )  # fmt: skip
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(SsmrecError, _refused)
+    _add_bodies(app, service, limits)
+    _add_queries(app, service, limits)
+    _add_pages(app, service, metrics)
+    paths = {path for route in app.routes if (path := getattr(route, "path", None))}
+    app.add_middleware(Measured, observe=metrics.observe, routes=paths)
+    app.add_middleware(Bounded, most=limits.body)
+    return app
+
+
+async def _watching(service: Service, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(service.look)
+
+
+def _add_bodies(app: FastAPI, service: Service, limits: Limits) -> None:
+    """The questions for many at once, by POST."""
+    bodies = Bodies(limits)
+
+    @app.post("/recommend", response_model=Recommended, responses=ERRORS)
+    async def recommend(body: bodies.recommend):  # type: ignore[name-defined]
+        """Lists for many users. `candidates` and `allow` are the only items listed, `deny` never is."""
+        asked = body.model_dump()
+        return _json(await answers.recommend(service, asked.pop("users"), asked.pop("k"), **asked))
+
+    @app.post("/similar", response_model=SimilarItems, responses=ERRORS)
+    async def similar(body: bodies.similar):  # type: ignore[name-defined]
+        """Items like each of some items."""
+        return _json(await answers.similar(service, body.items, body.k, body.details))
+
+    @app.post("/fold-in", response_model=Folded, responses=ERRORS)
+    async def fold_in(body: bodies.fold_in):  # type: ignore[name-defined]
+        """Lists for new users, from the items each of them liked."""
+        return _json(await answers.fold_in(service, body.users, body.k, body.deny, body.details))
+
+
+def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
+    """The questions for one, by GET."""
+    length = Query(ge=1, le=limits.k)
+
+    @app.get("/recommend", response_model=Recommended, responses=ERRORS)
+    async def recommend_one(
+        user: Text,
+        k: Annotated[int, length] = 10,
+        include_seen: bool = False,
+        unknown: Unknown = "popular",
+        details: bool = False,
+    ):
+        """The list of one user."""
+        found = await answers.recommend(
+            service, [user], k, include_seen=include_seen, unknown=unknown, details=details
+        )
+        return _json(found)
+
+    @app.get("/similar", response_model=SimilarItems, responses=ERRORS)
+    async def similar_one(item: Text, k: Annotated[int, length] = 10, details: bool = False):
+        """Items like an item."""
+        return _json(await answers.similar(service, [item], k, details))
+
+    @app.get("/history", response_model=History, responses=ERRORS)
+    async def history(user: Text):
+        """The items a user has."""
+        return _json(answers.history(service, user))
+
+    @app.get("/users", response_model=Users, responses=ERRORS)
+    async def users(
+        search: Annotated[str, Query(max_length=512)] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    ):
+        """Known users whose id begins with `search`."""
+        return _json(await asyncio.to_thread(answers.users, service, search, limit))
+
+
+def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.get("/health", response_model=Health)
+    async def health():
+        """Which run is live."""
+        loaded = service.loaded
+        ranker = loaded.live.ranker
+        return {
+            "status": "ok",
+            "run": loaded.version,
+            "folder": str(loaded.folder),
+            "model": loaded.live.trained.config.model["name"],
+            "users": len(ranker.known_users),
+            "items": int(ranker.known_items.sum()),
+            "live_since": loaded.since,
+            "swaps": service.swaps,
+            "failed_swaps": service.failures,
+        }
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus():
+        """Metrics in the text format of Prometheus."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page():
+        return HTMLResponse(
+            PAGE.read_text("utf-8"), headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+        )  # fmt: skip
+
+
+def _json(content: dict[str, Any]) -> JSONResponse:
+    """Past validation: what is answered was made here."""
+    return JSONResponse(content)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong and where, in one line; the input is not sent back."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    code = 404 if isinstance(error, DataError) else 422 if isinstance(error, ConfigError) else 500
+    return JSONResponse({"detail": str(error)}, code)

@@ -1,0 +1,72 @@
+"""Lists for very many users: block by block, so that memory holds one block, into one whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from ssmrec.errors import ConfigError, RunError
+from ssmrec.ranking import Choice, Progress, Ranker, Unknown
+from ssmrec.training import replaced
+
+BLOCK = 1 << 14
+"""Users ranked and written at once; a block of 100 items takes about 40 MB."""
+SUFFIXES = (".parquet", ".csv")
+
+
+def blocks(
+    ranker: Ranker,
+    users: pl.Series | None,
+    choice: Choice,
+    unknown: Unknown = "skip",
+    progress: Progress | None = None,
+    size: int = BLOCK,
+) -> Iterator[pl.DataFrame]:
+    """The rows of `Ranker.recommend`, `size` users at a time, in the order of the users.
+
+    Where users are unknown, they are told, once, before the first block.
+    """
+    wanted = ranker.known_users if users is None else users
+    if users is not None:
+        index = ranker.find_users(wanted)
+        missing = wanted.filter(pl.Series(index < 0))
+        if len(missing):
+            ranker.tell_unknown(missing, unknown)
+    for start in range(0, max(len(wanted), 1), size):
+        part = wanted.slice(start, size)
+        yield ranker.recommend(part, choice, unknown, told=True)
+        if progress is not None:
+            progress(min(start + size, len(wanted)), len(wanted))
+
+
+def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
+    """Write the frames to a .parquet or .csv file, which appears whole or not at all.
+
+    Returns:
+        Rows and users written.
+
+    Raises:
+        ConfigError: another suffix. RunError: the file cannot be written.
+    """
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {out}: must end in {' or '.join(SUFFIXES)}")
+    rows = users = 0
+    writer = None
+    try:
+        with replaced(out) as part, open(part, "wb") as file:
+            for frame in frames:
+                if out.suffix == ".csv":
+                    frame.write_csv(file, include_header=rows == 0 and file.tell() == 0)
+                else:
+                    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+                    writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+                    writer.write_table(table)
+                rows, users = rows + len(frame), users + frame["user"].n_unique()
+            if writer is not None:
+                writer.close()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{out}: cannot be written ({error})") from None
+    return rows, users

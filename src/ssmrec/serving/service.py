@@ -1,0 +1,226 @@
+"""The questions a service answers, on whichever run is live at the moment of asking.
+
+A question holds on to the run it began with, so swapping in a new one loses none. Ranking happens on
+one thread: questions that arrive while it works are ranked together, by one matrix product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ssmrec.errors import RunError
+from ssmrec.ranking import Choice, TopK
+from ssmrec.serving.live import Live
+from ssmrec.training.run import CONFIG, METRICS, MODEL
+
+Array = np.ndarray
+logger = logging.getLogger("ssmrec")
+
+TOGETHER = 256
+"""Users ranked at once at most; more wait for the next round."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run that is being served.
+
+    Args:
+        live: model and vectors.
+        folder: where it came from.
+        version: 12 hex digits over its files.
+        stamp: state of the folder when it was read, see `stamp`.
+        titles: title of each item, by the text of its id.
+        search: lists of users by index in the place of exact ranking, such as an index; None for
+            exact.
+    """
+
+    live: Live
+    folder: Path
+    version: str
+    stamp: tuple[Any, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    search: Callable[[Array, Choice], TopK] | None = None
+    since: float = field(default_factory=time.time)
+
+    @cached_property
+    def item_ids(self) -> list[Any]:
+        """External id of each item: for one short list faster than a column."""
+        return self.live.ranker.train.items.ids.to_list()
+
+    def top(self, index: Array, choice: Choice) -> TopK:
+        """Lists of users by index."""
+        if self.search is not None and choice.only is None:
+            return self.search(index, choice)
+        return self.live.ranker.top(index, choice)
+
+
+def stamp(folder: Path) -> tuple[Any, ...]:
+    """Changes when the folder, or what a link of that name points to, holds another finished run or
+    index; empty while there is no finished run.
+    """
+    try:
+        files = [folder / METRICS, *sorted(folder.glob("index.*.json"))]
+        found = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+    except OSError:
+        return ()
+    return str(folder.resolve()), *found
+
+
+def load(
+    folder: Path,
+    titles: Mapping[str, str] | None = None,
+    search: Callable[[Live, Path], Callable[[Array, Choice], TopK]] | None = None,
+) -> Loaded:
+    """Read a run and make it ready: everything that the first question would wait for is done.
+
+    Raises:
+        RunError: not a finished run, damaged, or written anew while it was read.
+    """
+    before = stamp(folder)
+    live = Live.load(folder)
+    version = version_of(folder)
+    if stamp(folder) != before:
+        raise RunError(f"{folder}: was written while it was read; it is read again")
+    found = search(live, folder) if search else None
+    loaded = Loaded(live, folder, version, before, titles or {}, found)
+    some = live.ranker.find_users(live.ranker.known_users.head(1))
+    loaded.top(some, live.ranker.choice(1))
+    _ = live.folding, loaded.item_ids  # computed once, here
+    live.ranker.similar(live.ranker.train.items.ids.filter(pl.Series(live.ranker.known_items))[:1])
+    return loaded
+
+
+def version_of(folder: Path) -> str:
+    """12 hex digits over the files of a run."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, METRICS, MODEL):
+        with open(folder / name, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+@dataclass
+class _Asked:
+    loaded: Loaded
+    users: Array
+    choice: Choice
+    answer: asyncio.Future[TopK]
+
+    @property
+    def group(self) -> tuple[int, ...]:
+        """Questions with the same group can be ranked together; filters stay alone."""
+        plain = self.choice.allowed is self.loaded.live.ranker.known_items
+        alone = not plain or self.choice.only is not None
+        return (id(self.loaded), int(self.choice.include_seen), id(self) if alone else 0)
+
+
+class Service:
+    """One live run and the thread that ranks.
+
+    Args:
+        loaded: what to serve first.
+        read: reads a folder for `swap`.
+        together: told of the number of users ranked at once.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        read: Callable[[Path], Loaded] = load,
+        together: Callable[[int], None] = lambda users: None,
+    ) -> None:
+        self.loaded, self.read, self.together = loaded, read, together
+        self.swaps = self.failures = 0
+        self._thread = ThreadPoolExecutor(1, "ranking")
+        self._waiting: list[_Asked] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._failed: tuple[Any, ...] = ()
+
+    async def top(self, loaded: Loaded, users: Array, choice: Choice) -> TopK:
+        """Lists of users by index, ranked together with the questions of others."""
+        loop = asyncio.get_running_loop()
+        asked = _Asked(loaded, users, choice, loop.create_future())
+        self._waiting.append(asked)
+        if self._drain is None or self._drain.done():
+            self._drain = loop.create_task(self._rank_waiting())
+        return await asked.answer
+
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Other work on the ranking thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def swap(self, folder: Path) -> Loaded:
+        """Serve another run from now on; questions begun before end on the old one.
+
+        Raises:
+            RunError: the folder cannot be served; the old run stays.
+        """
+        self.loaded = self.read(folder)
+        self.swaps += 1
+        logger.info("%s: run %s is live", folder, self.loaded.version)
+        return self.loaded
+
+    def look(self) -> bool:
+        """Swap if the folder holds another run than the live one; whether it did.
+
+        A run that cannot be read is told once, and the old one stays.
+        """
+        now = stamp(self.loaded.folder)
+        if not now or now in (self.loaded.stamp, self._failed):
+            return False
+        try:
+            self.swap(self.loaded.folder)
+        except Exception as error:  # whatever is wrong with the new run, the old one goes on
+            self._failed, self.failures = now, self.failures + 1
+            logger.error("the new run is not served, the old one stays: %s", error)
+            return False
+        return True
+
+    async def _rank_waiting(self) -> None:
+        while self._waiting:
+            first = self._waiting[0].group
+            chosen, users = [], 0
+            for asked in self._waiting:
+                if asked.group == first and (not chosen or users + len(asked.users) <= TOGETHER):
+                    chosen.append(asked)
+                    users += len(asked.users)
+            taken = {id(asked) for asked in chosen}
+            self._waiting = [asked for asked in self._waiting if id(asked) not in taken]
+            self.together(users)
+            try:
+                answers = await self.run(_together, chosen)
+            except Exception as error:
+                for asked in chosen:
+                    if not asked.answer.done():
+                        asked.answer.set_exception(error)
+                continue
+            for asked, answer in zip(chosen, answers, strict=True):
+                if not asked.answer.done():  # its client may have left
+                    asked.answer.set_result(answer)
+
+
+def _together(questions: list[_Asked]) -> Iterable[TopK]:
+    """One ranking for all, to the longest list asked for; a shorter list is its beginning."""
+    first = questions[0]
+    k = max(asked.choice.k for asked in questions)
+    users = np.concatenate([asked.users for asked in questions])
+    choice = Choice(k, first.choice.allowed, first.choice.include_seen, first.choice.only)
+    lists = first.loaded.top(users, choice)
+    bounds = np.cumsum([len(asked.users) for asked in questions])[:-1]
+    parts = zip(np.split(lists.ids, bounds), np.split(lists.scores, bounds), strict=True)
+    return [
+        TopK(ids[:, : asked.choice.k], scores[:, : asked.choice.k])
+        for asked, (ids, scores) in zip(questions, parts, strict=True)
+    ]

@@ -1,0 +1,63 @@
+"""Models in closed form: one solution in the place of a training loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ssmrec.data import Interactions
+from ssmrec.errors import ConfigError, RunError
+from ssmrec.models import Backbone
+from ssmrec.training.config import RunConfig, make_model
+from ssmrec.training.listener import Listener
+from ssmrec.training.loop import State, use_threads
+from ssmrec.training.seeds import torch_generator
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved model, with what a `Trainer` offers after its training.
+
+    Args:
+        model: the backbone. train: what it was solved from.
+        state: no epochs; one record with the seconds.
+    """
+
+    model: Backbone
+    train: Interactions
+    state: State
+
+
+def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solution:
+    """Solve the closed-form model of resolved settings on the CPU.
+
+    Raises:
+        ConfigError: no training pairs, or a catalogue larger than the model allows.
+        RunError: the solution holds NaN or infinity, or memory ran out.
+    """
+    if not len(train):
+        raise ConfigError("no training pairs are left: nothing to learn from")
+    use_threads(config.train.threads)
+    start = time.perf_counter()
+    name = config.model["name"]
+    try:
+        model = make_model(config, train, torch_generator(config.seed, "init"))
+        with torch.no_grad():
+            model.solve()
+    except (MemoryError, RuntimeError) as error:  # too large, or not positive definite
+        first = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"{name}: cannot be solved ({first}); take a smaller catalogue, or raise model.l2"
+        ) from None
+    # Sums, as an elementwise check would take another matrix.
+    if not all(bool(tensor.sum().isfinite()) for tensor in model.state_dict().values()):
+        raise RunError(f"{name}: the solution is not finite; raise model.l2")
+    took = time.perf_counter() - start
+    listener.note(
+        f"{name}: solved from {len(train):,} pairs in {took:.1f} s; "
+        "loss, negatives and epochs play no part in it"
+    )
+    record = {"epoch": 0, "train_seconds": took}
+    return Solution(model, train, State(history=[record], stopped="solved"))

@@ -1,0 +1,68 @@
+"""Files that are whole or not there: written beside their place, flushed to disk, then moved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def part_of(path: Path) -> Path:
+    """Where `path` is written before it takes its place."""
+    return path.with_name(path.name + ".part")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to; at the end it takes the place of `path`, after a failure it is deleted."""
+    part = part_of(path)
+    try:
+        mode = _begin(part)
+        yield part
+        _finish(part, mode)
+        os.replace(part, path)
+    except BaseException:
+        _forget(part)
+        raise
+
+
+def replace_together(writers: Mapping[Path, Callable[[Path], object]], last: Path) -> None:
+    """Write several files that belong together, each function to the path it is given.
+
+    No file is touched before all are written, so that a full disk leaves the old ones as they are.
+    `last` is deleted first and moved last: where it is, the files belong together.
+    """
+    try:
+        for path, write in writers.items():
+            mode = _begin(part_of(path))
+            write(part_of(path))
+            _finish(part_of(path), mode)
+        last.unlink(missing_ok=True)
+        for path in sorted(writers, key=lambda path: path == last):
+            os.replace(part_of(path), path)
+    except BaseException:
+        for path in writers:
+            _forget(part_of(path))
+        raise
+
+
+def _begin(part: Path) -> int:
+    """The mode of a new file here; safetensors alone would give its files to the owner only."""
+    part.unlink(missing_ok=True)
+    part.touch()
+    return part.stat().st_mode & 0o777
+
+
+def _finish(part: Path, mode: int) -> None:
+    """Have the file on the disk before it gets its name: no power cut leaves half of it there."""
+    part.chmod(mode)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _forget(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # the folder itself is gone or read-only; the first error is the one to tell
+        pass

@@ -1,0 +1,82 @@
+"""The chain -log DCG <= -log gain <= log rank <= SSM, for any scores."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ssmrec.analysis.bound import TERMS, bound_chain, catalogue_chain, softmax_loss
+from ssmrec.losses import LOSSES
+
+scores = st.floats(-50, 50, width=32)
+
+
+def ordered(chain) -> bool:
+    terms = [getattr(chain, term) for term in TERMS]
+    return all((low <= high + 1e-9).all() for low, high in pairwise(terms))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), shape=st.tuples(st.integers(1, 6), st.integers(0, 40)))
+def test_chain_holds_for_random_scores_over_a_sample(data, shape):
+    pos = data.draw(arrays.arrays(np.float64, shape[0], elements=scores))
+    others = data.draw(arrays.arrays(np.float64, shape, elements=scores))
+    live = data.draw(arrays.arrays(bool, shape))
+    assert ordered(bound_chain(pos, others, live))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), n=st.integers(1, 60))
+def test_chain_holds_for_random_scores_over_a_catalogue(data, n):
+    values = data.draw(arrays.arrays(np.float64, n, elements=scores))
+    positives = data.draw(st.lists(st.integers(0, n - 1), min_size=1, unique=True))
+    assert ordered(catalogue_chain(values, np.array(positives)))
+
+
+def test_chain_by_hand():
+    chain = bound_chain(
+        np.array([1.0]), np.array([[2.0, 0.0, 5.0]]), np.array([[True, True, False]])
+    )
+    assert chain.log_rank[0] == pytest.approx(np.log(2))
+    assert chain.neg_log_gain[0] == pytest.approx(np.log(np.log2(3)))
+    assert chain.neg_log_dcg[0] == chain.neg_log_gain[0]
+    assert chain.ssm[0] == pytest.approx(np.log(1 + np.exp(1) + np.exp(-1)))
+
+
+def test_the_bound_is_tight_when_every_other_score_is_equal():
+    """All equal: rank 1, SSM log(1 + N); far below: both 0."""
+    equal = bound_chain(np.zeros(1), np.zeros((1, 7)), np.ones((1, 7), bool))
+    assert equal.log_rank[0] == 0 and equal.ssm[0] == pytest.approx(np.log(8))
+    far = bound_chain(np.zeros(1), np.full((1, 7), -800.0), np.ones((1, 7), bool))
+    assert far.ssm[0] == 0 and far.neg_log_dcg[0] == 0
+
+
+def test_last_term_is_the_loss_that_trains():
+    random = np.random.default_rng(0)
+    pos, others, live = (
+        random.normal(size=4),
+        random.normal(size=(4, 9)),
+        random.random((4, 9)) < 0.6,
+    )
+    loss = LOSSES["ssm"](LOSSES["ssm"].Config())
+    expected = loss(*map(torch.from_numpy, (pos, others)), None, torch.from_numpy(~live))
+    assert softmax_loss(pos, others, live) == pytest.approx(expected.numpy())
+
+
+def test_catalogue_equals_the_plain_form_row_by_row():
+    random = np.random.default_rng(2)
+    values = random.integers(-3, 4, 30) / 2.0  # with ties
+    positives = np.array([4, 0, 17])
+    rows = np.stack([np.delete(values, at) for at in positives])
+    plain = bound_chain(values[positives], rows, np.ones_like(rows, bool))
+    found = catalogue_chain(values, positives)
+    for term in ("neg_log_gain", "log_rank", "ssm"):
+        assert getattr(found, term) == pytest.approx(getattr(plain, term))
+    dcg = np.exp(-plain.neg_log_gain).sum()
+    assert found.neg_log_dcg.tolist() == pytest.approx([-np.log(dcg)] * 3)

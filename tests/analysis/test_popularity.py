@@ -1,0 +1,89 @@
+"""Groups, metrics split by group, and how unevenly lists are spread."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmrec.analysis.popularity import (
+    exposure,
+    gini,
+    in_tail,
+    ndcg_by_group,
+    popularity_groups,
+    recall_by_group,
+)
+from ssmrec.errors import ConfigError, DataError
+
+
+def test_groups_by_hand():
+    # Ascending degrees 0 1 1 2 4 8, running sums 0 1 2 4 8 16 of 16: quarters end at 4, 8, 12, 16.
+    degrees = np.array([8, 1, 2, 0, 1, 4])
+    assert popularity_groups(degrees, 4).tolist() == [3, 0, 0, -1, 0, 1]
+    assert popularity_groups(degrees, 1).tolist() == [0, 0, 0, -1, 0, 0]
+
+
+def test_equal_degrees_make_equal_groups_in_order_of_index():
+    assert popularity_groups(np.full(6, 7), 3).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 12))
+def test_groups_hold_equal_shares_up_to_one_item(degrees, n):
+    degrees = np.array(degrees)
+    if not degrees.sum():
+        with pytest.raises(DataError, match="no item has an interaction"):
+            popularity_groups(degrees, n)
+        return
+    groups = popularity_groups(degrees, n)
+    assert ((groups == -1) == (degrees == 0)).all() and groups.max() == n - 1
+    held = np.array([degrees[groups <= g].sum() for g in range(n)])
+    share = degrees.sum() * np.arange(1, n + 1) / n
+    assert (held <= share + 1e-9).all() and (held > share - degrees.max() - 1e-9).all()
+    for g in range(n - 1):  # no item of a group is more popular than one of the next
+        below, above = degrees[groups == g], degrees[groups > g]
+        assert not len(below) or not len(above) or below.max() <= above.min()
+
+
+def test_groups_need_a_number():
+    with pytest.raises(ConfigError, match="at least 1, not 0"):
+        popularity_groups(np.ones(3, int), 0)
+
+
+def test_metrics_by_group_by_hand():
+    ids = np.array([[0, 1, 2], [3, -1, -1]])
+    hits = np.array([[True, False, True], [True, False, False]])
+    relevant, groups = np.array([4, 1]), np.array([1, 1, 0, 0])
+    recall = recall_by_group(ids, hits, relevant, groups, 2)
+    # User 0 finds items 0 (head) and 2 (tail) of 4; user 1 finds item 3 (tail) of 1.
+    assert recall.by_group.tolist() == [(1 / 4 + 1) / 2, (1 / 4) / 2]
+    assert recall.total == pytest.approx((2 / 4 + 1) / 2)
+    assert recall.standard_error.tolist() == pytest.approx([0.75 / 2, 0.25 / 2])
+    ndcg = ndcg_by_group(ids, hits, relevant, groups, 2)
+    ideal = 1 + 1 / np.log2(3) + 1 / 2
+    assert ndcg.by_group.tolist() == pytest.approx([(0.5 / ideal + 1) / 2, 1 / ideal / 2])
+    assert ndcg.total == pytest.approx((1.5 / ideal + 1) / 2)
+
+
+def test_gini_in_closed_form():
+    assert gini(np.full(5, 3)) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 7])) == pytest.approx(1 - 1 / 4)
+    assert gini(np.arange(1, 101)) == pytest.approx((100 - 1) / (3 * 100))  # 1 .. n: (n - 1) / (3n)
+    assert gini(np.zeros(4)) == 0
+    x = np.random.default_rng(0).integers(0, 9, 30)
+    differences = np.abs(x[:, None] - x[None, :]).mean()
+    assert gini(x) == pytest.approx(differences / (2 * x.mean()))
+
+
+def test_exposure_by_hand():
+    degrees = np.array([0, 1, 2, 3, 10])
+    assert in_tail(degrees).tolist() == [False, True, True, True, False]
+    # User 0 has items 4 and 1, user 2 has item 4; item 0 is not listable.
+    found = exposure(np.array([0, 0, 2, 2]), np.array([4, 1, 4, 0]), degrees)
+    assert found.mean_popularity == ((10 + 1) / 2 + 10) / 2
+    assert found.coverage == 2 / 4 and found.tail_share == pytest.approx(1 / 3)
+    assert found.gini == pytest.approx(gini(np.array([0, 0, 1, 2])))
+    with pytest.raises(DataError, match="no pair is on an item"):
+        exposure(np.array([0]), np.array([0]), degrees)

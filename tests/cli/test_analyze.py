@@ -1,0 +1,161 @@
+"""`ssmrec analyze`, in this process, on a small file."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ssmrec.cli import main
+
+
+@contextmanager
+def logging_kept():
+    """The command sets up logging for its process; here other tests follow."""
+    root, ours = logging.getLogger(), logging.getLogger("ssmrec")
+    handlers, level = root.handlers[:], ours.level
+    root.handlers = []
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        ours.setLevel(level)
+
+
+def ssmrec(*words, cwd, columns="100"):
+    """Run the command here; gives exit code, stdout, stderr."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ssmrec", *map(str, words)])
+        patch.setenv("COLUMNS", columns)
+        patch.chdir(cwd)
+        with redirect_stdout(out), redirect_stderr(err), logging_kept():
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with clicks.csv and two runs on it: `run` and, in the paper's setting, `paper`."""
+    place = tmp_path_factory.mktemp("shop")
+    random = np.random.default_rng(0)
+    chances = np.arange(1, 31) / np.arange(1, 31).sum()
+    users = np.repeat([f"u{n}" for n in range(40)], 15)
+    items = np.concatenate([random.choice(30, 15, replace=False, p=chances) for _ in range(40)])
+    frame = pl.DataFrame({"customer": users, "product": items, "ts": np.arange(600)})
+    frame.write_csv(place / "clicks.csv")
+    small = ["--epochs", 2, "--set", "model.dim=8", "--set", "train.batch_size=64"]
+    paper = ["--set", "negatives.name=in_batch", "--set", "negatives.log_q=false"]
+    for name, words in (("run", []), ("paper", [*paper, "--set", "ranking.similarity=dot"])):
+        code, _, err = ssmrec("train", "clicks.csv", *small, *words, "--out", name, cwd=place)
+        assert code == 0, err
+    return place
+
+
+@pytest.fixture(scope="module")
+def compared(folder):
+    """What `analyze run --against paper` prints and writes."""
+    code, out, err = ssmrec(
+        "analyze", "run", "--against", "paper", "--groups", 4, "--top", 5, cwd=folder
+    )
+    assert code == 0, err
+    return out, json.loads((folder / "run/analysis.json").read_text())
+
+
+def test_tables_show_the_numbers_of_the_file(compared):
+    out, result = compared
+    ours, popular, theirs = result["popularity"]["rankers"]
+    assert [r["role"] for r in (ours, popular, theirs)] == ["run", "most_popular", "against"]
+    for ranker in (ours, popular, theirs):
+        line = next(x for x in out.splitlines() if x.startswith(ranker["label"] + "  "))
+        assert (
+            f"{ranker['recall']['total']:.4f}" in line and f"{ranker['ndcg']['total']:.4f}" in line
+        )
+    assert theirs["label"] == "lightgcn + ssm (paper)"
+    assert "the chain is broken in 0 pairs" in out and "Both runs" in out
+    assert len(result["popularity"]["groups"]) == 4 and result["settings"]["k"] == 5
+    spread = result["negatives"]["stages"][-1]["ssm"]["effective"]
+    assert f"{spread:.0f}" in out
+
+
+def test_figures_agree_with_evaluate(folder, compared):
+    _, result = compared
+    code, out, _ = ssmrec("evaluate", "run", "--metric", "ndcg@5", "--json", cwd=folder)
+    assert code == 0
+    assert json.loads(out)["test"]["ndcg@5"] == pytest.approx(
+        result["popularity"]["rankers"][0]["ndcg"]["total"]
+    )
+
+
+def test_the_page_lies_beside_the_file(folder, compared):
+    pytest.importorskip("plotly")
+    out, _ = compared
+    assert "written: run/analysis.json, run/analysis.html" in out
+    assert (folder / "run/analysis.html").read_text().startswith("<!doctype html>")
+
+
+def test_files_go_where_they_are_asked_to(folder, tmp_path):
+    code, out, err = ssmrec(
+        "analyze", "paper", "--out", tmp_path / "a.json", "--html", tmp_path / "b.html", cwd=folder
+    )
+    pytest.importorskip("plotly")
+    assert code == 0, err
+    assert (tmp_path / "a.json").exists() and (tmp_path / "b.html").exists()
+    assert not (folder / "paper/analysis.json").exists()
+    assert f"written: {tmp_path}/a.json, {tmp_path}/b.html" in out
+
+
+def test_without_plotly_the_tables_are_there_and_a_page_asked_for_is_an_error(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "plotly", None)  # an import of it fails, as when not installed
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    code, out, err = ssmrec("analyze", "run", "--out", tmp_path / "a.json", cwd=folder)
+    assert code == 0 and "Ranking metric" in out and out.endswith("a.json\n"), err
+    assert "no HTML page" in err and "ssmrec[report]" in err
+    assert not (tmp_path / "a.html").exists()
+    code, _, err = ssmrec("analyze", "run", "--html", tmp_path / "a.html", cwd=folder)
+    assert code == 2 and "ssmrec[report]" in err
+
+
+def test_tables_fit_a_terminal_of_80_columns(folder, tmp_path):
+    code, out, _ = ssmrec("analyze", "run", "--out", tmp_path / "a.json", cwd=folder, columns="80")
+    assert code == 0
+    assert max(map(len, out.split("\nwritten")[0].splitlines())) <= 80
+    assert "…" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "not a finished run"),
+        (["run", "--on", "train"], "--on must be test or valid, not 'train'"),
+        (["run", "--against", "nowhere"], "not a finished run"),
+        (["run", "--data", "other.csv"], "the data differ from those the run was trained on"),
+        (["run", "--out", "clicks.csv/a.json"], "cannot be written"),
+    ],
+)
+def test_faults_are_one_line(folder, words, message):
+    pl.read_csv(folder / "clicks.csv").head(500).write_csv(folder / "other.csv")
+    code, _, err = ssmrec("analyze", *words, cwd=folder)
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and last.startswith("error: ") and message in last and "Traceback" not in err
+
+
+def test_a_run_on_other_data_is_no_rival(folder):
+    random = np.random.default_rng(5)
+    frame = pl.read_csv(folder / "clicks.csv")
+    frame.with_columns(ts=pl.Series(random.permutation(600))).write_csv(folder / "shuffled.csv")
+    words = ["--epochs", 1, "--set", "model.dim=8", "--out", "far"]
+    assert ssmrec("train", "shuffled.csv", *words, cwd=folder)[0] == 0
+    code, _, err = ssmrec("analyze", "run", "--against", "far", cwd=folder)
+    assert code == 2 and "not judged on the same held-out pairs" in err

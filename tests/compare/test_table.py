@@ -1,0 +1,170 @@
+"""The numbers of a table by hand, and its four forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from ssmrec.compare import FORMATS, Outcome, Store, aggregate, expand, make_plan, run_of, trials
+from ssmrec.compare.table import paired
+from ssmrec.evaluation import METRIC_VERSION
+
+PLAN = {
+    "data": "online-retail",
+    "models": ["mf", "svdpp", "lightgcn"],
+    "losses": "ssm",
+    "seeds": 2,
+    "metrics": ["recall@20", "ndcg@20"],
+}
+
+
+def outcome(values, users=None, train=6.0, held="same"):
+    values = np.asarray(values, dtype=float)
+    record = {
+        "format": 1, "metric_version": METRIC_VERSION, "protocol": "valid", "selected_on": "valid",
+        "best_epoch": 3, "epochs": 4, "seconds": {"train": train, "eval": 1.0},
+        "metrics": {"recall@20": float(values.mean()) / 2, "ndcg@20": float(values.mean())},
+        "held_out_fingerprint": held, "settings": {},
+    }  # fmt: skip
+    users = np.arange(len(values)) if users is None else np.asarray(users)
+    return Outcome(record, users, {"recall@20": values / 2, "ndcg@20": values})
+
+
+def filled(tmp_path, values, more=None):
+    """A store with made-up values: method number to seed to values of users."""
+    plan = make_plan({**PLAN, **(more or {})})
+    methods, store = expand(plan), Store(tmp_path)
+    for number, seeds in values.items():
+        for seed, each in seeds.items():
+            store.save(run_of(methods[number], seed, {}), outcome(each))
+    return plan, methods, store
+
+
+@pytest.fixture
+def made(tmp_path):
+    random = np.random.default_rng(0)
+    base = random.random((2, 40)) * 0.5
+    better, worse = base + 0.1 + random.random((2, 40)) * 0.1, base - 0.001 * random.random((2, 40))
+    values = {0: dict(enumerate(base)), 1: dict(enumerate(better)), 2: {0: worse[0]}}
+    return (*filled(tmp_path, values), base, better, worse)
+
+
+def test_mean_deviation_change_and_corrected_p(made):
+    plan, methods, store, base, better, worse = made
+    (block,) = aggregate(plan, methods, store)
+    first, second, third = block.rows
+    assert block.baseline == "mf + ssm" and first.p is first.change is None
+    means = better.mean(axis=1)
+    assert second.mean("ndcg@20") == pytest.approx(means.mean())
+    assert second.sd("ndcg@20") == pytest.approx(abs(means[0] - means[1]) / 2**0.5)
+    assert second.change == pytest.approx(better.mean() / base.mean() - 1)
+    assert second.p == 1 / 10_001 and second.holm == 2 / 10_001
+    # one seed: held against the baseline of that seed
+    assert third.seeds == 1 and third.sd("ndcg@20") is None
+    want = scipy.stats.ttest_rel(worse[0], base[0]).pvalue
+    assert third.p == pytest.approx(want, abs=0.01) and third.holm == max(third.p, second.holm)
+    assert second.cost == {"epoch": 1.5, "epochs": 3.0, "train": 6.0}
+
+
+def test_wilcoxon_and_another_baseline(tmp_path):
+    random = np.random.default_rng(1)
+    a, b = random.random((2, 50)).astype(np.float32)
+    plan, methods, store = filled(
+        tmp_path, {0: {0: a}, 1: {0: b}},
+        {"test": "wilcoxon", "baseline": "svdpp + ssm", "seeds": 1},
+    )  # fmt: skip
+    first, second, third = aggregate(plan, methods, store)[0].rows
+    want = scipy.stats.wilcoxon(
+        a.astype(float), b.astype(float), method="asymptotic", correction=False
+    )
+    assert first.p == pytest.approx(want.pvalue) == first.holm
+    assert second.p is None and third.seeds == 0 and third.mean("ndcg@20") is None
+
+
+def test_users_are_averaged_over_the_seeds_they_were_tested_in():
+    one = {
+        0: outcome([1.0, 0.0], users=[0, 2]),
+        1: outcome([0.5, 0.25], users=[2, 3]),
+        2: outcome([9]),
+    }
+    other = {0: outcome([0.0, 0.0], users=[0, 2]), 1: outcome([0.0, 1.0], users=[2, 3])}
+    a, b = paired(one, other, "ndcg@20")
+    assert a.tolist() == [1.0, 0.25, 0.25] and b.tolist() == [0.0, 0.0, 1.0]
+    assert [len(x) for x in paired(one, {}, "ndcg@20")] == [0, 0]
+    fewer = {0: outcome([0.75], users=[2])}  # user 0 was averaged by one of both only
+    assert [x.tolist() for x in paired(one, fewer, "ndcg@20")] == [[0.0], [0.75]]
+
+
+def test_text(made):
+    text = FORMATS["text"](made[0], aggregate(*made[:3]))
+    lines = text.splitlines()
+    assert lines[0] == "online-retail"
+    assert lines[1].split() == ["method", "recall@20", "ndcg@20", "change", "p", "seeds"]
+    row = next(line for line in lines if line.startswith("svdpp + ssm "))
+    assert " ± " in row and " < 0.001 " in row and row.endswith("2") and "+" in row
+    assert len({len(line) for line in lines[1:6]}) == 1  # aligned, numbers to the right
+    assert "INCOMPLETE: 5 of 6 runs" in lines
+    assert "protocol valid: epoch chosen on valid" in lines
+
+
+def test_markdown_marks_the_best(made):
+    text = FORMATS["md"](made[0], aggregate(*made[:3]))
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert {len(row) for row in rows} == {6}
+    assert [row[0] for row in rows if row[2].startswith("**")] == ["| svdpp + ssm"]
+
+
+def test_latex_is_balanced_and_escaped(made):
+    text = FORMATS["latex"](made[0], aggregate(*made[:3]))
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    rows = [line for line in body if line.endswith(r"\\")]
+    assert len(rows) == 4 and {line.count(" & ") for line in rows} == {5}
+    assert text.count(r"\textbf{") == 2 and r"$\pm$" in text and r"$<$ 0.001" in text
+    for line in rows:
+        assert line.replace(r"\%", "").count("%") == 0 and line.count("{") == line.count("}")
+
+
+def test_latex_of_odd_labels(tmp_path):
+    label = r"a_b & 50% {#1} $x$ \y"
+    plan = make_plan({**PLAN, "models": {"name": "mf", "label": label}})
+    text = FORMATS["latex"](plan, aggregate(plan, expand(plan), Store(tmp_path)))
+    assert r"a\_b \& 50\% \{\#1\} \$x\$ \textbackslash{}y + ssm & - & -" in text
+
+
+def test_csv_is_unrounded(made):
+    plan, methods, store, _base, better, _ = made
+    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](plan, aggregate(plan, methods, store)))))
+    assert len(rows) == 6
+    row = next(r for r in rows if r["method"] == "svdpp + ssm" and r["metric"] == "ndcg@20")
+    assert float(row["mean"]) == pytest.approx(better.mean(), rel=1e-12)
+    assert (
+        float(row["p_holm"]) == 2 / 10_001 and row["baseline"] == "mf + ssm" and row["seeds"] == "2"
+    )
+    recall = next(r for r in rows if r["method"] == "svdpp + ssm" and r["metric"] == "recall@20")
+    assert recall["p"] == "" and float(recall["mean"]) == pytest.approx(better.mean() / 2)
+
+
+def test_cost_columns_and_tuned_settings_are_shown(tmp_path):
+    more = {"models": "mf", "seeds": 1, "cost": True, "tune": {"loss.temperature": [0.1, 0.2]}}
+    plan = make_plan({**PLAN, **more})
+    (method,) = expand(plan)
+    store = Store(tmp_path)
+    for job, value in zip(trials(plan, method), (0.3, 0.4), strict=True):
+        store.save(job, Outcome(outcome([value]).record))
+    store.save(run_of(method, 0, {"loss.temperature": 0.2}), outcome([0.5], train=1234.0))
+    text = FORMATS["text"](plan, aggregate(plan, [method], store))
+    assert text.splitlines()[1].split()[-4:] == ["s/epoch", "epoch", "train", "s"]
+    assert text.splitlines()[3].split()[-3:] == ["308", "3", "1,234"]
+    assert "tuned on validation ndcg@20, seed 0:\n  mf + ssm: temperature=0.2" in text
+
+
+def test_a_choice_on_test_is_shown_with_a_warning(tmp_path):
+    plan, methods, store = filled(tmp_path, {}, {"models": "mf", "seeds": 1})
+    found = outcome([0.5])
+    found.record.update(protocol="published", selected_on="test")
+    store.save(run_of(methods[0], 0, {}), found)
+    assert "WARNING: chosen on TEST" in FORMATS["md"](plan, aggregate(plan, methods, store))

@@ -1,0 +1,110 @@
+"""Filters and neighbours against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.ranking import ItemRows, Ranker, top_k
+
+
+@pytest.fixture
+def ranker(make_interactions):
+    """6 users (100 ...), 9 items (100 ...); item 108 has no training pair; nor has user 105."""
+    random = np.random.default_rng(0)
+    mask = random.random((6, 9)) < 0.4
+    mask[:, 8] = mask[5] = False
+    mask[0, :8] = True
+    pairs = make_interactions(mask)
+    generator = torch.Generator().manual_seed(1)
+    users, items = (torch.randn(n, 4, generator=generator) for n in (6, 9))
+    return Ranker(users, items, pairs, pairs)
+
+
+def brute(ranker, user, k, permitted, seen=True):
+    """Ids best first, by a plain sort of all scores."""
+    scores = (ranker.users[user] @ ranker.items.T).tolist()
+    cut = ranker.seen.indptr
+    has = set(ranker.seen.indices[cut[user] : cut[user + 1]]) if seen else set()
+    items = [i for i in range(8) if i not in has and 100 + i in permitted]
+    return [100 + i for i in sorted(items, key=lambda i: -scores[i])[:k]]
+
+
+def lists(frame):
+    return {user: part["item"].to_list() for (user,), part in frame.group_by("user")}
+
+
+@pytest.mark.parametrize("include_seen", [True, False])
+def test_allow_and_deny(ranker, include_seen):
+    choice = ranker.choice(3, include_seen=include_seen, allow=[101, 102, 104, 107], deny=["104"])
+    found = lists(ranker.recommend(pl.Series([101, 103]), choice))
+    for user in (1, 3):
+        want = brute(ranker, user, 3, {101, 102, 107}, not include_seen)
+        assert found.get(100 + user, []) == want
+
+
+def test_candidates_are_of_each_user(ranker, caplog):
+    candidates = pl.DataFrame(
+        {"user": [101, 101, 102, 102, 999], "item": [103, 105, 108, 100, 100]}
+    )
+    choice = ranker.choice(9, include_seen=True, candidates=candidates)
+    found = lists(ranker.recommend(pl.Series([101, 102, 103]), choice))
+    assert found == {101: brute(ranker, 1, 9, {103, 105}, False), 102: [100]}
+    assert "candidates: 1 of 5 items were not trained on" in caplog.text
+
+
+def test_a_short_list_is_never_filled(ranker):
+    choice = ranker.choice(5, allow=[100, 108])
+    assert ranker.recommend(pl.Series([100]), choice).is_empty()  # has 100, and 108 is unknown
+
+
+def test_filters_of_unknown_items_are_an_error(ranker):
+    with pytest.raises(DataError, match="allow: the model knows none of its 2 items"):
+        ranker.choice(5, allow=[108, "ghost"])
+    with pytest.raises(DataError, match="candidates need columns user and item"):
+        ranker.choice(5, candidates=pl.DataFrame({"u": [1]}))
+    with pytest.raises(ConfigError, match="k must be"):
+        ranker.choice(True)
+
+
+def test_text_finds_a_number_only_as_it_is_written(ranker):
+    ids = pl.Series(["100", "0100", "+100", "100 ", "105", "x"])
+    assert ranker.find_users(ids).tolist() == [0, -1, -1, -1, -1, -1]  # 105 has no pair
+    assert ranker.find_items(pl.Series(["108", "107"])).tolist() == [-1, 7]
+
+
+def test_popular_keeps_to_the_filters(ranker):
+    degrees = ranker.train.item_degrees
+    frame = ranker.recommend(pl.Series([105]), ranker.choice(2, deny=[100]), "popular")
+    order = sorted(range(1, 8), key=lambda i: (-degrees[i], i))[:2]
+    assert frame["item"].to_list() == [100 + i for i in order]
+    assert frame["score"].to_list() == [degrees[i] for i in order]
+
+
+def test_similar_is_the_cosine_of_item_vectors(ranker):
+    frame = ranker.similar([102, "104"], 4)
+    unit = ranker.items / ranker.items.norm(dim=1, keepdim=True)
+    for item in (2, 4):
+        cosine = (unit @ unit[item]).tolist()
+        order = sorted((i for i in range(8) if i != item), key=lambda i: -cosine[i])[:4]
+        part = frame.filter(pl.col("item").cast(str) == str(100 + item))
+        assert part["similar"].to_list() == [100 + i for i in order]
+        assert part["score"].to_list() == pytest.approx([cosine[i] for i in order], abs=1e-6)
+    with pytest.raises(DataError, match="not trained on: 108"):
+        ranker.similar([102, 108])
+
+
+def test_candidates_equal_a_mask_of_everything_else():
+    """`only` against `seen` of the complement, over blocks."""
+    random = np.random.default_rng(2)
+    users, items = (torch.from_numpy(random.normal(size=(n, 3))) for n in (50, 30))
+    mask = random.random((50, 30)) < 0.3
+    only = ItemRows.of([np.flatnonzero(row) for row in mask], 30)
+    rest = ItemRows.of([np.flatnonzero(~row) for row in mask], 30)
+    one = top_k(users, items, 6, only=only, block=16)
+    other = top_k(users, items, 6, seen=[rest])
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.scores, other.scores)

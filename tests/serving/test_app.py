@@ -1,0 +1,269 @@
+"""The HTTP service inside this process: answers equal Python's, limits hold, swaps lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+# ruff: noqa: E402
+pytest.importorskip("fastapi", reason="extra `serve` is not installed")
+pytest.importorskip("prometheus_client", reason="extra `serve` is not installed")
+httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+
+from ssmrec.recommender import Recommender
+from ssmrec.serving.app import make_app
+from ssmrec.serving.messages import Limits
+from ssmrec.serving.service import Service, load
+
+
+def client(app, **options):
+    transport = httpx.ASGITransport(app=app, **options)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+@pytest.fixture
+def service(run):
+    return Service(load(run, {"101": "a <b>lamp</b>"}))
+
+
+@pytest.fixture
+def ask(service):
+    """`ask("get", path, ...)`: one request."""
+    app = make_app(service, Limits(k=50, batch=20, filter=30, body=4096))
+
+    def go(method, path, **options):
+        async def one():
+            async with client(app) as http:
+                return await http.request(method, path, **options)
+
+        return asyncio.run(one())
+
+    return go
+
+
+def items(part):
+    return [row["item"] for row in part["items"]]
+
+
+def test_recommend_equals_python(ask, run):
+    recommender = Recommender.load(run)
+    answer = ask("post", "/recommend", json={"users": [103, "117"], "k": 7}).json()
+    want = recommender.recommend([103, 117], 7)
+    for part, user in zip(answer["lists"], (103, 117), strict=True):
+        mine = want.filter(user=user)
+        assert part["known"] and items(part) == mine["item"].to_list()
+        assert [row["score"] for row in part["items"]] == mine["score"].to_list()
+    one = ask("get", "/recommend", params={"user": 103, "k": 7}).json()
+    assert items(one["lists"][0]) == items(answer["lists"][0])
+
+
+def test_unknown_users_are_marked_and_never_taken_for_others(ask, run):
+    known = Recommender.load(run).ranker()
+    answer = ask("post", "/recommend", json={"users": ["0103", 5, 103.0, 2**64], "k": 3}).json()
+    assert [part["known"] for part in answer["lists"]] == [False, False, True, False]
+    popular = items(answer["lists"][0])
+    assert popular[0] == 100 and popular == items(answer["lists"][1])  # everybody has item 100
+    assert items(answer["lists"][2]) == known.recommend(known.known_users.filter(
+        known.known_users == 103), known.choice(3))["item"].to_list()  # fmt: skip
+    skipped = ask("post", "/recommend", json={"users": [5], "unknown": "skip"}).json()
+    assert skipped["lists"] == [{"user": 5, "known": False, "items": []}]
+    refused = ask("post", "/recommend", json={"users": [5, 103], "unknown": "error"})
+    assert refused.status_code == 404 and "not trained on: [5]" in refused.json()["detail"]
+
+
+def test_filters(ask, run):
+    recommender = Recommender.load(run)
+    body = {
+        "users": [103],
+        "k": 9,
+        "candidates": [102, 105, 111],
+        "deny": [105],
+        "include_seen": True,
+    }
+    answer = ask("post", "/recommend", json=body).json()
+    want = recommender.recommend([103], 9, allow=[102, 111], include_seen=True)
+    assert items(answer["lists"][0]) == want["item"].to_list() and len(want) == 2
+    wrong = ask("post", "/recommend", json={"users": [103], "allow": ["ghost"]})
+    assert wrong.status_code == 404 and "knows none of its 1 items" in wrong.json()["detail"]
+
+
+def test_similar_and_details(ask, run):
+    answer = ask(
+        "post", "/similar", json={"items": [103, "ghost"], "k": 40, "details": True}
+    ).json()
+    want = Recommender.load(run).similar([103], 40)
+    assert items(answer["lists"][0]) == want["similar"].to_list()
+    assert answer["lists"][1] == {"item": "ghost", "known": False, "items": []}
+    lamp = next(row for row in answer["lists"][0]["items"] if row["item"] == 101)
+    assert lamp["title"] == "a <b>lamp</b>"
+    assert lamp["popularity"] == Recommender.load(run).trained_.train.item_degrees[1]
+
+
+def test_fold_in_names_unknown_items(ask, live):
+    body = {"users": [[101, 103, 9999], ["ghost"]], "k": 5}
+    answer = ask("post", "/fold-in", json=body).json()
+    want, _ = live.fold_in([pl.Series([101, 103])], live.ranker.choice(5))
+    assert answer["how"] == "propagation"
+    assert items(answer["lists"][0]) == want["item"].to_list()
+    assert answer["lists"][0]["unknown_items"] == [9999]
+    assert not answer["lists"][1]["known"] and items(answer["lists"][1])[0] == 100
+
+
+def test_history_and_users_for_the_page(ask, run):
+    seen = Recommender.load(run).trained_.seen.frame().filter(user=104)
+    assert sorted(items(ask("get", "/history?user=104").json())) == seen["item"].to_list()
+    assert ask("get", "/users", params={"search": "10"}).json()["users"] == list(range(100, 110))
+    page = ask("get", "/")
+    assert (
+        page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/recommend", {"users": [1], "k": 51}, "body.k"),
+        ("/recommend", {"users": [1], "k": 0}, "body.k"),
+        ("/recommend", {"users": list(range(21))}, "body.users"),
+        ("/recommend", {"users": []}, "body.users"),
+        ("/recommend", {"users": [1.5]}, "body.users.0"),
+        ("/recommend", {"users": [True]}, "body.users.0"),
+        ("/recommend", {"users": [1], "topk": 3}, "body.topk"),
+        ("/recommend", {"users": [1], "unknown": "guess"}, "body.unknown"),
+        ("/recommend", {"users": [1], "deny": list(range(31))}, "body.deny"),
+        ("/similar", {"items": "101"}, "body.items"),
+        ("/fold-in", {"users": [[]]}, "body.users.0"),
+    ],
+)
+def test_what_is_out_of_bounds_is_told_and_not_echoed(ask, path, body, place):
+    answer = ask("post", path, json=body)
+    assert answer.status_code == 422 and answer.json()["detail"].startswith(place)
+
+
+def test_broken_text_is_refused(ask):
+    headers = {"content-type": "application/json"}
+    for content in (b'{"users": ["\\ud800"]}', b'{"users": ["\xff"]}', b"{", b""):
+        answer = ask("post", "/recommend", content=content, headers=headers)
+        assert answer.status_code in (400, 422) and "detail" in answer.json()
+
+
+def test_large_bodies_are_refused_declared_or_not(ask):
+    content = json.dumps({"users": [1], "deny": ["x" * 500] * 20}).encode()
+    assert ask("post", "/recommend", content=content).status_code == 413
+
+    async def drops():
+        for start in range(0, len(content), 100):
+            yield content[start : start + 100]
+
+    answer = ask("post", "/recommend", content=drops())
+    assert answer.status_code == 413 and "more than 4096 bytes" in answer.json()["detail"]
+
+
+def test_health_and_metrics_count_what_happened(ask, service):
+    ask("get", "/recommend?user=103")
+    ask("get", "/recommend?user=103&k=99")
+    ask("get", "/no/such/path")
+    health = ask("get", "/health").json()
+    assert health["model"] == "lightgcn" and health["users"] == 60 and health["items"] == 40
+    text = ask("get", "/metrics").text
+    assert 'ssmrec_requests_total{code="200",route="/recommend"} 1.0' in text
+    assert 'ssmrec_requests_total{code="422",route="/recommend"} 1.0' in text
+    assert 'ssmrec_requests_total{code="404",route="other"} 1.0' in text
+    assert "ssmrec_users_ranked_together_sum 1.0" in text and "ssmrec_swaps 0.0" in text
+
+
+def test_questions_that_wait_are_ranked_together_and_stay_apart(service, run):
+    """40 questions at once: far fewer products, and each gets its own list of its own length."""
+    rounds = []
+    service.together = rounds.append
+    app = make_app(service)
+    service.together = rounds.append
+
+    async def many():
+        async with client(app) as http:
+            asked = [http.get(f"/recommend?user={100 + n}&k={1 + n % 5}") for n in range(40)]
+            return await asyncio.gather(*asked)
+
+    answers = [answer.json()["lists"][0] for answer in asyncio.run(many())]
+    want = Recommender.load(run).recommend(list(range(100, 140)), 5)
+    for n, part in enumerate(answers):
+        mine = want.filter(user=100 + n).head(1 + n % 5)
+        assert items(part) == mine["item"].to_list()
+        assert [row["score"] for row in part["items"]] == mine["score"].to_list()
+    assert sum(rounds) == 40 and len(rounds) < 20
+
+
+def test_a_swap_under_load_loses_nothing(models, tmp_path):
+    """Each answer is whole and of one run: its list is the one that run gives."""
+    folder = tmp_path / "live"
+    models("lightgcn").save(folder)
+    service = Service(load(folder))
+    old = service.loaded.version
+    app = make_app(service)
+    wanted = {old: models("lightgcn").recommend([101], 5)["item"].to_list()}
+    answers = []
+
+    async def asking(http, stop):
+        while not stop.is_set():
+            answers.append(await http.get("/recommend?user=101&k=5"))
+
+    async def scene():
+        stop = asyncio.Event()
+        async with client(app) as http:
+            tasks = [asyncio.create_task(asking(http, stop)) for _ in range(8)]
+            await asyncio.sleep(0.2)
+            await asyncio.to_thread(models("mf").save, folder)
+            assert await asyncio.to_thread(service.look)
+            await asyncio.sleep(0.2)
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(scene())
+    wanted[service.loaded.version] = models("mf").recommend([101], 5)["item"].to_list()
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["run"] for answer in answers} == set(wanted) and len(wanted) == 2
+    for answer in answers:
+        content = answer.json()
+        assert items(content["lists"][0]) == wanted[content["run"]]
+    assert not service.look()
+
+
+def test_a_link_can_be_turned_and_a_broken_run_changes_nothing(models, tmp_path, caplog):
+    for name in ("lightgcn", "mf", "svdpp"):
+        models(name).save(tmp_path / name)
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "lightgcn")
+    service = Service(load(link))
+    assert not service.look()
+    (tmp_path / "svdpp" / "model.safetensors").write_bytes(b"half")
+    for target, name, swaps, failures in (("mf", "mf", 1, 0), ("svdpp", "mf", 1, 1)):
+        link.unlink()
+        link.symlink_to(tmp_path / target)
+        service.look()
+        assert service.loaded.live.trained.config.model["name"] == name
+        assert (service.swaps, service.failures) == (swaps, failures)
+    assert not service.look() and service.failures == 1  # told once
+    assert "the old one stays" in caplog.text
+
+
+def test_every_ranked_list_survives_filters_in_the_same_round(service):
+    """Filtered and plain questions of one moment do not mix."""
+    app = make_app(service)
+
+    async def many():
+        async with client(app) as http:
+            bodies = [
+                {"users": [100 + n], "k": 3, **({"allow": [110 + n, 120]} if n % 2 else {})}
+                for n in range(10)
+            ]
+            return await asyncio.gather(*(http.post("/recommend", json=b) for b in bodies))
+
+    ranker = service.loaded.live.ranker
+    for n, answer in enumerate(asyncio.run(many())):
+        choice = ranker.choice(3, allow=[110 + n, 120]) if n % 2 else ranker.choice(3)
+        want = ranker.top(np.array([n]), choice).ids[0]
+        assert items(answer.json()["lists"][0]) == [100 + i for i in want if i >= 0]

@@ -1,0 +1,54 @@
+"""Lists in blocks equal lists at once, in whole files only."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from ssmrec.errors import DataError, RunError
+from ssmrec.serving.bulk import blocks, write_lists
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize("size", [1, 7, 60, 1000])
+def test_blocks_change_nothing(live, tmp_path, suffix, size):
+    ranker, choice = live.ranker, live.ranker.choice(5)
+    want = ranker.recommend(None, choice)
+    told = []
+    frames = blocks(ranker, None, choice, progress=lambda *now: told.append(now), size=size)
+    out = tmp_path / f"recs{suffix}"
+    assert write_lists(out, frames) == (len(want), want["user"].n_unique())
+    found = pl.read_parquet(out) if suffix == ".parquet" else pl.read_csv(out)
+    assert found["item"].to_list() == want["item"].to_list()
+    assert found["user"].to_list() == want["user"].to_list()
+    assert found["score"].to_list() == pytest.approx(want["score"].to_list(), rel=1e-6)
+    assert told[-1] == (60, 60) and len(told) == -(-60 // size)
+
+
+def test_unknown_users_are_told_once_and_keep_their_place(live, caplog):
+    users = pl.Series([100, 5, 101, 6])
+    choice = live.ranker.choice(2)
+    frames = list(blocks(live.ranker, users, choice, "popular", size=1))
+    assert [frame["user"].unique().to_list() for frame in frames] == [[100], [5], [101], [6]]
+    assert caplog.text.count("2 user(s) were not trained on: 5, 6") == 1
+    with pytest.raises(DataError, match="2 user"):
+        list(blocks(live.ranker, users, choice, "error"))
+
+
+def test_nobody_gives_an_empty_table(live, tmp_path):
+    frames = blocks(live.ranker, pl.Series([1, 2]), live.ranker.choice(2), "skip")
+    assert write_lists(tmp_path / "r.parquet", frames) == (0, 0)
+    assert pl.read_parquet(tmp_path / "r.parquet").columns == ["user", "rank", "item", "score"]
+
+
+def test_a_failure_leaves_the_old_file(live, tmp_path):
+    out = tmp_path / "recs.parquet"
+    out.write_text("old")
+
+    def failing():
+        yield live.ranker.recommend(pl.Series([100]), live.ranker.choice(2))
+        raise OSError("disk full")
+
+    with pytest.raises(RunError, match=r"recs\.parquet: cannot be written"):
+        write_lists(out, failing())
+    assert out.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]

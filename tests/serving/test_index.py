@@ -1,0 +1,92 @@
+"""Indexes against exact ranking, with items of very different lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from ssmrec.data import Interactions, Vocabulary
+from ssmrec.errors import ConfigError, RunError
+from ssmrec.ranking import Ranker
+from ssmrec.serving import Live
+from ssmrec.serving.export import export_vectors
+from ssmrec.serving.index import KINDS, MODULES, build, load, recall
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    """200 users, 3000 items whose lengths spread over a factor of about 50; items 0-9 unknown."""
+    random = np.random.default_rng(0)
+    user, item = np.repeat(np.arange(200), 15), random.integers(10, 3000, 3000)
+    pairs = np.unique(np.column_stack([user, item]), axis=0)
+    rest = np.setdiff1d(np.arange(10, 3000), pairs[:, 1])
+    pairs = np.concatenate([pairs, np.column_stack([rest % 200, rest])])
+    sides = [Vocabulary(pl.Series(np.arange(n))) for n in (200, 3000)]
+    train = Interactions.from_pairs(*pairs.T, *sides)
+    items = random.normal(size=(3000, 16)) * random.lognormal(0, 0.8, (3000, 1))
+    items[:10] *= 1000  # of items that are unknown, vectors mean nothing
+    users = random.normal(size=(200, 16))
+    return Ranker(*(torch.from_numpy(x.astype(np.float32)) for x in (users, items)), train, train)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_finds_nearly_all_and_scores_exactly(ranker, kind, tmp_path):
+    pytest.importorskip(MODULES[kind], reason="extra `index` is not installed")
+    index = build(ranker, kind, "abc")
+    assert index.size == 2990
+    assert recall(index, ranker, 10) > 0.97
+    users = np.arange(50)
+    choice = ranker.choice(10, deny=list(range(10, 500)))
+    exact, found = ranker.top(users, choice), index.top(ranker, users, choice)
+    seen = ranker.seen
+    for user in users:
+        ids, scores = found.ids[user], found.scores[user]
+        ids, scores = ids[ids >= 0], scores[ids >= 0]
+        assert (ids >= 500).all() and not set(ids) & set(seen.indices[seen.rows == user])
+        want = ranker.items[torch.from_numpy(ids.astype(np.int64))] @ ranker.users[user]
+        np.testing.assert_allclose(scores, want, rtol=1e-5)
+        assert (np.diff(scores) <= 0).all()
+    assert np.mean(exact.ids == found.ids) > 0.9
+    index.save(tmp_path)
+    again = load(tmp_path, ranker, kind, "abc")
+    np.testing.assert_array_equal(again.top(ranker, users, choice).ids, found.ids)
+    with pytest.raises(RunError, match="belongs to another run"):
+        load(tmp_path, ranker, kind, "abd")
+
+
+def test_a_catalogue_smaller_than_the_list(live):
+    pytest.importorskip("hnswlib", reason="extra `index` is not installed")
+    choice = live.ranker.choice(100)
+    users = np.arange(5)
+    exact = live.ranker.top(users, choice)
+    found = build(live.ranker, "hnsw").top(live.ranker, users, choice)
+    np.testing.assert_array_equal(found.ids, exact.ids)
+
+
+def test_item_item_models_and_unknown_kinds_are_refused(models, ranker, tmp_path):
+    pytest.importorskip("hnswlib", reason="extra `index` is not installed")
+    weights = Live.of(models("ease").trained_).ranker
+    with pytest.raises(ConfigError, match="no vectors to index"):
+        build(weights, "hnsw")
+    with pytest.raises(ConfigError, match="no vectors to export"):
+        export_vectors(weights, tmp_path)
+    with pytest.raises(ConfigError, match="did you mean 'faiss'"):
+        build(ranker, "fais")
+    with pytest.raises(RunError, match="build it with ssmrec index"):
+        load(tmp_path, ranker, "hnsw", "abc")
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_exported_vectors_give_the_scores(live, tmp_path, form):
+    assert export_vectors(live.ranker, tmp_path, form) == {"users": 60, "items": 40}
+    ids = {name: pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("users", "items")}
+    if form == "npy":
+        users, items = (np.load(tmp_path / f"{name}.npy") for name in ("users", "items"))
+    else:
+        users, items = (ids[name]["vector"].to_numpy() for name in ("users", "items"))
+    frame = live.ranker.recommend(pl.Series([107]), live.ranker.choice(4))
+    place = ids["users"]["id"].to_list().index(107)
+    at = [ids["items"]["id"].to_list().index(item) for item in frame["item"]]
+    np.testing.assert_allclose(items[at] @ users[place], frame["score"], rtol=1e-5)

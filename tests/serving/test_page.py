@@ -1,0 +1,120 @@
+"""The page in a real browser, against a real server on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+
+# ruff: noqa: E402
+pytest.importorskip("fastapi", reason="extra `serve` is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="extra `serve` is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from ssmrec.recommender import Recommender
+from ssmrec.serving.app import make_app
+from ssmrec.serving.service import Service, load
+
+CHROMIUM = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+)
+SANDBOX = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="module")
+def address(run):
+    """A served run; item 101 has a title that is markup."""
+    app = make_app(Service(load(run, {"101": "<img src=x onerror=alert(1)>", "100": "lamp"})))
+    port = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [port]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def page(address):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=SANDBOX)
+        page = browser.new_page()
+        page.faults = []  # type: ignore[attr-defined]
+        page.on(
+            "console", lambda said: page.faults.append(said.text) if said.type == "error" else None
+        )
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("dialog", lambda dialog: (page.faults.append("dialog"), dialog.dismiss()))
+        page.on(
+            "request", lambda r: None if r.url.startswith(address) else page.faults.append(r.url)
+        )
+        page.goto(address)
+        yield page
+        browser.close()
+
+
+def rows(page, table):
+    return [
+        [cell.inner_text() for cell in row.query_selector_all("td")]
+        for row in page.query_selector_all(f"#{table} tbody tr")
+    ]
+
+
+def test_a_person_types_a_user_and_sees_history_and_list(page, run):
+    page.fill("input[name=user]", "104")
+    page.fill("input[name=k]", "6")
+    page.click("button")
+    page.wait_for_selector("#list tbody tr")
+    recommender = Recommender.load(run)
+    want, train = recommender.recommend([104], 6), recommender.trained_.train
+    shown = rows(page, "list")
+    assert [row[0] for row in shown] == [str(item) for item in want["item"]]
+    assert [row[2] for row in shown] == [f"{score:.4f}" for score in want["score"]]
+    assert [int(row[3]) for row in shown] == [train.item_degrees[i - 100] for i in want["item"]]
+    has = rows(page, "history")
+    seen = recommender.trained_.seen.frame().filter(user=104)
+    assert {row[0] for row in has} == {str(item) for item in seen["item"]}
+    assert has[0][:2] == ["100", "lamp"]  # most popular first
+    assert page.inner_text("#has") == f"Has ({len(seen)})"
+    assert page.faults == []
+
+
+def test_titles_are_text_and_run_nothing(page, run):
+    seen = Recommender.load(run).trained_.seen
+    count = seen.user_degrees[0]
+    page.fill("input[name=user]", "100")
+    page.fill("input[name=k]", "40")
+    page.click("button")
+    page.locator("#has", has_text=f"Has ({count})").wait_for()
+    titles = [row[1] for row in rows(page, "history") + rows(page, "list")]
+    assert "<img src=x onerror=alert(1)>" in titles
+    assert page.query_selector("main img") is None and page.faults == []
+
+
+def test_picking_and_unknown_users(page):
+    page.fill("input[name=user]", "11")
+    page.locator("#users option[value='119']").wait_for(state="attached")
+    values = page.eval_on_selector_all("#users option", "all => all.map(one => one.value)")
+    assert values == [str(n) for n in range(110, 120)]
+    page.fill("input[name=user]", "nobody")
+    page.click("button")
+    page.locator("#gets", has_text="Most popular").wait_for()
+    assert "does not know user nobody" in page.inner_text("#state")
+    assert rows(page, "list")[0][0] == "100" and rows(page, "history") == []
+
+
+def test_a_refused_question_is_told(page):
+    page.fill("input[name=user]", "104")
+    page.evaluate("document.querySelector('input[name=k]').removeAttribute('max')")
+    page.fill("input[name=k]", "5000")
+    page.click("button")
+    page.wait_for_selector("#state.bad")
+    assert "less than or equal to 1000" in page.inner_text("#state")

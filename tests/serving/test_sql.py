@@ -1,0 +1,151 @@
+"""Real databases: SQLite, DuckDB, and a PostgreSQL server that the tests start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ssmrec.errors import ConfigError, DataError, RunError
+from ssmrec.serving.sql import read_query, shown, write_table
+
+ROWS = pl.DataFrame({"user": [1, 1, 2], "rank": [1, 2, 1], "item": ["a", "b", "c"], "score": [0.5, 0.25, 1.0]},
+                    schema_overrides={"rank": pl.Int32, "score": pl.Float32})  # fmt: skip
+OTHER = ROWS.with_columns(item=pl.lit("z"))
+
+
+def programs() -> Path | None:
+    """The folder of PostgreSQL's server programs."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which("initdb")
+    return places[0] if places else Path(found).resolve().parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """The address of a new server, on a socket in a folder of its own."""
+    place = programs()
+    if place is None:
+        pytest.skip("no PostgreSQL server on this machine (apt-get install postgresql)")
+    folder = tmp_path_factory.mktemp("pg")
+    asroot = os.geteuid() == 0
+    if asroot:  # the server refuses to run as root
+        for path in (folder, *folder.parents[:2]):
+            os.chmod(path, 0o755)
+        shutil.chown(folder, "nobody")
+    who = {"user": "nobody"} if asroot else {}
+    data = folder / "data"
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    done = {"check": True, "capture_output": True, "cwd": folder, **who}
+    subprocess.run([place / "initdb", "-D", data, "-U", "shop", "-A", "trust"], **done)
+    start = [place / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"]
+    subprocess.run(start, **{**done, "capture_output": False, "stdout": subprocess.DEVNULL})
+    yield f"postgresql:///postgres?host={folder}&user=shop"
+    subprocess.run([place / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **done)
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
+def uri(request, tmp_path):
+    if request.param == "postgresql":
+        pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+        return request.getfixturevalue("postgres")
+    driver = {"sqlite": "adbc_driver_sqlite", "duckdb": "duckdb"}[request.param]
+    pytest.importorskip(driver, reason="extra `sql` is not installed")
+    return f"{request.param}:///{tmp_path / 'shop.db'}"
+
+
+def test_written_rows_are_read_back_and_replaced_whole(uri):
+    table = "recs"
+    query = f'SELECT user_id, "rank", item_id, score FROM {table} ORDER BY user_id, "rank"'
+    assert write_table(uri, table, iter([ROWS[:2], ROWS[2:]])) == (3, 2)
+    found = read_query(uri, query)
+    assert found.rows() == ROWS.rows()
+    assert write_table(uri, table, iter([OTHER[:1]])) == (1, 1)
+    assert read_query(uri, query).rows() == OTHER[:1].rows()
+    assert write_table(uri, table, iter([OTHER[:0]])) == (0, 0)
+    assert read_query(uri, query).is_empty()
+
+
+def test_a_failure_on_the_way_leaves_the_old_rows(uri):
+    """The second block cannot be made: neither the deletion nor the first block is seen."""
+    write_table(uri, "kept", iter([ROWS]))
+
+    def failing():
+        yield OTHER
+        raise DataError("no more")
+
+    with pytest.raises(DataError, match="no more"):
+        write_table(uri, "kept", failing())
+    assert set(read_query(uri, "SELECT item_id FROM kept")["item_id"]) == {"a", "b", "c"}
+
+
+def test_a_table_of_other_columns_is_refused_and_kept(uri):
+    write_table(uri, "odd", iter([ROWS]))
+    narrow = ROWS.with_columns(score=pl.lit("text"), item=pl.lit("q"))
+    more = narrow.with_columns(extra=1)
+    with pytest.raises(RunError, match="table odd: .*nothing was changed"):
+        write_table(uri, "odd", iter([more]))
+    assert set(read_query(uri, "SELECT item_id FROM odd")["item_id"]) == {"a", "b", "c"}
+
+
+def test_a_name_is_a_name_and_not_sql(uri):
+    name = 'recs"; DROP TABLE safe; --'
+    write_table(uri, "safe", iter([ROWS]))
+    write_table(uri, name, iter([ROWS[:1]]))
+    assert len(read_query(uri, "SELECT 1 AS one FROM safe")) == 3
+    quoted = name.replace('"', '""')
+    assert len(read_query(uri, f'SELECT 1 AS one FROM "{quoted}"')) == 1
+
+
+def test_a_bad_query_is_one_line(uri):
+    with pytest.raises(DataError) as caught:
+        read_query(uri, "SELECT nothing FROM nowhere")
+    assert "nowhere" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_readers_see_old_rows_until_the_new_ones_are_whole(postgres):
+    """A second connection, asked between two blocks."""
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    write_table(postgres, "watched", iter([ROWS]))
+    seen = []
+
+    def frames():
+        yield OTHER[:1]
+        seen.append(sorted(read_query(postgres, "SELECT item_id FROM watched")["item_id"]))
+        yield OTHER[1:]
+
+    write_table(postgres, "watched", frames())
+    assert seen == [["a", "b", "c"]]
+    assert read_query(postgres, "SELECT item_id FROM watched")["item_id"].to_list() == ["z"] * 3
+
+
+def test_sqlite_written_by_its_own_library_is_read(tmp_path):
+    pytest.importorskip("adbc_driver_sqlite", reason="extra `sql` is not installed")
+    with sqlite3.connect(tmp_path / "s.db") as base:
+        base.execute("CREATE TABLE clicks (user_id TEXT, item_id INTEGER, ts INTEGER)")
+        base.executemany("INSERT INTO clicks VALUES (?, ?, ?)", [("u1", 7, 10), ("u2", 8, None)])
+    base.close()
+    frame = read_query(f"sqlite:///{tmp_path / 's.db'}", "SELECT * FROM clicks ORDER BY item_id")
+    assert frame.rows() == [("u1", 7, 10), ("u2", 8, None)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("mysql://host/shop", "mysql://: unknown database"),
+        ("sqlite://", "names no file"),
+    ],
+)
+def test_addresses_that_cannot_be(uri, message):
+    with pytest.raises(ConfigError, match=message):
+        read_query(uri, "SELECT 1")
+
+
+def test_passwords_are_not_shown():
+    assert shown("postgresql://me:secret@host/shop") == "postgresql://me:***@host/shop"
+    assert shown("sqlite:///a/b.db") == "sqlite:///a/b.db"
