@@ -23,15 +23,16 @@ from typing import Any
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
 
-import polars as pl
-import yaml
-from safetensors import safe_open
-from safetensors.torch import load_file
+import polars as pl  # noqa: E402
+import yaml  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
-import ssmrec.training.checkpoint
-from ssmrec.cli import main
-from ssmrec.errors import RunError
-from ssmrec.training import Checkpoint, load_run
+import ssmrec.training.checkpoint  # noqa: E402
+from ssmrec.cli import main  # noqa: E402
+from ssmrec.errors import RunError  # noqa: E402
+from ssmrec.training import Checkpoint, load_run  # noqa: E402
+from ssmrec.training.files import BEGUN  # noqa: E402
 
 EPOCHS = 25
 LEFT = ("nothing", "checkpoint", "run")
@@ -116,7 +117,7 @@ def look_through(folder: Path) -> int:
     if not folder.exists():
         return 0
     for path in folder.iterdir():
-        if path.suffix == ".part":  # never read as the file itself
+        if path.suffix == ".part" or BEGUN.fullmatch(path.name):  # never read as the file itself
             continue
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -145,8 +146,10 @@ def outcome(folder: Path) -> tuple[dict, dict]:
     )
 
 
-def compare(found: Path, wanted: Path) -> int:
-    """0 when two runs are equal to the last bit."""
+def compare(found: Path, wanted: Path, tidy: bool) -> int:
+    """0 when two runs are equal to the last bit and, where `tidy`, killed writers left nothing."""
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (found, wanted)]
+    assert not tidy or names[0] == names[1], names
     (metrics, tensors), (their_metrics, their_tensors) = outcome(found), outcome(wanted)
     assert metrics == their_metrics, (metrics, their_metrics)
     assert tensors.keys() == their_tensors.keys()
@@ -191,13 +194,13 @@ def kill_often(count: int, seed: int, place: Path) -> dict[str, int]:
         while code == -signal.SIGKILL:
             kill = (lambda: drawn.random() * whole) if killed < count else None
             code, _ = trained(folder.name, resume, kill)
-            state = LEFT[do(lambda: look_through(folder), (0, 1, 2))]
+            state = LEFT[do(partial(look_through, folder), (0, 1, 2))]
             if code == -signal.SIGKILL:
                 killed, resume = killed + 1, True
                 left[state] += 1
                 if state == "run":
                     break
-        do(lambda: compare(folder, place / "unbroken"))
+        do(partial(compare, folder, place / "unbroken", code == 0))
         left["ends"] += 1
     return left
 

@@ -7,8 +7,8 @@ class SsmrecError(Exception):
     A message is one line whatever it quotes: line breaks in names and values become blanks.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(" ".join(message.splitlines()))
+    def __init__(self, message: object = "") -> None:
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 class DataError(SsmrecError):

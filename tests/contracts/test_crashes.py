@@ -53,7 +53,7 @@ def test_a_full_disk_leaves_earlier_files_whole(command, tmp_path, shop):
     before = files(tmp_path / "run")
     assert len(before["model.safetensors"]) > 60_000
     with small_files(20_000):
-        code, out, err = command("train", shop, *MF, "--out", "run", "--overwrite", "--seed", 1)
+        code, _, err = command("train", shop, *MF, "--out", "run", "--overwrite", "--seed", 1)
     assert code == 2 and "Traceback" not in err
     assert "checkpoint cannot be written" in err and "training goes on without" in err
     assert "run: the run cannot be written" in err.splitlines()[-1]
@@ -83,6 +83,7 @@ def test_full_tmpfs(command, tmp_path, shop):
     try:
         code, _, err = command("train", shop, *MF, "--out", place / "run")
         assert code == 2 and "the run cannot be written" in err and "No space left" in err
+        assert "the model takes about 0.1 MB and the disk has 0.1 MB left; make room" in err
         assert files(place / "run") == {}
         (place / "filler").write_bytes(bytes(4096 * 13))
         code, _, err = command("train", shop, *MF, "--out", place / "run")
@@ -168,7 +169,12 @@ def test_files_that_belong_together(tmp_path):
 def test_what_a_killed_writer_left_goes_with_the_next_run(command, tmp_path, shop):
     run = tmp_path / "run"
     run.mkdir()
-    for name in ("checkpoint.safetensors.part", "model.safetensors.part", "metrics.json.part"):
+    for name in (
+        "checkpoint.safetensors.part",
+        "model.safetensors.part",
+        "metrics.json.part",
+        ".tmpAb3dEf",
+    ):
         (run / name).write_bytes(b"half")
     with pytest.raises(RunError, match="not a finished run"):
         load_run(run)

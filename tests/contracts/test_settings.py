@@ -178,7 +178,7 @@ def test_incompatible_settings_stop_before_training(command, tmp_path, shop, wor
 
     if "train.device=cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    code, out, err = command("train", shop, "--out", "run", *words)
+    code, _, err = command("train", shop, "--out", "run", *words)
     assert code == 2 and message in err.splitlines()[-1] and "epoch   1" not in err
     assert not (tmp_path / "run" / "metrics.json").exists()
 

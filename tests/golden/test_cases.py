@@ -41,7 +41,8 @@ CASES = {
     18: "test_case_18_shares",
     19: "test_case_19_a_batch_twice_has_the_same_loss test_l2_acts_on_layer_0_and_not_on_the_whole_catalogue",
     20: "test_case_20_vectors_come_from_train_only",
-    21: "test_case_21_test_is_not_touched_before_training_has_ended test_no_validation_pairs_is_an_error_with_advice",
+    21: "test_case_21_test_is_not_touched_before_training_has_ended "
+    "test_no_validation_pairs_is_an_error_with_advice",
     22: "test_case_22_the_model_after_training_is_the_best_one",
     23: "test_global_time_cut",
     24: "test_case_24_no_common_id_is_an_error test_ids_1_and_text_1_across_files",
@@ -50,7 +51,8 @@ CASES = {
     27: "test_case_27_a_repeated_pair_is_one_edge test_repeated_pairs_become_one",
     28: "test_case_28_nothing_left_is_no_run",
     29: "test_case_29_a_misspelt_key_trains_nothing",
-    30: "test_case_30_one_scoring_path test_case_30_k_is_chosen_when_asking test_run_folder_holds_plain_formats_only",
+    30: "test_case_30_one_scoring_path test_case_30_k_is_chosen_when_asking "
+    "test_run_folder_holds_plain_formats_only",
 }  # fmt: skip
 
 

@@ -161,3 +161,27 @@ def test_popdcl_without_corrections_is_ssm_at_a_shifted_positive(attached):
 def test_losses_on_similarities_have_no_temperature():
     assert PlainLossConfig.temperature == 1.0
     assert "temperature" not in PlainLossConfig().model_dump()
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize("size", [1, 5])
+def test_kernel_form_of_bsl(attached, in_batch, size):
+    """With every negative of row 0 masked, with log q, and for a batch that has no other row."""
+    generator = torch.Generator().manual_seed(size)
+    u, pos, neg = (torch.randn(size, 4, generator=generator) for _ in range(3))
+    u, neg = (5 * u).requires_grad_(), pos if in_batch else neg
+    masked = torch.stack([torch.zeros(size, dtype=torch.int64), torch.arange(size)])
+    log_q = torch.linspace(-3, 2, size)
+    loss = attached("bsl", exponent=1.3)
+    dense = torch.zeros(size, size, dtype=torch.bool)
+    dense[0] = True
+    dense |= torch.eye(size, dtype=torch.bool) if in_batch else False
+    results = []
+    for rows in (
+        loss.fused(u, pos, neg, log_q, masked, in_batch),
+        loss((u * pos).sum(1), u @ neg.T, log_q, dense),
+    ):
+        results.append((rows, *torch.autograd.grad(rows.sum(), u)))
+    assert results[0][0][0] == 0 and not results[0][1][0].any()
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

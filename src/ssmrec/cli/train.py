@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,6 +162,7 @@ def run(
         logger.info("reading %s", config.data.source)
         split = prepare(config.data, config.seed)
         tell_split(split)
+        _tell_room(folder, config, split)
         checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
         try:
             trained = train_run(config, split, bars, checkpoint)
@@ -187,6 +189,18 @@ def _best_kept(
     return RunError(
         f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
     )
+
+
+def _tell_room(folder: Path, config: RunConfig, split: Split) -> None:
+    """Warn before training starts when the disk has no room for the model."""
+    nodes = split.train.n_users + split.train.n_items
+    needed = 4 * (nodes * int(config.model.get("dim", 1)) + len(split.train))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        logger.warning(
+            "%s: the model takes about %.1f MB and the disk has %.1f MB left; make room, or choose "
+            "another --out", folder, needed / 1e6, free / 1e6,
+        )  # fmt: skip
 
 
 def tell_settings(config: RunConfig) -> None:

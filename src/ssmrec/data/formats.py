@@ -220,7 +220,7 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
         count = pl.col("line").str.count_matches(delimiter, literal=True)
         with readable(place):
             if int(lines.select(count.max()).collect().item() or 0) >= len(names):
-                raise DataError(_too_wide(place, len(names)))
+                raise DataError(_too_wide(place, len(names)) or f"{place}: a line is too wide")
         parts = pl.col("line").str.split_exact(delimiter, len(names) - 1)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
     with readable(place):

@@ -31,7 +31,7 @@ MODULES = {"usearch": "usearch.index", "faiss": "faiss", "hnsw": "hnswlib"}
 BUILD, NEIGHBOURS = 200, 32
 """Breadth of the search while building, and links of a node, in all three libraries."""
 MORE = 4
-"""Items are searched for MORE times as many as wanted, and the best kept by exact score."""
+"""Times as many items as wanted are searched; and again, where too few of them may be listed."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,24 @@ class Index:
     def top(self, ranker: Ranker, users: Array, choice: Choice) -> TopK:
         """As `Ranker.top`, approximately: candidates from the index, ranked by exact scores.
 
-        More are searched where items the user has will fall out, or filters take a share; a list may
-        still be shorter than exact ranking's, and is never filled up.
+        Users whose candidates fall out, for they have them or a filter forbids them, are searched for
+        again, further. A list may still be shorter than exact ranking's, and is never filled up.
         """
-        share = max(choice.allowed.sum() / max(self.size, 1), 1e-9)
-        degrees = ranker.seen.user_degrees[users]
-        extra = 0 if choice.include_seen or not len(users) else int(degrees.max())
-        wanted = min(self.size, int(np.ceil((MORE * choice.k + extra) / min(share, 1))))
         vectors = _tensor(ranker)[torch.from_numpy(users.astype(np.int64))]
-        found = self.searcher(_rows(vectors), wanted)
-        return _best(ranker, users, vectors, found, choice)
+        shape = len(users), min(choice.k, len(ranker.items))
+        ids = np.full(shape, -1, dtype=np.int32)
+        scores = np.full(shape, -np.inf, dtype=np.float32)
+        short, wanted = np.arange(len(users)), min(self.size, MORE * choice.k)
+        while len(short) and wanted:
+            found = self.searcher(_rows(vectors[short]), wanted)
+            for row, candidates in zip(short, found, strict=True):
+                best = _best(ranker, users[row], vectors[row], candidates, choice)
+                ids[row, : len(best[0])], scores[row, : len(best[0])] = best
+            short = short[ids[short, -1] < 0]
+            if wanted == self.size:
+                break
+            wanted = min(self.size, MORE * wanted)
+        return TopK(ids, scores)
 
     def save(self, folder: Path) -> None:
         """Write `index.KIND` and `index.KIND.json` into a folder.
@@ -136,25 +144,20 @@ def _rows(vectors: torch.Tensor) -> Array:
 
 
 def _best(
-    ranker: Ranker, users: Array, vectors: torch.Tensor, found: Array, choice: Choice
-) -> TopK:
-    """The candidates `found` (m, n) by exact score, those that may not be listed left out."""
-    ids = np.full((len(users), min(choice.k, len(ranker.items))), -1, dtype=np.int32)
-    scores = np.full(ids.shape, -np.inf, dtype=np.float32)
-    seen = ranker.seen
-    for row, user in enumerate(users):
-        items = np.unique(found[row][found[row] >= 0])
-        items = items[choice.allowed[items]]
+    ranker: Ranker, user: int, vector: torch.Tensor, found: Array, choice: Choice
+) -> tuple[Array, Array]:
+    """Ids and scores of the candidates `found` by exact score, without those that may not be listed."""
+    items = np.unique(found[found >= 0])
+    items = items[choice.allowed[items]]
+    if not choice.include_seen:
+        seen = ranker.seen
         mine = seen.indices[seen.indptr[user] : seen.indptr[user + 1]]
-        if not choice.include_seen:
-            items = np.setdiff1d(items, mine, assume_unique=True)
-        if not len(items):
-            continue
-        table = ranker.items[torch.from_numpy(items.astype(np.int64))]
-        best = top_k(vectors[row : row + 1], table, choice.k)
-        count = best.ids.shape[1]
-        ids[row, :count], scores[row, :count] = items[best.ids[0]], best.scores[0]
-    return TopK(ids, scores)
+        items = np.setdiff1d(items, mine, assume_unique=True)
+    if not len(items):
+        return np.zeros(0, np.int32), np.zeros(0, np.float32)
+    table = ranker.items[torch.from_numpy(items.astype(np.int64))]
+    best = top_k(vector[None], table, choice.k)
+    return items[best.ids[0]].astype(np.int32), best.scores[0]
 
 
 def _module(kind: str) -> Any:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ssmrec.errors import RunError
-from ssmrec.training.files import part_of, replaced
+from ssmrec.training.files import replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
 
@@ -40,6 +40,7 @@ class Checkpoint:
         self.due, self.written = -math.inf, 0
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
+        sweep(folder)
         if resume and self.path.exists():
             self._read()
 
@@ -138,9 +139,8 @@ class Checkpoint:
             )
 
     def remove(self) -> None:
-        """Delete the file, and what a killed writer left: the run is complete."""
+        """Delete the file: the run is complete."""
         self.path.unlink(missing_ok=True)
-        part_of(self.path).unlink(missing_ok=True)
 
     def _read(self) -> None:
         try:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+BEGUN = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""How safetensors names a file before it is whole."""
 
 
 def part_of(path: Path) -> Path:
@@ -47,6 +51,13 @@ def replace_together(writers: Mapping[Path, Callable[[Path], object]], last: Pat
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Delete what killed writers left in a run folder: parts, and files safetensors had begun."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix == ".part" or BEGUN.fullmatch(path.name):
+            _forget(path)
+
+
 def _begin(part: Path) -> int:
     """The mode of a new file here; safetensors alone would give its files to the owner only."""
     part.unlink(missing_ok=True)
@@ -62,7 +73,7 @@ def _finish(part: Path, mode: int) -> None:
 
 
 def _forget(part: Path) -> None:
-    try:
+    with suppress(
+        OSError
+    ):  # where the folder is gone or read-only, the first error is the one to tell
         part.unlink(missing_ok=True)
-    except OSError:  # the folder itself is gone or read-only; the first error is the one to tell
-        pass
