@@ -17,7 +17,7 @@ from ssmrec.serving.index import KINDS, MODULES, build, load, recall
 
 @pytest.fixture(scope="module")
 def ranker():
-    """200 users, 3000 items whose lengths spread over a factor of about 50; items 0-9 unknown."""
+    """200 users, 3000 items of log-normal lengths; items 0-9 unknown."""
     random = np.random.default_rng(0)
     user, item = np.repeat(np.arange(200), 15), random.integers(10, 3000, 3000)
     pairs = np.unique(np.column_stack([user, item]), axis=0)
