@@ -52,6 +52,7 @@ CASES = {
     28: "test_case_28_nothing_left_is_no_run",
     29: "test_case_29_a_misspelt_key_trains_nothing",
     30: "test_case_30_one_scoring_path test_case_30_k_is_chosen_when_asking "
+    "test_recommend_equals_python test_an_index_finds_nearly_all_and_scores_exactly "
     "test_run_folder_holds_plain_formats_only",
 }  # fmt: skip
 
