@@ -168,7 +168,8 @@ def evaluation(result: Result) -> Iterable[str]:
     yield f"## Full ranking ({result['data']}: {users} users, {items} items, top 20)\n"
     names = {
         "ours": "ours: `ranking.top_k`, train items left out",
-        "matmul": "limit: blocked matrix product alone",
+        "product": "limit: the blocked product that ours uses, alone",
+        "matmul": "torch's blocked product alone",
         "matmul_topk": "blocked product + `torch.topk`, nothing left out",
         "torch": "blocked product + mask + `torch.topk`",
         "implicit": "`implicit` recommend, one BLAS thread",

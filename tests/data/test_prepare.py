@@ -204,3 +204,17 @@ def test_same_data_same_fingerprint_from_any_layout(tmp_path):
     shuffled.write_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.parquet"):
         assert load(tmp_path / name).fingerprint == data.fingerprint
+
+
+def test_a_source_by_name_or_path_is_prepared_like_the_command_line_does(tmp_path):
+    config = folder(tmp_path, train="0 1 2\n1 2 3\n", test="0 3\n1 1\n")
+    want = prepare(config, seed=0)
+    found = prepare(config.source, split={"valid": config.split.valid})
+    assert found.fingerprint == want.fingerprint and found.strategy == want.strategy == "given"
+
+
+def test_load_tells_that_it_puts_given_parts_together(tmp_path, caplog):
+    config = folder(tmp_path, train="0 1 2\n1 2\n", test="0 3\n")
+    with caplog.at_level("WARNING", logger="ssmrec"):
+        assert len(load(config.source)) == 4
+    assert "comes in parts (train, test)" in caplog.text and "ssmrec.prepare(" in caplog.text

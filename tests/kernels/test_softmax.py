@@ -109,10 +109,10 @@ def test_case_15_tiny_temperature():
 def test_exponential_is_accurate_to_3e_7():
     """Through the kernel: with the positive at 0 as the peak, every entry becomes e^logit."""
     logits = np.linspace(-87, 0, 200_001, dtype=np.float32)[None, :]
-    out, peak, total = logits.copy(), np.empty(1, np.float32), np.empty(1, np.float32)
+    out, peak, total = logits.copy(), np.zeros(1, np.float32), np.ones(1, np.float32)
     nothing = np.empty(0, np.float32)
     starts, columns = np.zeros(2, np.int64), np.empty(0, np.int64)
-    exp_rows(out, np.zeros(1, np.float32), nothing, -1, starts, columns, peak, total)
+    exp_rows(out, nothing, 0, False, starts, columns, peak, total)
     exact = np.exp(logits.astype(np.float64))
     assert peak[0] == 0
     assert np.max(np.abs(out - exact) / exact) < 3e-7

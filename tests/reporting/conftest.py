@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -65,17 +63,3 @@ def folders(trained, tastes, results, tmp_path_factory) -> dict[str, Path]:
 def metrics_of():
     """`metrics_of(folder)`: what metrics.json holds."""
     return lambda folder: json.loads((folder / "metrics.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium; tests that need it are skipped, with the reason, where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on the PATH, nor named by $CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()

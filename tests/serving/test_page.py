@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import threading
 import time
@@ -13,16 +11,10 @@ import pytest
 # ruff: noqa: E402
 pytest.importorskip("fastapi", reason="extra `serve` is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="extra `serve` is not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from ssmrec.recommender import Recommender
 from ssmrec.serving.app import make_app
 from ssmrec.serving.service import Service, load
-
-CHROMIUM = next(
-    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-)
-SANDBOX = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +33,15 @@ def address(run):
 
 
 @pytest.fixture(scope="module")
-def page(address):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=SANDBOX)
-        page = browser.new_page()
-        page.faults = []  # type: ignore[attr-defined]
-        page.on(
-            "console", lambda said: page.faults.append(said.text) if said.type == "error" else None
-        )
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on("dialog", lambda dialog: (page.faults.append("dialog"), dialog.dismiss()))
-        page.on(
-            "request", lambda r: None if r.url.startswith(address) else page.faults.append(r.url)
-        )
-        page.goto(address)
-        yield page
-        browser.close()
+def page(address, browser):
+    page = browser.new_page()
+    page.faults = []  # type: ignore[attr-defined]
+    page.on("console", lambda said: page.faults.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("dialog", lambda dialog: (page.faults.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda r: None if r.url.startswith(address) else page.faults.append(r.url))
+    page.goto(address)
+    yield page
 
 
 def rows(page, table):

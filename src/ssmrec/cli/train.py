@@ -147,7 +147,7 @@ def run(
     if (folder / "metrics.json").exists() and not overwrite and not (resume and left):
         raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
     if resume and not left:
-        logger.info("%s holds no checkpoint: training starts from the beginning", folder)
+        logger.warning("%s holds no checkpoint: training starts from the beginning", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".write").write_text("x")  # a full disk takes an empty file
@@ -168,13 +168,22 @@ def run(
             trained = train_run(config, split, bars, checkpoint)
         except DivergedError as error:
             raise _best_kept(error, config, split, checkpoint, folder) from None
+    stopped, epochs = trained.metrics["stopped"], trained.metrics["epochs"]
+    if stopped == "interrupted" and not epochs:  # the model is still its random start
+        left = checkpoint.path.exists()
+        logger.warning(
+            "interrupted before the first epoch had ended: nothing is written to %s; %s", folder,
+            "add --resume to go on" if left else "start again",
+        )  # fmt: skip
+        raise typer.Exit(130)
     save_run(folder, trained, split.fingerprint)
-    if trained.metrics["stopped"] != "interrupted":
+    if stopped != "interrupted":
         checkpoint.remove()
-    elif checkpoint.path.exists():
-        logger.warning("interrupted: the best model so far is saved; add --resume to go on")
     else:
-        logger.warning("interrupted in the first epoch; add --overwrite to begin again")
+        logger.warning(
+            "interrupted: the best model so far is saved; %s",
+            "add --resume to go on" if checkpoint.path.exists() else "--overwrite begins again",
+        )
     return trained, split, folder
 
 

@@ -39,14 +39,20 @@ def load(source: Any, config: DataConfig | None = None, **options: Any) -> Inter
     settings = config or build(DataConfig, options, "data")
     if isinstance(source, (str, Path)):
         settings = settings.model_copy(update={"source": str(source)})
-        frames, counts = _read(locate(settings), settings)
+        files = locate(settings)
+        if len(files) > 1:
+            log.warning(
+                "%s comes in parts (%s) and load() puts them together; ssmrec.prepare(%r) keeps them apart",
+                source, ", ".join(files), str(source),
+            )  # fmt: skip
+        frames, counts = _read(files, settings)
         return _together(frames, settings, counts, str(source))
     frame, counts = read_frame(source, settings)
     return _together({"train": frame}, settings, counts, "frame")
 
 
-def prepare(config: DataConfig, seed: int) -> Split:
-    """Find, read, clean and split as `config` says.
+def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> Split:
+    """Find, read, clean and split, as `ssmrec train` does: `prepare("ml-100k")`.
 
     Given files keep their parts: pairs that are in train as well leave the held-out parts (counted
     as `valid_overlap`, `test_overlap`), a k-core counts the rows of all parts, and validation is
@@ -54,12 +60,17 @@ def prepare(config: DataConfig, seed: int) -> Split:
     else random rows.
 
     Args:
-        config: the settings.
+        source: settings; or a file, a folder or the name of a data set.
         seed: decides random splits.
+        options: settings beside a named source: `user="customer"`, `split={"valid": 0.05}` ...
 
     Returns:
         The split; `counts` holds rows read, dropped by reason, merged, cold and in each part.
     """
+    if isinstance(source, DataConfig):
+        config = source
+    else:
+        config = build(DataConfig, {"source": str(source), **options}, "data")
     files = locate(config)
     strategy = config.split.strategy
     if strategy == "given" and "test" not in files:

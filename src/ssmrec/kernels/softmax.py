@@ -7,8 +7,8 @@ For row b with positive logit p_b = <u_b, v_b> and candidate logits l_bj = <u_b,
 
 which is the sampled softmax loss (Eq 5 of Wu et al. 2024), and full softmax when the candidates are
 all items but the positive. One buffer of at most `_KEEP` numbers holds the exponentials between the
-forward and the backward pass; a larger problem goes through in blocks of rows that the backward pass
-computes again, so logits for all rows and all items never exist at once.
+forward and the backward pass; a larger problem goes through in blocks of candidates that the backward
+pass computes again, so logits for all rows and all items never exist at once.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ def _exp(x):  # pragma: no cover - compiled
     parallel=True, cache=True, nogil=True, fastmath={"nnan", "nsz", "arcp", "contract", "reassoc"}
 )
 def exp_rows(  # pragma: no cover - compiled
-    logits, pos, log_q, diagonal, starts, columns, peak, total
+    logits, log_q, offset, in_batch, starts, columns, peak, total
 ):
-    """In place: correct, mask, subtract the row's peak, exponentiate; the peak and the sum per row.
+    """In place, for the candidates from `offset` on: correct, mask, exponentiate against the peak so far.
 
-    logits (b, N); pos (b,); log_q (N,) or (0,); diagonal: column of row 0's own positive, -1 if
-    positives are not among the columns; starts (b + 1,) and columns: masked columns of each row.
+    logits (B, n); log_q (n,) or (0,); in_batch: candidate b is row b's own positive; starts (B + 1,)
+    and columns: masked candidates of each row, counted from the first of all; peak, total (B,): largest
+    logit and sum of e^(logit - peak) of each row, brought up to date.
     """
     floor = float32(-3e38)
     for b in prange(logits.shape[0]):
@@ -62,10 +63,11 @@ def exp_rows(  # pragma: no cover - compiled
             for j in range(len(row)):
                 row[j] -= log_q[j]
         for p in range(starts[b], starts[b + 1]):
-            row[columns[p]] = floor
-        if diagonal >= 0:
-            row[diagonal + b] = floor
-        top = pos[b]
+            if offset <= columns[p] < offset + len(row):
+                row[columns[p] - offset] = floor
+        if in_batch and offset <= b < offset + len(row):
+            row[b - offset] = floor
+        top = peak[b]
         for j in range(len(row)):
             top = max(top, row[j])
         out = float32(0)
@@ -74,8 +76,8 @@ def exp_rows(  # pragma: no cover - compiled
             e = e if row[j] > floor else float32(0)
             row[j] = e
             out += e
+        total[b] = total[b] * _exp(peak[b] - top) + out
         peak[b] = top
-        total[b] = out + _exp(pos[b] - top)
 
 
 def shared_softmax_reference(
@@ -135,12 +137,12 @@ class SharedSoftmax(torch.autograd.Function):
         ctx.columns = np.empty(0, np.int64) if masked is None else masked[1].numpy()
         ctx.starts = np.searchsorted(rows, np.arange(n + 1))
         pos_logits = (u * pos).sum(-1)
-        peak, total = torch.empty(n), torch.empty(n)
+        peak, total = pos_logits.clone(), torch.ones(n)  # the positive's own term
         keep = n * len(neg) <= _KEEP
-        block = n if keep else max(1, _BLOCK // len(neg))
-        for start in range(0, n, block):
-            part = slice(start, start + block)
-            exps = _exponentials(ctx, part, u, neg, pos_logits, peak, total)
+        ctx.block = max(1, len(neg) if keep else _BLOCK // n)
+        exps = torch.empty(n, 0)
+        for start in range(0, len(neg), ctx.block):
+            exps = _exponentials(ctx, start, u, neg, peak, total)
         ctx.exp = exps if keep else None
         ctx.save_for_backward(u, pos, neg, pos_logits, peak, total)
         return total.log() + peak - pos_logits
@@ -156,24 +158,22 @@ class SharedSoftmax(torch.autograd.Function):
             grad_u, grad_neg = times(ctx.exp, neg), times_transposed(scaled.T, ctx.exp.T).T
             ctx.exp = None
         else:
-            grad_u, grad_neg = torch.empty_like(u), torch.zeros_like(neg)
-            block = max(1, _BLOCK // len(neg))
-            unused = torch.empty_like(peak)
-            for start in range(0, len(u), block):
-                part = slice(start, start + block)
-                e = _exponentials(ctx, part, u, neg, pos_logits, unused, unused)
-                grad_u[part] = times(e, neg)
-                grad_neg += times_transposed(scaled[part].T, e.T).T
+            grad_u, grad_neg = torch.zeros_like(u), torch.empty_like(neg)
+            for start in range(0, len(neg), ctx.block):
+                part = slice(start, start + ctx.block)
+                e = _exponentials(ctx, start, u, neg, peak.clone(), total.clone())
+                grad_u += times(e, neg[part])
+                grad_neg[part] = times_transposed(scaled.T, e.T).T
         grad_u.mul_(weight[:, None]).addcmul_(pos, pull)
         return grad_u, u * pull, grad_neg, None, None, None
 
 
-def _exponentials(ctx, part, u, neg, pos_logits, peak, total):  # type: ignore[no-untyped-def]
-    """exp(logit - peak) for the rows of `part`; fills their `peak` and `total`."""
-    block = times_transposed(u[part], neg)
-    starts = ctx.starts[part.start : part.start + len(block) + 1]
+def _exponentials(ctx, start, u, neg, peak, total):  # type: ignore[no-untyped-def]
+    """exp(logit - peak) (B, n) for the candidates from `start` on; brings `peak` and `total` up to date."""
+    part = slice(start, start + ctx.block)
+    block = times_transposed(u, neg[part])
     exp_rows(
-        block.numpy(), pos_logits[part].numpy(), ctx.log_q, part.start if ctx.in_batch else -1,
-        starts, ctx.columns, peak[part].numpy(), total[part].numpy(),
+        block.numpy(), ctx.log_q[part], start, ctx.in_batch, ctx.starts, ctx.columns,
+        peak.numpy(), total.numpy(),
     )  # fmt: skip
     return block

@@ -40,6 +40,8 @@ class Backbone(nn.Module):
     """Whether vector lengths adjust to node degree; decides which sampler and ranking fit."""
     closed_form: ClassVar[bool] = False
     """Whether `solve` computes the model at once; loss, sampler and epochs are not used then."""
+    own_scores: ClassVar[bool] = False
+    """Whether scores are the model's own and no similarity of vectors: ranking is by dot only."""
     row_gradients: ClassVar[bool] = False
     """Whether a batch's gradient reaches no rows but its own, so that `sparse` gradients are offered."""
 

@@ -35,6 +35,7 @@ class ItemWeights(Backbone):
     """Scores are R W: binary histories R (m, n) times item-item weights W (n, n)."""
 
     closed_form = True
+    own_scores = True
     weights: Tensor
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:

@@ -148,6 +148,11 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
     for name in (run.train.metric, *run.evaluation.names):
         parse_metric(name)
+    if MODELS[model["name"]].own_scores and run.ranking.similarity == "cosine":
+        raise ConfigError(
+            f"ranking.similarity=cosine: {model['name']} ranks by scores of its own, which have no "
+            "cosine; set ranking.similarity=dot"
+        )
     return run.model_copy(
         update={
             "model": model,

@@ -65,6 +65,8 @@ def train_run(
     listener = listener or Listener()
     if protocol == "published" and not closed_form(config):
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
+    if config.train.epochs == 0 and not closed_form(config):
+        listener.note("train.epochs=0: nothing is learned, the model stays at its start")
     phases = _Phases(config, listener, checkpoint)
     everything = split.train if split.valid is None else merge(split.train, split.valid)
     first = last = phases.first(split, everything)

@@ -31,6 +31,9 @@ FORMAT = 1
 METRICS, CONFIG, HISTORY = "metrics.json", "config.yaml", "history.jsonl"
 MODEL, IDS = "model.safetensors", "ids.parquet"
 
+DERIVED = ("analysis.json", "analysis.html")
+"""What is made from a run: gone as soon as another run is written in its place."""
+
 
 def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
     """Write `trained` to `folder`: all files or, when that fails, none; `metrics.json` last.
@@ -62,6 +65,8 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
             **{folder / name: _text_writer(text) for name, text in texts.items()},
         }
         replace_together(writers, last=folder / METRICS)
+        for name in DERIVED:  # they tell of the run that was here before
+            (folder / name).unlink(missing_ok=True)
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         reason = getattr(error, "strerror", None) or _first(error)
         raise RunError(f"{folder}: the run cannot be written ({reason})") from None

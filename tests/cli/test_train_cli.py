@@ -1,0 +1,53 @@
+"""What `ssmrec train` leaves behind when it is stopped, has nothing to do, or is asked the impossible."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ssmrec.reporting.progress import ProgressBars
+
+
+@pytest.fixture
+def clicks(tmp_path):
+    random = np.random.default_rng(0)
+    users = np.repeat([f"u{n}" for n in range(40)], 12)
+    items = np.concatenate([random.choice(30, 12, replace=False) for _ in range(40)])
+    pl.DataFrame({"user": users, "item": items}).write_csv(tmp_path / "clicks.csv")
+    return tmp_path
+
+
+def test_ctrl_c_before_the_first_epoch_ends_leaves_the_old_run_alone(clicks, command, monkeypatch):
+    train = ("train", "clicks.csv", "--model", "mf", "--epochs", "2", "--out", "run")
+    assert command(*train)[0] == 0
+    (clicks / "run" / "analysis.json").write_text("{}")
+    before = {path.name: path.read_bytes() for path in (clicks / "run").iterdir()}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBars, "step", stop)
+        code, _, err = command(*train, "--overwrite")
+    assert code == 130 and "nothing is written to run; start again" in err
+    assert {path.name: path.read_bytes() for path in (clicks / "run").iterdir()} == before
+    assert command(*train, "--overwrite")[0] == 0  # a new run: the old analysis is not its own
+    assert not (clicks / "run" / "analysis.json").exists()
+
+
+def test_no_epochs_are_told(clicks, command):
+    code, out, err = command("train", "clicks.csv", "--epochs", "0", "--out", "run")
+    assert code == 0 and "train.epochs=0: nothing is learned" in out + err
+
+
+def test_nothing_to_resume_is_told(clicks, command):
+    code, _, err = command("train", "clicks.csv", "--epochs", "1", "--resume", "--out", "run")
+    assert code == 0 and "run holds no checkpoint: training starts from the beginning" in err
+
+
+def test_a_ranking_the_model_cannot_do_is_refused_before_it_is_solved(clicks, command):
+    words = ("--model", "ease", "--set", "ranking.similarity=cosine", "--out", "run")
+    code, out, err = command("train", "clicks.csv", *words)
+    assert code == 2 and "ranking.similarity=cosine: ease ranks by scores of its own" in err
+    assert "solved" not in out + err and not (clicks / "run").exists()
