@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ssmrec.cli import main
+from command_line import ssmrec
 from ssmrec.data import Interactions, Split, Vocabulary
 
 
@@ -61,37 +58,11 @@ def text_tastes() -> Split:
     return two_tastes(text=True)
 
 
-@contextmanager
-def logging_kept():
-    """The command sets up logging for its process; here other tests follow."""
-    root, ours = logging.getLogger(), logging.getLogger("ssmrec")
-    handlers, level = root.handlers[:], ours.level
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        ours.setLevel(level)
-
-
 @pytest.fixture
 def command(tmp_path) -> Callable[..., tuple[int, str, str]]:
     """`command("train", ...)` in `tmp_path`: exit code, stdout, stderr."""
 
-    def run(*words: object) -> tuple[int, str, str]:
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["ssmrec", *map(str, words)])
-            patch.setenv("COLUMNS", "200")
-            patch.chdir(tmp_path)
-            with redirect_stdout(out), redirect_stderr(err), logging_kept():
-                try:
-                    main()
-                except SystemExit as end:
-                    code = int(end.code or 0)
-        return code, out.getvalue(), err.getvalue()
-
-    return run
+    return partial(ssmrec, cwd=tmp_path, columns="200")
 
 
 @pytest.fixture(scope="module")

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ssmrec.cli import main
+from command_line import ssmrec as run
 
-
-@contextmanager
-def logging_kept():
-    """The command sets up logging for its process; here other tests follow."""
-    root, ours = logging.getLogger(), logging.getLogger("ssmrec")
-    handlers, level = root.handlers[:], ours.level
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        ours.setLevel(level)
-
-
-def ssmrec(*words, cwd, columns="100"):
-    """Run the command here; gives exit code, stdout, stderr."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ssmrec", *map(str, words)])
-        patch.setenv("COLUMNS", columns)
-        patch.chdir(cwd)
-        with redirect_stdout(out), redirect_stderr(err), logging_kept():
-            try:
-                main()
-            except SystemExit as end:
-                code = end.code or 0
-    return code, out.getvalue(), err.getvalue()
+ssmrec = partial(run, columns="100")
 
 
 @pytest.fixture(scope="module")

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 
+from command_line import ssmrec
 from ssmrec.cli import compare as verb
-from ssmrec.cli import main
 from ssmrec.compare.progress import duration
 
 
-@contextmanager
-def logging_kept():
-    """The command sets up logging for its process; here other tests follow."""
-    root, ours = logging.getLogger(), logging.getLogger("ssmrec")
-    handlers, level = root.handlers[:], ours.level
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        ours.setLevel(level)
-
-
 def compare(*words, cwd):
-    """Run the command here; gives exit code, stdout, stderr."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ssmrec", "compare", *map(str, words)])
-        patch.chdir(cwd)
-        with redirect_stdout(out), redirect_stderr(err), logging_kept():
-            try:
-                main()
-            except SystemExit as end:
-                code = end.code or 0
-    return code, out.getvalue(), err.getvalue()
+    return ssmrec("compare", *words, cwd=cwd)
 
 
 def write_plan(place, epochs=2, **more):
