@@ -147,17 +147,12 @@ class IALSConfig(Config):
     iterations: int = Field(default=15, ge=1)
 
 
-class IALS(Backbone):
-    """Implicit alternating least squares (Hu et al., ICDM 2008), solved by the library `implicit`.
+class SolvedVectors(Backbone):
+    """Vectors (n, config.dim) of users and items that `solve` fills."""
 
-    Needs the extra `als`.
-    """
-
-    Config = IALSConfig
     closed_form = True
     users: Tensor
     items: Tensor
-    extra: ClassVar[str] = "als"
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__(config, train, generator)
@@ -169,6 +164,16 @@ class IALS(Backbone):
         rows = self.users if users is None else self.users[users]
         columns = self.items if items is None else self.items[items]
         return Vectors(rows, columns, rows, columns)
+
+
+class IALS(SolvedVectors):
+    """Implicit alternating least squares (Hu et al., ICDM 2008), solved by the library `implicit`.
+
+    Needs the extra `als`.
+    """
+
+    Config = IALSConfig
+    extra: ClassVar[str] = "als"
 
     def solve(self) -> None:
         try:

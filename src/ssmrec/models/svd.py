@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from ssmrec.config import Config
-from ssmrec.data import Interactions
-from ssmrec.models.base import Backbone, Vectors
+from ssmrec.models.closed import SolvedVectors
 from ssmrec.models.start import singular_factors
 
 
@@ -29,7 +25,7 @@ class SVDConfig(Config):
     iterations: int = Field(default=4, ge=1, le=64)
 
 
-class SVD(Backbone):
+class SVD(SolvedVectors):
     """Users U S and items D_i^c V of D_u^-1/2 R D_i^-1/2 ~ U S V', with c = `item_exponent`.
 
     PureSVD (Cremonesi et al., RecSys 2010) on the normalised matrix; c = 1/2 is the ideal low-pass
@@ -37,20 +33,6 @@ class SVD(Backbone):
     """
 
     Config = SVDConfig
-    closed_form = True
-    users: Tensor
-    items: Tensor
-
-    def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
-        super().__init__(config, train, generator)
-        self.train_pairs, self.generator = train, generator
-        for name, size in (("users", self.n_users), ("items", self.n_items)):
-            self.register_buffer(name, torch.zeros(size, config.dim))
-
-    def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
-        rows = self.users if users is None else self.users[users]
-        columns = self.items if items is None else self.items[items]
-        return Vectors(rows, columns, rows, columns)
 
     def solve(self) -> None:
         """Fill the vectors; no step of gradient descent is taken."""
