@@ -7,7 +7,7 @@ the items he has. They are vectors like any other, a user's being his history (`
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,7 +173,6 @@ class IALS(SolvedVectors):
     """
 
     Config = IALSConfig
-    extra: ClassVar[str] = "als"
 
     def solve(self) -> None:
         try:
