@@ -31,6 +31,14 @@ from ssmrec.training.seeds import numpy_generator
 PER_USER, PER_ITEM = 50, 200
 STEPS = 200
 JUDGED = 10_000
+LEARNERS: dict[str, dict[str, Any]] = {
+    "mf": {"model": {"name": "mf"}},
+    "mf, lazy_adam": {"model": {"name": "mf"}, "train": {"optimizer": "lazy_adam"}},
+    "lightgcn": {
+        "model": {"name": "lightgcn", "layers": 1},
+        "negatives": {"name": "in_batch", "log_q": False},
+    },
+}
 Report = dict[str, Any]
 
 
@@ -133,7 +141,7 @@ def _saved(where: Path) -> Interactions:
 
 def _learn(data: Interactions, seed: int, most: int) -> Iterator[Report]:
     tiny = synthetic(200, 100, 2000)
-    for name in ("mf", "lightgcn"):  # compilation is not counted
+    for name in LEARNERS:  # compilation is not counted
         _ranked(_trainer(name, tiny, seed), tiny, tiny)
     for cached in ("rows", "user_degrees", "item_degrees"):  # not charged to the stage they meet
         getattr(data, cached)
@@ -141,7 +149,7 @@ def _learn(data: Interactions, seed: int, most: int) -> Iterator[Report]:
     yield report
     del graph
     held_out = _held_out(data, seed)
-    for name in ("mf", "lightgcn"):
+    for name in LEARNERS:
         yield from _trained(name, data, held_out, seed, most)
 
 
@@ -157,10 +165,9 @@ def _trained(
 
 
 def _trainer(name: str, train: Interactions, seed: int) -> Trainer:
-    model = {"name": name} if name == "mf" else {"name": name, "layers": 1}
-    negatives = {"name": "in_batch", "log_q": name == "mf"}
+    parts = LEARNERS[name]
     config = resolve(
-        {"model": model, "negatives": negatives, "train": {"protocol": "fixed"}, "seed": seed}
+        {**parts, "train": {"protocol": "fixed", **parts.get("train", {})}, "seed": seed}
     )
     trainer = Trainer(config, train, epochs=1)
     if len(train) <= 2000:
@@ -186,7 +193,7 @@ def _epoch(name: str, trainer: Trainer, most: int) -> Report:
         for step in range(most + 3):  # the first three make Adam's state
             start = time.perf_counter()
             rows = slice(step * size, (step + 1) * size)
-            trainer._step(Batch(users[rows], items[rows]), draws)
+            trainer.step(Batch(users[rows], items[rows]), draws)
             took.append(time.perf_counter() - start)
         return shuffle + float(np.mean(took[3:])) * steps
 

@@ -58,14 +58,14 @@ def _curves(source: str, settings: Settings) -> dict[str, Any]:
 
 def _ours(settings: Settings) -> Iterator[tuple[str, dict[str, Any], int]]:
     """Name, changes to the recipe, and epochs: the beginning, where the curves differ."""
-    spectral = {"model": {"init": "spectral"}}
     if settings.small:
         few_steps = {"train": {"batch_size": 4096, "lr": 5e-3}}
         yield "ours", few_steps, 1
-        yield "ours, spectral start", few_steps | spectral, 1
-    else:
-        yield "ours", {}, 25
-        yield "ours, spectral start", spectral, 12
+        yield "ours, spectral start", few_steps | {"model": {"init": "spectral"}}, 1
+        return
+    yield "ours", {}, 25
+    for dim, epochs in ((64, 8), (128, 8), (256, 6)):
+        yield f"ours, spectral start, d {dim}", {"model": {"init": "spectral", "dim": dim}}, epochs
 
 
 class Judge:

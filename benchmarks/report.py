@@ -138,9 +138,9 @@ def quality(result: Result) -> Iterable[str]:
     yield (
         "Test NDCG@20 over the seconds after the data are in memory; graph, initial weights and steps "
         "count, compilation and evaluation do not. Every method is judged by the same evaluator. "
-        "Ours: the first epochs of the recipe, from a random and from the spectral start, and the closed-form "
-        "SVD with 64 to 512 dimensions. Settings of implicit come from validation pairs; RecBole "
-        "has its own defaults and only its first epochs are shown.\n"
+        "Ours: the first epochs of the recipe, from a random and from the spectral start with 64 to 256 "
+        "dimensions, and the closed-form SVD with 64 to 512 dimensions. Settings of implicit come "
+        "from validation pairs; RecBole has its own defaults and only its first epochs are shown.\n"
     )
     rows = []
     for entry in result["against"]:
@@ -253,7 +253,7 @@ def growth(result: Result) -> Iterable[str]:
     yield (
         "\nThe exponent is the slope of log seconds over log pairs: 1 is linear. A star marks an epoch "
         "measured in part and scaled. Adam updates every row at every step, so an epoch grows with "
-        "steps times rows."
+        "steps times rows; `train.optimizer=lazy_adam` updates the rows of the batch."
     )
     for size in sizes:
         for failure in size["failed"]:

@@ -43,7 +43,7 @@ def run(settings: Settings) -> dict[str, Any]:
         todo = iter(batches)
 
         def step(trainer: Any = trainer, draws: Any = draws, todo: Any = todo) -> None:
-            trainer._step(Batch(*next(todo)), draws)
+            trainer.step(Batch(*next(todo)), draws)
 
         for _ in range(5):
             step()

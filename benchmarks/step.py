@@ -65,7 +65,7 @@ def _compare(name: str, train: Interactions, seed: int, repeats: int, batch: int
 
     def ours(number: int) -> None:
         users, items = batches[number]
-        losses["ours"].append(trainer._step(Batch(users, items), draws).item())
+        losses["ours"].append(trainer.step(Batch(users, items), draws).item())
 
     def theirs(side: str) -> Callable[[int], None]:
         return lambda number: losses[side].append(plain[side](*batches[number]))

@@ -18,7 +18,7 @@ from ssmrec.ranking import Ranker, Unknown, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_run
+from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_best
 
 logger = logging.getLogger("ssmrec")
 
@@ -34,8 +34,10 @@ class Recommender:
     `Recommender("lightgcn", {"name": "ssm", "temperature": 0.14}, train={"epochs": 20})`.
 
     Args:
-        model: a name of `ssmrec.MODELS`: mf, svdpp, lightgcn ..., or one you added to it.
-        loss: ssm, softmax, bpr, ... (docs/losses.md), or a name you added to `ssmrec.LOSSES`.
+        model: a name of `ssmrec.MODELS`: mf, svdpp, lightgcn ..., or one you added to it. None is
+            lightgcn; with train={"budget": seconds}, the best of svd and lightgcn in that time.
+        loss: ssm, softmax, bpr, ... (docs/losses.md), or a name you added to `ssmrec.LOSSES`; None is
+            ssm.
         negatives: in_batch, uniform, popularity, all; `auto` takes what fits model and loss.
         ranking: {"similarity": "auto" | "dot" | "cosine"}.
         train: epochs, batch_size, lr, l2, patience ... (`ssmrec.training.TrainConfig`).
@@ -48,8 +50,8 @@ class Recommender:
 
     def __init__(
         self,
-        model: Part = "lightgcn",
-        loss: Part = "ssm",
+        model: Part | None = None,
+        loss: Part | None = None,
         negatives: Part = "auto",
         *,
         ranking: Mapping[str, Any] | None = None,
@@ -86,8 +88,8 @@ class Recommender:
         )
         values = merged(
             {
-                "model": _part(self.model),
-                "loss": _part(self.loss),
+                "model": {} if self.model is None else _part(self.model),
+                "loss": {} if self.loss is None else _part(self.loss),
                 "negatives": _part(self.negatives),
                 "data": {"source": PYTHON},
                 "seed": self.seed,
@@ -99,7 +101,7 @@ class Recommender:
         )
         split = Split(train, valid, None, "given")
         with ProgressBars() if progress else Listener() as listener:
-            self._trained = train_run(resolve(values), split, listener)
+            self._trained = train_best(resolve(values), split, listener)
         self._fingerprint = split.fingerprint
         return self
 

@@ -92,7 +92,7 @@ def test_no_sampler_draws_a_known_positive(results):
 def test_growth_has_every_stage_at_both_sizes(results):
     found = results["growth"]["result"]
     stages = [[stage["stage"] for stage in size["stages"]] for size in found["sizes"]]
-    assert stages[0] == stages[1] and len(stages[0]) == 9
+    assert stages[0] == stages[1] and len(stages[0]) == 11
     assert [size["failed"] for size in found["sizes"]] == [[], []]
     loaded = [s for size in found["sizes"] for s in size["stages"] if "pairs" in s]
     assert [stage["pairs"] for stage in loaded] == [50_000, 100_000]

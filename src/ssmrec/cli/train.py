@@ -26,6 +26,7 @@ from ssmrec.training import (
     label,
     resolve,
     save_run,
+    train_best,
     train_run,
     unused,
 )
@@ -66,7 +67,11 @@ def train(
         int | None, typer.Option(help="Passes over the training pairs, at most.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time to train, such as 10s, 5m or 2h; then stop.")
+        str | None,
+        typer.Option(
+            help="Time to train, such as 10s, 5m or 2h; then stop. With no model named, the best "
+            "on validation of svd and lightgcn in that time."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
     set_: Annotated[
@@ -165,7 +170,7 @@ def run(
         _tell_room(folder, config, split)
         checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
         try:
-            trained = train_run(config, split, bars, checkpoint)
+            trained = train_best(config, split, bars, checkpoint)
         except DivergedError as error:
             raise _best_kept(error, config, split, checkpoint, folder) from None
     stopped, epochs = trained.metrics["stopped"], trained.metrics["epochs"]

@@ -1,5 +1,6 @@
 """Making it less wrong: settings, loop, protocols, run folders."""
 
+from ssmrec.training.budget import train_best
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import (
     EvaluationConfig,
@@ -19,5 +20,5 @@ from ssmrec.training.run import load_run, save_run
 __all__ = [
     "Checkpoint", "DivergedError", "EvaluationConfig", "Listener", "RankingConfig", "RunConfig", "TrainConfig",
     "Trained", "Trainer", "Watch", "differing", "label", "load_run", "replaced", "resolve",
-    "save_run", "train_run", "unused",
+    "save_run", "train_best", "train_run", "unused",
 ]  # fmt: skip

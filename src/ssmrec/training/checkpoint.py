@@ -20,7 +20,9 @@ from ssmrec.training.loop import DivergedError, State, Trainer
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
-_FREE = ("train.threads", "train.device", "train.budget", "train.patience", "evaluation")
+_FREE = (
+    "train.threads", "train.device", "train.budget", "train.patience", "train.choose_model", "evaluation",
+)  # fmt: skip
 """Settings that may change between the parts of a resumed training."""
 
 

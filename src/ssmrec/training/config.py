@@ -38,6 +38,8 @@ class TrainConfig(Config):
         budget: seconds for graph, start and steps (evaluations do not count), after which training
             stops within an epoch; None for no limit. What is reached then depends on the machine.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
+        choose_model: within the budget, try svd, then lightgcn, and keep the better one on validation;
+            set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
         stable_rank: weight of minus the stable rank of the batch's vectors, in the first epochs.
         stable_rank_epochs: those first epochs.
         resn: weight of the scores along their leading direction, which follows popularity (ReSN).
@@ -56,6 +58,7 @@ class TrainConfig(Config):
     lr_decay: Literal["none", "linear"] = "none"
     l2: float = Field(default=1e-5, ge=0)
     budget: float | None = Field(default=None, gt=0)
+    choose_model: bool = False
     stable_rank: float = Field(default=0.0, ge=0)
     stable_rank_epochs: int = Field(default=5, ge=0)
     resn: float = Field(default=0.0, ge=0)
@@ -114,8 +117,8 @@ class RunConfig(Config):
     """All settings of a run: the same names on the command line, in YAML and in Python."""
 
     data: DataConfig = DataConfig()
-    model: dict[str, Any] = {"name": "lightgcn"}
-    loss: dict[str, Any] = {"name": "ssm"}
+    model: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
     negatives: dict[str, Any] = {"name": "auto"}
     ranking: RankingConfig = RankingConfig()
     train: TrainConfig = TrainConfig()
@@ -138,6 +141,7 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
 def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     """As `resolve`, without its warnings."""
     run = values if isinstance(values, RunConfig) else build(RunConfig, values)
+    choosing = run.train.choose_model or _free_to_choose(run)
     model = _part(run.model, MODELS, "model", "lightgcn")
     loss = _part(run.loss, LOSSES, "loss", "ssm")
     loss_class = LOSSES[loss["name"]]
@@ -158,6 +162,7 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
             "model": model,
             "loss": loss,
             "negatives": negatives,
+            "train": run.train.model_copy(update={"choose_model": choosing}),
             "ranking": RankingConfig(
                 similarity=run.ranking.similarity
                 if run.ranking.similarity != "auto"
@@ -167,6 +172,14 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
             ),
         }
     )
+
+
+def _free_to_choose(run: RunConfig) -> bool:
+    """A budget, no model or loss named, and validation to choose by."""
+    train = run.train
+    judged = train.protocol == "valid" and train.metric in run.evaluation.names
+    named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
+    return train.budget is not None and judged and not named
 
 
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:
@@ -220,6 +233,8 @@ def closed_form(run: RunConfig) -> bool:
 
 def label(run: RunConfig) -> str:
     """The run in a table of results: `lightgcn + ssm`, or `ease`."""
+    if run.train.choose_model:
+        return "budget"
     name = run.model["name"]
     return name if closed_form(run) else f"{name} + {run.loss['name']}"
 

@@ -196,7 +196,7 @@ class Trainer:
         for step in range(steps):
             part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
             self._set_rate(((epoch - 1) * steps + step) / (self.epochs * steps))
-            total += self._step(Batch(users[part], items[part]), draws)
+            total += self.step(Batch(users[part], items[part]), draws)
             done = min(part.stop, len(order))
             if time.perf_counter() - reported > _REPORT_EVERY:
                 reported = time.perf_counter()
@@ -212,7 +212,8 @@ class Trainer:
         """Seconds since this trainer began to be built, evaluations left out."""
         return time.perf_counter() - self.start
 
-    def _step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
+    def step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
+        """One step of the optimiser on a batch; its mean loss."""
         negatives = self.sampler.draw(batch, draws)
         more = self.loss.more_items(batch, draws)
         l2 = self.config.train.l2 if self.loss.trains_model else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,21 +75,36 @@ def train_run(
         valid = _measure(config, first.model, split.train, split.valid, [split.train])
     if protocol == "refit" and first.state.stopped not in ("interrupted", "diverged"):
         last = phases.run("refit", everything, first.state.best_epoch, None)
-    seen = [last.train, everything]
-    test = _measure(config, last.model, last.train, split.test, seen)
     metrics = {
-        "test": test and test["values"],
+        "test": None,
         "valid": valid and valid["values"],
         **_summary(config, first.state, last.state, phases.history),
-        "counts": {
-            "data": dict(split.counts),
-            "test": test and test["counts"],
-            "valid": valid and valid["counts"],
-        },
-        "reference": _reference(config, last.train, split.test, seen),
+        "counts": {"data": dict(split.counts), "test": None, "valid": valid and valid["counts"]},
+        "reference": None,
     }
-    metrics["seconds"]["eval"] += sum(part["seconds"] for part in (test, valid) if part)
-    return Trained(config, last.model, last.train, everything, phases.history, metrics)
+    metrics["seconds"]["eval"] += valid["seconds"] if valid else 0
+    trained = Trained(config, last.model, last.train, everything, phases.history, metrics)
+    return tested(trained, split.test)
+
+
+def tested(trained: Trained, test: Interactions | None) -> Trained:
+    """`trained` with what it and the reference rankers reach on `test`; as it is without one."""
+    seen = [trained.train, trained.seen]
+    found = _measure(trained.config, trained.model, trained.train, test, seen)
+    if found is None:
+        return trained
+    metrics = trained.metrics
+    seconds = metrics["seconds"] | {"eval": metrics["seconds"]["eval"] + found["seconds"]}
+    return replace(
+        trained,
+        metrics={
+            **metrics,
+            "test": found["values"],
+            "counts": metrics["counts"] | {"test": found["counts"]},
+            "reference": _reference(trained.config, trained.train, test, seen),
+            "seconds": seconds,
+        },
+    )
 
 
 def _check_parts(protocol: str, split: Split) -> None:
