@@ -260,6 +260,28 @@ def growth(result: Result) -> Iterable[str]:
             yield f"\n{size['pairs']:,} pairs: {failure}."
 
 
+def update(result: Result) -> Iterable[str]:
+    """Ways to take up new pairs, for each model."""
+    yield f"## Update against training afresh ({result['data']})\n"
+    train = result["train"]
+    yield (
+        f"Pairs in the order of time: {result['known']:,} were learned, {result['new']:,} are new, "
+        f"{result['test']:,} are to be found. At most {train['epochs']} epochs, patience "
+        f"{train['patience']}; all epochs are chosen on the same tenth of the new pairs. Before: the "
+        "run before, new users and items begun from their neighbours; its seconds were spent earlier. "
+        "The update without an addition is the default, a quarter of its epochs.\n"
+    )
+    rows = []
+    for model, facts in result["models"].items():
+        for name, way in facts["ways"].items():
+            best = f"{way['epochs']}, best {way['best_epoch']}" if "best_epoch" in way else way["epochs"]
+            rows.append([
+                f"{model}, {name}", f"{way['seconds']:.1f} s", best, f"{way['ndcg@20']:.4f}",
+                f"{way['recall@20']:.4f}",
+            ])  # fmt: skip
+    yield _table(["model, way", "seconds", "epochs", "NDCG@20", "Recall@20"], rows)
+
+
 def _stage(stage: Result) -> str:
     star = "*" if stage.get("measured_share", 1) < 1 else ""
     return f"{stage['seconds']:.2f} s{star}, {stage['peak_gib']:.1f} GiB"
@@ -273,6 +295,7 @@ SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
     "softmax": softmax,
     "sampling": sampling,
     "growth": growth,
+    "update": update,
 }
 
 
