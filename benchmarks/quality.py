@@ -63,8 +63,8 @@ def _ours(settings: Settings) -> Iterator[tuple[str, dict[str, Any], int]]:
         yield "ours", few_steps, 1
         yield "ours, spectral start", few_steps | {"model": {"init": "spectral"}}, 1
         return
-    yield "ours", {}, 12
-    for dim, epochs in ((64, 6), (128, 6), (256, 5)):
+    yield "ours", {}, 6
+    for dim, epochs in ((64, 4), (128, 5), (256, 4)):
         yield f"ours, spectral start, d {dim}", {"model": {"init": "spectral", "dim": dim}}, epochs
 
 

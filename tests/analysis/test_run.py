@@ -12,9 +12,9 @@ import torch
 
 from ssmrec.analysis import Effort, Run, analyze, write_analysis
 from ssmrec.analysis import run as run_module
+from ssmrec.analysis.files import plain
 from ssmrec.analysis.negatives import user_pulls
 from ssmrec.analysis.optimum import expected_counts
-from ssmrec.analysis.run import plain
 from ssmrec.config import merged
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import find_hits

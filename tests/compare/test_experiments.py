@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 RUNS = {
     "table2": 400, "table3": 80, "table4": 80, "table5": 120, "table6": 6,
     "fig1": 20, "fig2": 24, "fig3": 176, "fig4": 48, "fig5": 16,
+    "small-table2": 300, "small-table3": 60, "small-table4": 60, "small-table5": 90,
+    "small-fig3": 90, "small-fig4": 75, "small-temperature": 90,
 }  # fmt: skip
 
 
@@ -33,8 +35,10 @@ def test_plan_is_valid_and_says_what_it_repeats(name):
     methods = expand(plan)
     assert len(methods) * len(plan.seeds) == RUNS[name]
     first = (FOLDER / f"{name}.yaml").read_text().splitlines()[0]
-    word = "Table" if name.startswith("table") else "Figure"
-    assert first.startswith(f"# {word} {name.lstrip('tablefig')} of Wu et al. (TOIS 2024)")
+    of = name.removeprefix("small-")
+    word = "Table" if of.startswith("table") else "Figure"
+    repeated = f"# {word} {of.lstrip('tablefig')} of Wu et al. (TOIS 2024)"
+    assert first.startswith(repeated if of in RUNS else "# Temperature of SSM")
     protocols = {run_of(method, 0, {}).config.train.protocol for method in methods}
     assert "published" not in protocols  # test chooses nothing
 
@@ -63,6 +67,13 @@ def test_table_2_gives_every_method_the_same_budget():
     methods = expand(read_plan(FOLDER / "table2.yaml"))
     assert {len(method.grid) for method in methods} == {4}
     assert settings("table2", "gowalla", "svdpp + bpr").model["alpha"] == [1.0, 0.0]
+
+
+def test_the_smaller_data_sets_have_five_seeds_and_equal_trials():
+    for name in (name for name in RUNS if name.startswith("small-")):
+        plan = read_plan(FOLDER / f"{name}.yaml")
+        assert len(plan.seeds) == 5 and len(plan.data) == 3
+    assert {len(m.grid) for m in expand(read_plan(FOLDER / "small-table2.yaml"))} == {3}
 
 
 def test_table_4_and_5_vary_what_they_say():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmrec.analysis.run import Effort, Run, analyze, write_analysis
+from ssmrec.analysis import Effort, Run, analyze, write_analysis
 from ssmrec.config import merged
 from ssmrec.training import Trained, resolve, save_run, train_run
 
@@ -45,7 +45,7 @@ def results(trained, tastes) -> dict:
     ours, theirs = (
         Run(trained[name], tastes.test, "test", f"runs/{name}") for name in ("ssm", "bpr")
     )
-    return analyze(ours, theirs, groups=4, k=5, effort=effort)
+    return analyze(ours, theirs, groups=4, k=5, effort=effort, over_training=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 
 from ssmrec.analysis.run import Effort, Run, analyze
 from ssmrec.reporting.bound import bound_section
+from ssmrec.reporting.course import course_section
 from ssmrec.reporting.hardness import negatives_section
 from ssmrec.reporting.html import analysis_page
 from ssmrec.reporting.parts import Chart
@@ -20,7 +21,8 @@ from ssmrec.reporting.popularity import popularity_section
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
 
 SECTIONS = [
-    popularity_section, negatives_section, bound_section, magnitude_section, geometry_section,
+    popularity_section, negatives_section, bound_section, course_section, magnitude_section,
+    geometry_section,
 ]  # fmt: skip
 
 
@@ -107,6 +109,19 @@ def test_the_bound_holds_in_the_chart(results):
     assert sum(label.startswith("mf + bpr: ") for label in rows) == len(rows) / 2
 
 
+def test_charts_over_training_show_every_point(results):
+    charts, points = drawn(course_section(results)), results["training"]["points"]
+    epochs = [point["epoch"] for point in points]
+    bound = charts["Bound and metric over epochs, held-out pairs"].data
+    assert [list(line.x) for line in bound] == [epochs] * 3
+    above, _, below = bound
+    assert all(a >= b for a, b in zip(above.y, below.y, strict=True))
+    ndcg = charts["Metrics on the held-out pairs over epochs"].data[0]
+    assert list(ndcg.y) == [point["ndcg"] for point in points]
+    hardest = charts["Share of the gradient on the hardest 5 % of negatives over epochs"].data
+    assert hardest[0].name == "sampled softmax" and len(hardest) == 4
+
+
 def test_norms_and_lemma(results):
     charts = drawn(magnitude_section(results))
     lower, upper, final = charts["Length of the vectors of items"].data[:3]
@@ -156,7 +171,8 @@ def test_a_dot_product_run_has_no_weight_curve(trained, tastes):
 
 def test_names_and_warnings_are_escaped(results, tmp_path):
     evil = copy.deepcopy(results)
-    evil["run"]["label"] = evil["run"]["warning"] = evil["notes"][0] = "<script>x</script>"
+    evil["run"]["label"] = evil["run"]["warning"] = "<script>x</script>"
+    evil["notes"] = ["<script>x</script>"]
     analysis_page(evil, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "<script>x" not in text and text.count("&lt;script&gt;x&lt;/script&gt;") >= 4

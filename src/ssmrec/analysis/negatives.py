@@ -160,11 +160,7 @@ def negatives_section(subject: Subject, rows: int, seed: int) -> dict[str, Any] 
     """Weights over one batch of the run's sampler, as `run` documents them; None without vectors."""
     if subject.final is None or subject.solved:
         return None
-    own = drawn = subject.draw(rows, seed)
-    name = subject.config.negatives["name"]
-    if own.candidates.shape[1] < FEWEST:
-        settings = UniformConfig(n=SPARE, full_users="skip")
-        drawn, name = subject.draw(rows, seed, Uniform(settings, subject.train)), "uniform"
+    own, drawn, name = _drawn(subject, rows, seed)
     scores = _Scores(subject, subject.final, drawn)
     cosine = subject.similarity == "cosine"
     peak = weight_peak(subject.temperature) if cosine else None
@@ -191,6 +187,22 @@ def negatives_section(subject: Subject, rows: int, seed: int) -> dict[str, Any] 
         ],
         "false_negatives": _false_negatives(subject, own),
     }
+
+
+def hardness(subject: Subject, rows: int, seed: int) -> dict[str, dict[str, float]]:
+    """Per loss how its gradient spreads over the batch's negatives, at the subject's vectors."""
+    assert subject.final is not None
+    _, drawn, _ = _drawn(subject, rows, seed)
+    return _Scores(subject, subject.final, drawn).measured(subject.temperature)
+
+
+def _drawn(subject: Subject, rows: int, seed: int) -> tuple[Drawn, Drawn, str]:
+    """What the run's sampler draws, what is shown, and the name of the sampler that is shown."""
+    own = subject.draw(rows, seed)
+    if own.candidates.shape[1] >= FEWEST:
+        return own, own, subject.config.negatives["name"]
+    spare = Uniform(UniformConfig(n=SPARE, full_users="skip"), subject.train)
+    return own, subject.draw(rows, seed, spare), "uniform"
 
 
 def temperature_grid(temperature: float) -> list[float]:

@@ -60,14 +60,16 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
       alignment         {train, held_out, random}
       uniformity        {users, items}
       spectrum          list of {side, vectors, singular_values, effective_rank, first_share, mean_share}
+    training    None unless asked for: {k, difference, points}; the run trained once more
+                  difference: largest difference of a final vector from the run's own
+                  points: list of {epoch, loss, recall, ndcg, bound, negatives}; epoch 0 is the start
+                    bound: {batch, train, held_out}, each {neg_log_dcg, neg_log_gain, log_rank, ssm, gap}
+                    negatives: {ssm, bpr, bce}, each as in `stages`
     against     None, or {run, negatives, bound, magnitude, geometry} of the other run
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,8 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.bound import bound_section
+from ssmrec.analysis.course import course_section
+from ssmrec.analysis.files import plain
 from ssmrec.analysis.geometry import geometry_section
 from ssmrec.analysis.magnitude import magnitude_section
 from ssmrec.analysis.negatives import negatives_section
@@ -84,8 +88,7 @@ from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.data import Interactions
 from ssmrec.errors import DataError, RunError
 from ssmrec.evaluation import most_popular
-from ssmrec.training import Trained, label
-from ssmrec.training.run import write_text
+from ssmrec.training import Listener, Trained, label
 
 FORMAT = 1
 """Version of the layout above."""
@@ -140,11 +143,15 @@ def analyze(
     groups: int = 10,
     k: int = 20,
     effort: Effort | None = None,
+    over_training: bool = False,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Every analysis of `run`, beside most-popular and, if given, beside another run on the same data.
 
     Args:
         groups: number of popularity groups; k: length of the lists.
+        over_training: train the run once more, and look at it on the way (`training`).
+        listener: hears of that training.
 
     Raises:
         ConfigError: `groups` or `k` below 1.
@@ -170,9 +177,10 @@ def analyze(
         "format": FORMAT,
         "run": _facts(run),
         "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
-        "notes": _notes(subject),
+        "notes": _notes(subject, over_training),
         "popularity": popularity,
         **_sections(subject, k, groups, effort),
+        "training": _course(subject, k, effort, listener) if over_training else None,
         "against": None,
     }
     if against is not None and other is not None:
@@ -194,6 +202,12 @@ def _sections(subject: Subject, k: int, groups: int, effort: Effort) -> dict[str
         "magnitude": magnitude_section(subject, similarities, seed),
         "geometry": geometry_section(subject, effort.pairs, effort.nodes, seed),
     }
+
+
+def _course(
+    subject: Subject, k: int, effort: Effort, listener: Listener | None
+) -> dict[str, Any] | None:
+    return course_section(subject, k, effort.rows, effort.users, effort.seed, listener)
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -225,16 +239,17 @@ def _name(other: Run, run: Run) -> str:
     return f"{name} ({Path(other.folder).name})" if same and other.folder else name
 
 
-def _notes(subject: Subject) -> list[str]:
+def _notes(subject: Subject, over_training: bool) -> list[str]:
     notes = []
     if subject.solved:
         notes.append(
             "the model is solved in closed form: there are no negatives, no loss and no start to look at"
         )
-    else:
+    elif not over_training:
         notes.append(
             "a run folder keeps the final model only, so training is shown by its two ends: the start, "
-            "made again from the seed, and the model that was kept"
+            "made again from the seed, and the model that was kept; --over-training trains once more "
+            "and shows what lies between"
         )
     if subject.final is None:
         notes.append(
@@ -264,31 +279,3 @@ def _check_numbers(subject: Subject) -> None:
     table = subject.final
     if table is not None and not all(np.isfinite(part).all() for part in vars(table).values()):
         raise RunError("the model holds values that are not numbers: train it again")
-
-
-def write_analysis(result: dict[str, Any], path: Path) -> None:
-    """Write the dictionary as JSON; the file appears whole.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def plain(value: Any) -> Any:
-    """`value` with plain Python numbers throughout; None for what is not finite."""
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [plain(each) for each in value]
-    return value

@@ -104,6 +104,12 @@ class Subject:
         model = make_model(self.config, self.train, torch_generator(self.config.seed, "init"))
         return _table(model)
 
+    def at(self, model: Backbone) -> Subject:
+        """The same subject with the vectors of `model`, such as the run's at an earlier epoch."""
+        other = Subject(self.trained, self.held_out, self.seen)
+        other.__dict__["final"] = _table(model)
+        return other
+
     @cached_property
     def sampler(self) -> Sampler:
         return make_sampler(self.config, self.train)

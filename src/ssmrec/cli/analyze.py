@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ssmrec.cli.evaluate import held_out_pairs
 from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import load_run
 
 logger = logging.getLogger("ssmrec")
@@ -24,6 +25,12 @@ def analyze(
     groups: Annotated[int, typer.Option(min=1, help="Number of popularity groups.")] = 10,
     k: Annotated[int, typer.Option("--top", min=1, help="Length of the lists.")] = 20,
     on: Annotated[str, typer.Option(help="The part to measure on: test or valid.")] = "test",
+    over_training: Annotated[
+        bool,
+        typer.Option(
+            "--over-training", help="Train the run once more, as long as it took, and look on the way."
+        ),
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="Where the run's data lies now, if it was moved.")
     ] = None,
@@ -51,7 +58,11 @@ def analyze(
         raise ConfigError(f"--on must be test or valid, not {on!r}")
     ours = _load(run, on, data, any_data)
     theirs = None if against is None else _load(against, on, data, any_data)
-    result = analyze(ours, theirs, groups=groups, k=k, effort=Effort(seed=seed))
+    with ProgressBars() as bars:
+        result = analyze(
+            ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
+            over_training=over_training, listener=bars,
+        )  # fmt: skip
     out = out or run / "analysis.json"
     write_analysis(result, out)
     console = Console()

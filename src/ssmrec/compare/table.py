@@ -86,10 +86,13 @@ def paired(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of each user of both methods, averaged over the seeds that both have.
 
-    A user who is in the test part of some seeds only (random splits) is averaged over those.
+    A user who is in the test part of some seeds only (random splits) is averaged over those. Runs
+    whose users were not kept are left out.
     """
     sums, counts = np.zeros((2, 0)), np.zeros(0)
     for seed in (seed for seed in one if seed in other):
+        if one[seed].users is None or other[seed].users is None:
+            continue
         users, *at = np.intersect1d(one[seed].users, other[seed].users, return_indices=True)  # type: ignore[arg-type]
         more = max(0, int(users.max(initial=-1)) + 1 - len(counts))
         sums, counts = np.pad(sums, ((0, 0), (0, more))), np.pad(counts, (0, more))

@@ -30,6 +30,8 @@ def analysis_tables(result: dict[str, Any]) -> list[Group]:
         tables += [_weights(result["negatives"]), _temperatures(result["negatives"])]
     if result["bound"]:
         tables.append(_bound(result["bound"]))
+    if result["training"]:
+        tables.append(_course(result["training"]))
     magnitude = result["magnitude"]
     if magnitude["nodes"]:
         tables += [norms_table(magnitude, side) for side in ("items", "users")]
@@ -164,6 +166,26 @@ def _temperatures(negatives: dict[str, Any]) -> Group:
         row). effective: negatives that count under SSM; under the losses: share of the gradient in % on
         the hardest 5 %.""",
         ["temperature", "peak of g", "effective", *(LOSSES[name] for name in names)], rows,
+    )  # fmt: skip
+
+
+def _course(training: dict[str, Any]) -> Group:
+    k, rows = training["k"], []
+    for point in training["points"]:
+        chains = [point["bound"][name] for name in ("train", "held_out") if name in point["bound"]]
+        ssm = point["negatives"]["ssm"]
+        rows.append([
+            str(point["epoch"]), number(point["loss"], 3), number(point["recall"]), number(point["ndcg"]),
+            *(number(chain[term], 2) for chain in chains for term in ("neg_log_dcg", "ssm", "gap")),
+            number(ssm["effective"], 0), share(ssm["hardest_5"]),
+        ])  # fmt: skip
+    sides = ("train", "held out")[: len(chains)]
+    heads = [f"{term}, {side}" for side in sides for term in ("-log DCG", "SSM", "gap")]
+    return titled(
+        "Over training: the bound, the metric and the negatives by epoch",
+        """The run trained once more from its seed. The gap is SSM minus -log DCG, in nats. Effective: number
+        of negatives that carry SSM's gradient; hardest 5 %: their share of it, in %.""",
+        ["epoch", "loss", f"recall@{k}", f"ndcg@{k}", *heads, "effective", "hardest 5 %"], rows,
     )  # fmt: skip
 
 
