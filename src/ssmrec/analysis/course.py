@@ -59,9 +59,9 @@ def course_section(
 
 def spread(last: int, points: int = POINTS) -> list[int]:
     """At most `points` epochs from 1 to `last`, closer together at the beginning, where more happens."""
-    return sorted(
-        {round(float(each)) for each in np.geomspace(1, last, min(points, last))} | {last}
-    )
+    if last <= points:
+        return list(range(1, last + 1))
+    return sorted({round(float(each)) for each in np.geomspace(1, last, points)} | {last})
 
 
 def _point(
