@@ -17,7 +17,7 @@ demo: .venv/demo
 	$(BIN)/python -m ssmrec demo
 
 test: .venv/dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 check: .venv/dev
 	$(BIN)/ruff check src tests
@@ -39,3 +39,35 @@ BENCH ?=
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(if $(filter --small,$(BENCH)),,$(BIN)/python -m benchmarks.report)
+
+.PHONY: docs
+
+.venv/docs: .venv/demo pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
+# The documentation as a site that works offline: open build/site/index.html
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: coverage lowest audit
+
+# All tests, and which lines and branches they reach: fails below the share that pyproject.toml asks for.
+coverage:
+	$(MAKE) test PYTEST="--cov --cov-report=term:skip-covered"
+
+# The quick tests on the lowest versions that pyproject.toml allows. torch is left out: the low ones are
+# gigabytes of CUDA, so pip's choice stays. The newest versions are those of every fresh `make test`.
+LOWEST := build/lowest
+lowest:
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv "$$(grep -o 'torch>=[^"]*' pyproject.toml)"
+	$(LOWEST)/bin/python -W ignore -c "import torch; print('torch==' + torch.__version__)" > $(LOWEST)/torch.txt
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--constraint $(LOWEST)/torch.txt --editable ".[dev]"
+	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/python -m pytest -m "not slow"
+
+# Known holes in the installed packages; without a network it says so and passes.
+audit: .venv/dev
+	.ci/audit

@@ -9,8 +9,9 @@ from pathlib import Path
 from benchmarks import harness
 
 NAMES = (
-    "step", "shares", "evaluation", "softmax", "sampling", "growth",
-    "quality-yelp2018", "quality-gowalla",
+    "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
+    "quality-yelp2018", "quality-gowalla", "update-online-retail",
+    "update-movietweetings-40k", "update-ml-1m-time",
 )  # fmt: skip
 """A module, and after a dash what it runs on."""
 
@@ -40,7 +41,10 @@ def main() -> None:
     )
     for name in options.names or NAMES:
         print(f"{name} ...", flush=True)
-        print(f"{name}: {harness.record(name, settings)}", flush=True)
+        try:
+            print(f"{name}: {harness.record(name, settings)}", flush=True)
+        except ModuleNotFoundError as error:
+            parser.error(f"{name} needs {error.name}: pip install -e '.[bench]'")
 
 
 if __name__ == "__main__":

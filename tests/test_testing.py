@@ -25,6 +25,21 @@ class Overflows(SampledSoftmax):
         return (pos_logits.exp() + e.sum(1)).log() - pos_logits
 
 
+class SumsInHalf(SampledSoftmax):
+    """A sum of exponentials in the dtype of the logits."""
+
+    def forward(self, pos_logits, neg_logits, log_q=None, mask=None):
+        if pos_logits.dtype != torch.bfloat16:
+            return super().forward(pos_logits, neg_logits, log_q, mask)
+        negatives = neg_logits if log_q is None else (neg_logits - log_q).bfloat16()
+        negatives = negatives if mask is None else negatives.masked_fill(mask, -torch.inf)
+        both = torch.cat([pos_logits[:, None], negatives], dim=1)
+        peak, total = both.detach().amax(1), torch.zeros_like(pos_logits)
+        for column in both.T:
+            total = total + (column - peak).exp()
+        return total.log() + peak - pos_logits
+
+
 class IgnoresMask(SampledSoftmax):
     def forward(self, pos_logits, neg_logits, log_q=None, mask=None):
         return super().forward(pos_logits, neg_logits, log_q)
@@ -53,6 +68,7 @@ class CutGradient(SampledSoftmax):
     [
         (MeanLoss, "not one value per row"),
         (Overflows, "not finite"),
+        (SumsInHalf, "bfloat16 logits move the loss"),
         (IgnoresMask, "masked negatives change the loss"),
         (FirstIsHeavier, "order of the negatives"),
         (WrongFused, "fused and plain values differ"),

@@ -23,11 +23,12 @@ from ssmrec.losses import LOSSES, Loss
 from ssmrec.models import MODELS, Backbone
 from ssmrec.negatives import SAMPLERS, Sampler
 from ssmrec.recommender import Recommender
+from ssmrec.tuning import tune
 
 __version__ = version("ssmrec")
 
 __all__ = [
     "LOSSES", "MODELS", "SAMPLERS", "Backbone", "ConfigError", "DataError", "Interactions", "Loss",
     "Recommender", "RunError", "Sampler", "Split", "SsmrecError", "Vocabulary", "__version__",
-    "load", "prepare", "split",
+    "load", "prepare", "split", "tune",
 ]  # fmt: skip

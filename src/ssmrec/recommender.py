@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ from ssmrec.evaluation import Result, evaluate
 from ssmrec.ranking import Ranker, Unknown, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_best
+from ssmrec.training.config import completed
+from ssmrec.training.grown import grown
+from ssmrec.training.warm import fewer_epochs, update_run
 
 logger = logging.getLogger("ssmrec")
 
@@ -35,7 +39,8 @@ class Recommender:
 
     Args:
         model: a name of `ssmrec.MODELS`: mf, svdpp, lightgcn ..., or one you added to it. None is
-            lightgcn; with train={"budget": seconds}, the best of svd and lightgcn in that time.
+            lightgcn; with train={"budget": seconds} and validation pairs to choose by, the better of
+            svd and lightgcn in that time.
         loss: ssm, softmax, bpr, ... (docs/losses.md), or a name you added to `ssmrec.LOSSES`; None is
             ssm.
         negatives: in_batch, uniform, popularity, all; `auto` takes what fits model and loss.
@@ -65,11 +70,17 @@ class Recommender:
         self._fingerprint = ""
 
     def fit(
-        self, train: Interactions, valid: Interactions | None = None, *, progress: bool = True
+        self,
+        train: Interactions,
+        valid: Interactions | None = None,
+        *,
+        progress: bool = True,
+        listeners: Sequence[Listener] = (),
     ) -> Recommender:
         """Learn from `train`; `valid`, when given, chooses the epoch.
 
         Without `valid` the training runs for exactly `train["epochs"]` epochs (default 20).
+        `listeners` hear of its progress, as the trackers of docs/track.md do.
 
         Raises:
             ConfigError: a setting is unknown, out of range, or does not fit the data.
@@ -100,10 +111,34 @@ class Recommender:
             {"evaluation": self.evaluation or {}},
         )
         split = Split(train, valid, None, "given")
-        with ProgressBars() if progress else Listener() as listener:
-            self._trained = train_best(resolve(values), split, listener)
+        config = resolve(values)
+        with Listeners([*([ProgressBars()] if progress else []), *listeners]) as ears:
+            ears.begin(config)
+            self._trained = train_best(config, split, ears)
+            ears.finish(self._trained.metrics)
         self._fingerprint = split.fingerprint
         return self
+
+    def update(
+        self, new: Interactions, *, epochs: int | None = None, progress: bool = True
+    ) -> Recommender:
+        """Another recommender, trained on from this one with the pairs of `new` among its pairs.
+
+        Users and items are matched by id; a tenth of the new pairs chooses the epoch where validation
+        pairs did in `fit`. `epochs` is a quarter of those of `fit` if None. See docs/update.md.
+
+        Raises:
+            DataError: no pair is new, or none has a user or an item that is known.
+            RunError: training diverged.
+        """
+        old = self._fitted()
+        _check_pairs(new, "new")
+        asked = {"train": {"epochs": fewer_epochs(old) if epochs is None else epochs}}
+        config = completed(merged(old.config.model_dump(mode="json"), asked))
+        data, begun = grown(old, new, config), {"data_fingerprint": self._fingerprint}
+        with ProgressBars() if progress else Listener() as listener:
+            trained = update_run(old, data, config, begun, listener)
+        return Recommender.of(trained, data.split.fingerprint)
 
     def evaluate(self, test: Interactions, correct: Part | None = None) -> Result:
         """Full-ranking metrics on held-out pairs; all pairs known from `fit` are masked.

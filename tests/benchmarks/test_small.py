@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("step", "shares", "evaluation", "softmax", "sampling", "growth", "quality-gowalla")
+NAMES = (
+    "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
+    "quality-gowalla", "update-ml-1m-time",
+)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +102,17 @@ def test_growth_has_every_stage_at_both_sizes(results):
     assert all(math.isfinite(slope["whole"]) for slope in found["exponents"].values())
 
 
+def test_padding_adds_items_and_nothing_else(results):
+    found = results["padding-yelp2018"]["result"]
+    sizes = {(row["loss"], row["added"]): row["items"] for row in found["rows"]}
+    assert (
+        sizes["ssm", 2000] - sizes["ssm", 0] == sizes["softmax", 2000] - sizes["softmax", 0] == 2000
+    )
+    assert all(
+        0 < ratio < math.inf for growth in found["growth"].values() for ratio in growth.values()
+    )
+
+
 def test_curves_rise_above_their_random_start(results):
     found = results["quality-gowalla"]["result"]
     assert found["data"] == "online-retail"  # the small setting asks for no other data
@@ -108,6 +122,17 @@ def test_curves_rise_above_their_random_start(results):
     assert start["ndcg@20"] < 0.01 < 0.03 < last["ndcg@20"] < 1
     for curve in curves.values():
         assert all(0 <= point["recall@20"] <= 1 for point in curve["points"])
+
+
+def test_an_update_is_held_against_training_afresh(results):
+    found = results["update-ml-1m-time"]["result"]
+    assert found["data"] == "online-retail"  # the small setting asks for no other data
+    assert found["known"] > 10 * found["new"] > 0 and found["test"] > 0
+    for facts in found["models"].values():
+        ways = facts["ways"]
+        assert ways["update"]["epochs"] <= ways["afresh"]["epochs"]
+        assert all(0 < way["ndcg@20"] < 1 and way["seconds"] > 0 for way in ways.values())
+        assert facts["counts"]["pairs_new"] == found["new"]
 
 
 def test_page_shows_every_section(folder):

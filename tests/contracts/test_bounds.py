@@ -94,3 +94,22 @@ def test_a_million_items_train(linux, parts):
         trainer = Trainer(resolve({**parts, "train": settings}), train, 1)
         trainer.run()
     assert np.isfinite(trainer.state.history[0]["loss"])
+
+
+@pytest.mark.slow
+def test_a_million_items_of_64_numbers_rank_in_a_tile_more(linux):
+    """1000 users: the scores would take 4 GB. Beside the vectors (0.26 GB) 0.2 GB are given."""
+    random = torch.Generator().manual_seed(1)
+    rows, items = (torch.randn(n, 64, generator=random) for n in (1000, ITEMS))
+    train = few(1000, 2)
+    top_k(rows[:32], items[:100], 3)
+    with memory(int(0.2 * GB)):
+        lists = top_k(rows, items, 20, seen=[train], user_index=np.arange(1000))
+    assert (np.diff(lists.scores, axis=1) <= 0).all() and (lists.ids >= 0).all()
+    for user in (0, 999):
+        scores = rows[user].double() @ items.double().T
+        mine = train.indices[train.indptr[user] : train.indptr[user + 1]]
+        scores[torch.from_numpy(mine.astype(np.int64))] = -torch.inf
+        best = scores.topk(20)
+        assert lists.ids[user].tolist() == best.indices.tolist()
+        np.testing.assert_allclose(lists.scores[user], best.values.numpy(), rtol=1e-5)

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from ssmrec.training import Listener, resolve, train_best
+from ssmrec.errors import RunError
+from ssmrec.training import Checkpoint, Listener, resolve, train_best, train_run
 from ssmrec.training import budget as budget_room
 
 
@@ -27,7 +28,8 @@ def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes):
     assert trained.config.model["name"] == "svd" and trained.config.model["dim"] == 32
     assert trained.config.ranking.similarity == "dot" and not trained.config.train.choose_model
     assert [one["dim"] for one in trained.metrics["candidates"]] == [32]
-    assert "the best of 1 models by ndcg@20 on validation: svd with 32 dimensions" in notes.told
+    assert "the best of 1 by ndcg@20 on validation: svd with 32 dimensions" in notes.told
+    assert any("lightgcn is left out: 2 epochs would take" in text for text in notes.told)
 
 
 def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
@@ -61,10 +63,90 @@ def test_svd_grows_while_validation_rises_and_time_lasts(tastes, monkeypatch):
         {"negatives": {"name": "uniform"}},
         {"train": {"protocol": "fixed"}},
         {"train": {"metric": "ndcg@7"}},
+        {"train": {"optimizer": "lazy_adam"}},
+        {"ranking": {"similarity": "cosine"}},
     ],
 )
 def test_what_was_named_is_kept(named):
     assert not budget(1e-3, **named).train.choose_model
+
+
+def stop_at(monkeypatch, call):
+    """Ctrl-C at the given call of `train_run`."""
+    calls = []
+
+    def broken(*args):
+        calls.append(args)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return train_run(*args)
+
+    monkeypatch.setattr(budget_room, "train_run", broken)
+
+
+def test_ctrl_c_keeps_what_was_solved(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2, 4))
+    stop_at(monkeypatch, 2)
+    trained = train_best(budget(600.0), tastes)
+    assert [one["dim"] for one in trained.metrics["candidates"]] == [1]
+    assert trained.metrics["stopped"] == "interrupted" and trained.metrics["test"]
+
+
+def test_ctrl_c_before_anything_is_solved_gives_nothing(tastes, monkeypatch):
+    stop_at(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train_best(budget(600.0), tastes)
+
+
+class Interrupt(Listener):
+    """Ctrl-C when the epoch ends."""
+
+    def epoch(self, record, best):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_lightgcn_is_held_against_the_solved_ones(tastes, tmp_path):
+    """Also: it goes on with its own dimensions, whatever the machine would afford now."""
+    config = budget(600.0, train={"epochs": 2})
+    settings = config.model_dump(mode="json")
+    checkpoint = Checkpoint(tmp_path, "data", settings, resume=False)
+    trained = train_best(config, tastes, Interrupt(), checkpoint)
+    values = [one["valid ndcg@20"] for one in trained.metrics["candidates"]]
+    assert trained.metrics["valid"]["ndcg@20"] == max(values)
+    assert trained.metrics["stopped"] == "interrupted"
+
+
+def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatch):
+    config = budget(600.0, train={"epochs": 2})
+    settings = config.model_dump(mode="json")
+    begun = Checkpoint(tmp_path, "data", settings, resume=False)
+    monkeypatch.setattr(begun, "remove", lambda: None)
+    first = train_best(config, tastes, None, begun)
+    assert begun.path.exists()
+    monkeypatch.setattr(budget_room, "LIGHTGCN_DIMS", (16,))
+    again = Checkpoint(
+        tmp_path, "data", budget(500.0, train={"epochs": 2}).model_dump(mode="json"), True
+    )
+    assert again.model is not None and again.model["dim"] == 64
+    resumed = train_best(config, tastes, None, again)
+    assert resumed.metrics["candidates"][-1]["dim"] == 64
+    assert resumed.metrics["valid"] == first.metrics["valid"]
+
+
+def test_a_named_model_does_not_go_on_from_a_chosen_one(tastes, tmp_path):
+    config = budget(600.0, train={"epochs": 1})
+    train_best(
+        config, tastes, None, Checkpoint(tmp_path, "d", config.model_dump(mode="json"), False)
+    )
+    named = budget(600.0, train={"epochs": 1}, model={"name": "lightgcn"})
+    with pytest.raises(RunError, match="a model is named in one of the two commands only"):
+        Checkpoint(tmp_path, "d", named.model_dump(mode="json"), True)
+
+
+def test_without_a_choice_it_says_what_is_trained(caplog):
+    with caplog.at_level("INFO", "ssmrec"):
+        budget(5.0, train={"protocol": "fixed"})
+    assert "lightgcn is trained" in caplog.text
 
 
 def test_no_budget_no_choice():

@@ -24,6 +24,8 @@ from ssmrec.cli import (
     settings,
     similar,
     train,
+    tune,
+    update,
 )
 from ssmrec.errors import SsmrecError
 
@@ -39,6 +41,7 @@ app = typer.Typer(
 )
 app.command(name="demo")(demo.demo)
 app.command(name="train")(train.train)
+app.command(name="update")(update.update)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="analyze")(analyze.analyze)
 app.command(name="recommend")(recommend.recommend)
@@ -49,6 +52,7 @@ app.command(name="export")(index.export)
 app.command(name="report")(report.report)
 app.command(name="recipes")(recipes.recipes)
 app.command(name="compare")(compare.compare)
+app.command(name="tune")(tune.tune)
 app.command(name="settings")(settings.settings)
 app.add_typer(data.app, name="data")
 

@@ -21,6 +21,7 @@ from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig
+from ssmrec.training.config import completed
 
 PARTS: dict[str, dict[str, Any]] = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
 OWN: dict[str, str] = {
@@ -147,7 +148,8 @@ def _rows(schema: type[Config], where: str) -> Iterator[Setting]:
 def _name_of(part: str, field: FieldInfo) -> Setting:
     names = [*PARTS[part], *(["auto"] if part == "negatives" else [])]
     key = f"{part}.name"
-    return Setting(key, str(field.default["name"]), ", ".join(names), OWN[key])
+    default = field.default.get("name") or getattr(completed({}), part)["name"]
+    return Setting(key, default, ", ".join(names), OWN[key])
 
 
 def _setting(key: str, field: FieldInfo, meaning: str) -> Setting:

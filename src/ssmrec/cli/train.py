@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,15 @@ from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
 from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, RunError
+from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, run_table
+from ssmrec.reporting.trackers import trackers
 from ssmrec.serving.sql import is_database, snapshot
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
+    Listener,
     RunConfig,
     Trained,
     differing,
@@ -27,9 +31,9 @@ from ssmrec.training import (
     resolve,
     save_run,
     train_best,
-    train_run,
     unused,
 )
+from ssmrec.training.config import closed_form
 
 logger = logging.getLogger("ssmrec")
 
@@ -69,8 +73,8 @@ def train(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Time to train, such as 10s, 5m or 2h; then stop. With no model named, the best "
-            "on validation of svd and lightgcn in that time."
+            help="Time to train, such as 10s, 5m or 2h, reading and evaluating not counted. With no "
+            "model, loss or sampler named: the best of svd and lightgcn on validation in that time."
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
@@ -87,6 +91,10 @@ def train(
         bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),
+    ] = None,
 ) -> None:
     """Train a recommender and write a run folder.
 
@@ -110,7 +118,7 @@ def train(
     for section, key, value in (
         ("data", "source", data), ("data", "test", test), ("data", "valid", valid),
         ("train", "protocol", protocol), ("train", "epochs", epochs),
-        ("train", "budget", None if budget is None else _seconds(budget)),
+        ("train", "budget", None if budget is None else seconds(budget)),
     ):  # fmt: skip
         if value is not None:
             asked[section][key] = value
@@ -118,7 +126,7 @@ def train(
         asked["seed"] = seed
     start = {} if recipe is None else read_recipe(recipe)
     config = resolve(override(merged(start, asked), set_ or []))
-    trained, _, folder = run(config, out, resume, overwrite)
+    trained, _, folder = run(config, out, resume, overwrite, track or ())
     print_run(trained)
     typer.echo(f"run folder: {folder}")
     if trained.metrics["stopped"] == "interrupted":
@@ -143,11 +151,32 @@ def from_database(
 
 
 def run(
-    config: RunConfig, out: Path | None, resume: bool, overwrite: bool
+    config: RunConfig, out: Path | None, resume: bool, overwrite: bool, track: Sequence[str] = ()
 ) -> tuple[Trained, Split, Path]:
     """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
     parts = [Path(config.data.source).stem, *label(config).split(" + ")]
     folder = out or Path("runs") / "-".join(parts)
+    following = trackers(track, folder, resume)
+    claim(folder, resume, overwrite)
+    tell_settings(config)
+    config = _without_idle_validation(config)
+    with Listeners([ProgressBars(), *following]) as ears:
+        logger.info("reading %s", config.data.source)
+        split = prepare(config.data, config.seed)
+        tell_split(split)
+        tell_room(folder, config, split)
+        checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
+        ears.begin(config)
+        trained = best_kept(
+            lambda ear: train_best(config, split, ear, checkpoint), ears, folder, split, checkpoint
+        )
+        ears.finish(trained.metrics)
+    keep(trained, folder, split, checkpoint)
+    return trained, split, folder
+
+
+def claim(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Make `folder` where it is missing, if a run may be written there."""
     left = (folder / "checkpoint.safetensors").exists()
     if (folder / "metrics.json").exists() and not overwrite and not (resume and left):
         raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
@@ -161,20 +190,37 @@ def run(
         raise RunError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
-    tell_settings(config)
-    config = _without_idle_validation(config)
-    with ProgressBars() as bars:
-        logger.info("reading %s", config.data.source)
-        split = prepare(config.data, config.seed)
-        tell_split(split)
-        _tell_room(folder, config, split)
-        checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
-        try:
-            trained = train_best(config, split, bars, checkpoint)
-        except DivergedError as error:
-            raise _best_kept(error, config, split, checkpoint, folder) from None
+
+
+def best_kept(
+    train: Callable[[Listener | None], Trained],
+    listener: Listener,
+    folder: Path,
+    split: Split,
+    checkpoint: Checkpoint,
+) -> Trained:
+    """What `train` gives; the best model of a training that diverges, if there is one, is saved.
+
+    Raises:
+        RunError: the training diverged.
+    """
+    try:
+        return train(listener)
+    except DivergedError as error:
+        if not error.best_epoch:
+            raise
+        save_run(folder, train(None), split.fingerprint)
+        checkpoint.remove()
+        raise RunError(
+            f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
+        ) from None
+
+
+def keep(trained: Trained, folder: Path, split: Split, checkpoint: Checkpoint) -> None:
+    """Save a training that ended, or was interrupted after an epoch at least."""
     stopped, epochs = trained.metrics["stopped"], trained.metrics["epochs"]
-    if stopped == "interrupted" and not epochs:  # the model is still its random start
+    started = epochs or closed_form(trained.config)
+    if stopped == "interrupted" and not started:  # the model is still its start
         left = checkpoint.path.exists()
         logger.warning(
             "interrupted before the first epoch had ended: nothing is written to %s; %s", folder,
@@ -189,23 +235,9 @@ def run(
             "interrupted: the best model so far is saved; %s",
             "add --resume to go on" if checkpoint.path.exists() else "--overwrite begins again",
         )
-    return trained, split, folder
 
 
-def _best_kept(
-    error: DivergedError, config: RunConfig, split: Split, checkpoint: Checkpoint, folder: Path
-) -> RunError:
-    """Save the best model of a training that diverged, if there is one; the error to raise."""
-    if not error.best_epoch:
-        return error
-    save_run(folder, train_run(config, split, None, checkpoint), split.fingerprint)
-    checkpoint.remove()
-    return RunError(
-        f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
-    )
-
-
-def _tell_room(folder: Path, config: RunConfig, split: Split) -> None:
+def tell_room(folder: Path, config: RunConfig, split: Split) -> None:
     """Warn before training starts when the disk has no room for the model."""
     nodes = split.train.n_users + split.train.n_items
     needed = 4 * (nodes * int(config.model.get("dim", 1)) + len(split.train))
@@ -219,7 +251,10 @@ def _tell_room(folder: Path, config: RunConfig, split: Split) -> None:
 
 def tell_settings(config: RunConfig) -> None:
     """Log what is not a default, and what the model has no use for."""
-    told = " ".join(f"{key}={value}" for key, value in differing(config).items())
+    own = differing(config)
+    if own.pop("train.choose_model", False):  # the parts shown are what is there before the choice
+        own = {k: v for k, v in own.items() if not k.startswith(("model.", "loss.", "negatives."))}
+    told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
     if idle := unused(config):
         logger.warning("%s: solved in closed form, so without effect are %s",
@@ -252,7 +287,7 @@ def print_run(trained: Trained) -> None:
     console.print(caption(trained.metrics), markup=False, highlight=False)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """`10s`, `5m`, `2h` or plain seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")

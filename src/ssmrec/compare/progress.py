@@ -79,6 +79,9 @@ class CompareBars(Watcher):
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def warning(self, text: str) -> None:
+        self.note(f"{self.position} warning: {text}")
+
     def _until(self, left: float | None) -> str:
         return "" if left is None else f"about {duration(left)} left"
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,10 +15,16 @@ from torch import Tensor
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
-from ssmrec.ranking.topk import Progress, top_k
+from ssmrec.kernels.memory import fitting
+from ssmrec.ranking.topk import PANEL, Progress, top_k
 
 Array = np.ndarray
 logger = logging.getLogger("ssmrec")
+
+LISTS = 1 << 16
+"""Most users whose lists are held at once; more would be no faster."""
+_PLACE_BYTES = 64
+"""What one place of a list takes at most while it is judged: ids, scores, hits and two float64 of a metric."""
 
 
 @dataclass(frozen=True)
@@ -91,25 +98,50 @@ def evaluate(
     long = [metric.name for metric in parsed if metric.k > len(items)]
     if long:
         logger.warning("%s: lists longer than the %d items there are", ", ".join(long), len(items))
-    lists = top_k(
-        users[torch.from_numpy(task.user_index).to(users.device)],
-        items,
-        max(metric.k for metric in parsed),
-        seen=seen,
-        user_index=task.user_index,
-        allowed=allowed,
-        block=block,
-        progress=progress,
-    )
-    hits = find_hits(lists.ids, task.held_out, task.user_index)
-    per_user = measure(hits, task.relevant, parsed)
+    per_user, without = _judged(users, items, task, parsed, seen, allowed, block, progress)
     return Result(
         values=_means(per_user),
         per_user=per_user,
         user_index=task.user_index,
-        counts={**task.counts, "users_without_list": int((lists.ids[:, 0] < 0).sum())},
+        counts={**task.counts, "users_without_list": without},
         seconds=time.perf_counter() - start,
     )
+
+
+def _judged(
+    users: Tensor,
+    items: Tensor,
+    task: _Task,
+    metrics: list[Metric],
+    seen: Sequence[Interactions],
+    allowed: Array | None,
+    block: int | None,
+    progress: Progress | None,
+) -> tuple[dict[str, Array], int]:
+    """Each metric of each user of the task, and how many lists are empty; some lists at a time."""
+    m, k = len(task.user_index), max(metric.k for metric in metrics)
+    size = PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)
+    parts, without = [], 0
+    for start in range(0, m, size):
+        index = task.user_index[start : start + size]
+        lists = top_k(
+            users[torch.from_numpy(index).to(users.device)],
+            items,
+            k,
+            seen=seen,
+            user_index=index,
+            allowed=allowed,
+            block=block,
+            progress=None if progress is None else partial(_told, progress, start, m),
+        )
+        hits = find_hits(lists.ids, task.held_out, index)
+        parts.append(measure(hits, task.relevant[start : start + size], metrics))
+        without += int((lists.ids[:, 0] < 0).sum())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, without
+
+
+def _told(progress: Progress, start: int, total: int, done: int, _: int) -> None:
+    progress(start + done, total)
 
 
 def best_possible(

@@ -116,14 +116,16 @@ def _padded(ids: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @njit(nogil=True, cache=True)
-def _hide(scores: Array, indptr: Array, indices: Array) -> None:
+def _hide(scores: Array, indptr: Array, indices: Array) -> None:  # pragma: no cover - compiled
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
             scores[row, indices[at]] = _LOWEST
 
 
 @njit(nogil=True, parallel=True, cache=True)
-def _select(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
+def _select(
+    scores: Array, allowed: Array, ids: Array, best: Array
+) -> int:  # pragma: no cover - compiled
     """Fill `ids` and `best`; returns the number of rows with a score that is not a number."""
     faults = 0
     for row in prange(scores.shape[0]):
@@ -132,7 +134,9 @@ def _select(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _select_row(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
+def _select_row(
+    scores: Array, allowed: Array, ids: Array, best: Array
+) -> int:  # pragma: no cover - compiled
     ids[:] = -1
     best[:] = _LOWEST
     fault = 0
@@ -157,7 +161,7 @@ def _select_row(scores: Array, allowed: Array, ids: Array, best: Array) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _any_above(strip: Array, threshold: float) -> bool:
+def _any_above(strip: Array, threshold: float) -> bool:  # pragma: no cover - compiled
     """Whether any score beats the threshold or is NaN; no early exit, so that it vectorises."""
     found = False
     for score in strip:
@@ -166,7 +170,7 @@ def _any_above(strip: Array, threshold: float) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _sift(best: Array, ids: Array, size: int) -> None:
+def _sift(best: Array, ids: Array, size: int) -> None:  # pragma: no cover - compiled
     """Restore the heap (worst on top: lowest score, then highest index) after its top changed."""
     top = 0
     while 2 * top + 1 < size:
@@ -181,7 +185,7 @@ def _sift(best: Array, ids: Array, size: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _worse(best: Array, ids: Array, one: int, other: int) -> bool:
+def _worse(best: Array, ids: Array, one: int, other: int) -> bool:  # pragma: no cover - compiled
     if best[one] == best[other]:
         return ids[one] > ids[other]
     return best[one] < best[other]

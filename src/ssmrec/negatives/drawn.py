@@ -16,6 +16,8 @@ from ssmrec.negatives.base import Batch, Negatives, Sampler, known_mask
 
 _TRIES = 16
 """Redraws of an item the user knows before the draw is given up and masked."""
+_NUMBERS = 1 << 21
+"""Random numbers held at once (16 MB) while each row draws its own negatives with redraws."""
 
 
 class UniformConfig(Config):
@@ -92,10 +94,20 @@ class Popularity(Sampler):
         if not self.config.exclude_known:
             return self._pick(generator.random(shape))
         ids = np.empty(shape, dtype=np.int64)
-        weighted_unknown(
-            batch.users.numpy(), self.train.indptr, self.train.indices,
-            self.cumulative, generator.random((*shape, _TRIES)), ids,
-        )  # fmt: skip
+        users, rows = batch.users.numpy(), max(1, _NUMBERS // (self.config.n * _TRIES))
+        for start in range(
+            0, len(batch), rows
+        ):  # random numbers in their order: any rows, same draws
+            part = slice(start, start + rows)
+            uniform = generator.random((len(users[part]), self.config.n, _TRIES))
+            weighted_unknown(
+                users[part],
+                self.train.indptr,
+                self.train.indices,
+                self.cumulative,
+                uniform,
+                ids[part],
+            )
         return ids
 
     def _pick(self, uniform: np.ndarray) -> np.ndarray:

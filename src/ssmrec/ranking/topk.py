@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
+from ssmrec.kernels.memory import fitting
 from ssmrec.kernels.products import times_transposed
 from ssmrec.kernels.topk import Seen, select, select_torch
 from ssmrec.models import HistoryRows
@@ -21,7 +22,7 @@ Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all) after each block."""
 
 TILE_BYTES = 24 * 2**20
-"""Size of the tile of scores held at once, float32: it stays in the cache between product and choice."""
+"""Most that a tile of scores takes, float32: it stays in the cache between product and choice."""
 
 PANEL = 16
 """Users are scored in multiples of this many rows, the last panel filled with zeros.
@@ -102,7 +103,7 @@ def top_k(
         user_index: (m,) rows of `users` within each of `seen`, and in `only`; None means 0 to m - 1.
         allowed: bool (n,), items that may be listed; None allows all.
         only: candidates of each user, nothing else is listed; None for no such limit.
-        block: users scored at once; None lets a tile of scores take 24 MB.
+        block: users scored at once; None lets a tile of scores take 24 MB, or less where memory is short.
         progress: called after each block.
 
     Returns:
@@ -121,7 +122,7 @@ def top_k(
     scores = np.empty((m, k), dtype=np.float32)
     if n == 0:
         return TopK(ids, scores)
-    block = min(block or max(1, TILE_BYTES // (4 * n * PANEL)) * PANEL, max(m, 1))
+    block = min(block or _users_at_once(m, n, users.device), max(m, 1))
     for start in range(0, m, block):
         stop = min(start + block, m)
         tile = _scores(users[start:stop], items)
@@ -132,6 +133,13 @@ def top_k(
         if progress is not None:
             progress(stop, m)
     return TopK(ids, scores)
+
+
+def _users_at_once(m: int, n: int, device: torch.device) -> int:
+    """Whole panels of users: as many as make the best tile, fewer where memory is short."""
+    panel = 4 * n * PANEL
+    best = max(1, TILE_BYTES // panel)
+    return PANEL * (fitting(best, panel, device) if m > PANEL and best > 1 else 1)
 
 
 def _scores(users: Tensor | HistoryRows, items: Tensor) -> Tensor:

@@ -58,6 +58,9 @@ class ProgressBars(Listener):
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
+    def warning(self, text: str) -> None:
+        self.note(f"warning: {text}")
+
     def _inner(self, name: str, done: int, total: int, facts: str) -> None:
         if self.inner is not None:
             self.bars.update(self.inner, description=name, completed=done, total=total, facts=facts)

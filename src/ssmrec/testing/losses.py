@@ -17,6 +17,8 @@ from ssmrec.negatives import Batch, Negatives
 from ssmrec.testing.data import gradient, toy
 
 TEMPERATURES = (0.005, 0.1, 1.0, 10.0)
+_MANY = 600
+"""Terms of which a sum in bfloat16 loses most: 256 + 1 is 256 there."""
 
 Case = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
@@ -39,6 +41,7 @@ def check_loss(cls: type[Loss], **settings: Any) -> None:
     _finite_rows(loss, _logits(5, 1, 0.2), "with one negative")
     pos, neg, log_q, _ = _logits(5, 7, 0.2)
     _finite_rows(loss, (pos, neg, log_q, torch.ones(5, 7, dtype=torch.bool)), "with all masked")
+    _half_is_close(loss)
     _order_and_mask(loss)
     _gradients(_attached(cls, config).double())
     if getattr(loss, "fused", None) is not None:
@@ -80,7 +83,7 @@ def _call(loss: Loss, case: Case, ids: Tensor | None = None) -> Tensor:
     batch = _batch(len(pos))
     more = loss.more_items(batch, np.random.default_rng(0))
     extra = None if more is None else torch.linspace(-1, 1, more.numel()).view(more.shape).to(pos)
-    negatives = torch.arange(neg.shape[1]) if ids is None else ids
+    negatives = torch.arange(neg.shape[1]) % toy().n_items if ids is None else ids
     context = Context(batch.users, batch.items, negatives, extra)
     return loss(pos, neg, log_q, mask, context=context)
 
@@ -152,6 +155,23 @@ def _finite_rows(loss: Loss, case: Case, when: str) -> None:
         assert value.isfinite().all(), f"{when}, {pos.dtype}: the loss is not finite"
         finite = all(grad.isfinite().all() for grad in gradient(value.sum(), pos, neg))
         assert finite, f"{when}, {pos.dtype}: the gradient is not finite"
+
+
+def _half_is_close(loss: Loss) -> None:
+    """bfloat16 logits give the float32 loss of the same numbers, within the rounding of bfloat16."""
+    eps = torch.finfo(torch.bfloat16).eps
+    for temperature, n in product(TEMPERATURES, (0, 1, _MANY)):
+        pos, neg, log_q, mask = _logits(5, n, temperature, torch.bfloat16)
+        for zero, corrected in product((False, True), repeat=2):
+            p, q = (part * (not zero) for part in (pos, neg))
+            counts, dropped = (log_q, mask) if corrected else (None, None)
+            half = _call(loss, (p, q, counts, dropped)).float()
+            whole = _call(loss, (p.float(), q.float(), counts, dropped))
+            off = (half - whole).abs()
+            assert bool((off <= eps * (1 + whole.abs() + 1 / temperature)).all()), (
+                f"at temperature {temperature}, {n} negatives: bfloat16 logits move the loss by "
+                f"{off.max().item():.3g}; take float32 before sums and exponentials"
+            )
 
 
 def _order_and_mask(loss: Loss) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssmrec.data import Interactions, Split
+from ssmrec.data import Interactions, Split, synthetic
+from ssmrec.models.start import singular_factors
 from ssmrec.negatives import Batch
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
@@ -44,84 +44,123 @@ def train_best(
     SVD is solved with 32, 64, ... dimensions while its validation metric rises and there is time.
     LightGCN then trains from the spectral start for the seconds left, if two epochs fit into them.
     The better by `train.metric` on validation is returned; `metrics["candidates"]` tells of all.
-    Test is looked at for that one only.
+    Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
     """
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
-    listener = listener or Listener()
-    blind = replace(split, test=None)
-    tried = list(_solved(config, blind, listener))
-    begun = _begun(config, split.train, tried)
-    if begun is not None:
-        try:
-            tried.append(train_run(begun, blind, listener, checkpoint))
-        except DivergedError as error:
-            listener.note(f"{error}; going on with what was solved before")
-        if tried[-1].metrics["stopped"] == "interrupted":
-            return tested(tried[-1], split.test)
-    best = max(tried, key=_value)
-    name = config.train.metric
-    listener.note(
-        f"the best of {len(tried)} models by {name} on validation: {label(best.config)} "
-        f"with {best.config.model['dim']} dimensions"
-    )
-    candidates = [
-        {
-            "model": label(one.config),
-            "dim": one.config.model["dim"],
-            f"valid {name}": _value(one),
-            "seconds": one.metrics["seconds"]["train"],
-        }
-        for one in tried
-    ]
-    best = replace(best, metrics={**best.metrics, "candidates": candidates})
-    return tested(best, split.test)
+    search = _Search(config, replace(split, test=None), listener or Listener())
+    try:
+        search.solve()
+        search.train(checkpoint)
+    except KeyboardInterrupt:
+        if not search.tried:
+            raise
+        search.interrupted = True
+    return tested(search.best(), split.test)
 
 
-def _value(trained: Trained) -> float:
-    return trained.metrics["valid"][trained.config.train.metric]
+class _Search:
+    """The models tried within one budget. `split` has no test part."""
 
+    def __init__(self, config: RunConfig, split: Split, listener: Listener) -> None:
+        self.config, self.split, self.listener = config, split, listener
+        self.left = config.train.budget or 0.0
+        self.tried: list[Trained] = []
+        self.interrupted = False
 
-def _spent(tried: list[Trained]) -> float:
-    return sum(one.metrics["seconds"]["train"] for one in tried)
+    def solve(self) -> None:
+        """SVD with ever more dimensions, at least one."""
+        start, last = time.perf_counter(), -math.inf
+        singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
+        self.left -= time.perf_counter() - start
+        for dim in SVD_DIMS:
+            trained = train_run(self._with({"name": "svd", "dim": dim}), self.split)
+            took = self._keep(trained)
+            full = dim >= min(self.split.train.n_users, self.split.train.n_items)
+            if full or self._value(trained) <= last or _DOUBLING * took > self.left:
+                return
+            last = self._value(trained)
 
-
-def _solved(config: RunConfig, split: Split, listener: Listener) -> Iterator[Trained]:
-    """SVD with ever more dimensions, at least one."""
-    left, last = config.train.budget or 0.0, -math.inf
-    for dim in SVD_DIMS:
-        settings = {"name": "svd", "dim": dim}
-        trained = train_run(_with(config, settings), split)
-        took = trained.metrics["seconds"]["train"]
-        listener.note(
-            f"svd with {dim} dimensions: {config.train.metric} {_value(trained):.4f} on validation "
-            f"after {took:.1f} s"
-        )
-        yield trained
-        left -= took
-        full = dim >= min(split.train.n_users, split.train.n_items)
-        if full or _value(trained) <= last or _DOUBLING * took > left:
+    def train(self, checkpoint: Checkpoint | None) -> None:
+        """LightGCN in the time left, if there is enough; a checkpoint's goes on with its settings."""
+        begun = None if checkpoint is None else checkpoint.model
+        if begun is None:
+            begun = self._affordable()
+        if begun is None:
             return
-        last = _value(trained)
+        if checkpoint is not None:
+            checkpoint.settings["model"] = begun
+        budget = self.config.train.budget if checkpoint and checkpoint.phases else self.left
+        config = self._with(begun, budget=max(budget or 0.0, 1e-3))
+        try:
+            trained = train_run(config, self.split, self.listener, checkpoint)
+        except DivergedError as error:
+            self.listener.note(f"{error}; going on with what was solved before")
+            return
+        self.interrupted = trained.metrics["stopped"] == "interrupted"
+        if trained.metrics["epochs"]:
+            self._keep(trained)
+
+    def best(self) -> Trained:
+        """The best one, with the facts of all."""
+        name, best = self.config.train.metric, max(self.tried, key=self._value)
+        self.listener.note(f"the best of {len(self.tried)} by {name} on validation: {_named(best)}")
+        candidates = [
+            {"model": label(one.config), "dim": one.config.model["dim"],
+             f"valid {name}": self._value(one), "seconds": one.metrics["seconds"]["train"]}
+            for one in self.tried
+        ]  # fmt: skip
+        sums = {
+            part: sum(one.metrics["seconds"][part] for one in self.tried)
+            for part in ("train", "eval")
+        }
+        more = {"candidates": candidates, "seconds": sums}
+        if self.interrupted:
+            more["stopped"] = "interrupted"
+        return replace(best, metrics={**best.metrics, **more})
+
+    def _affordable(self) -> dict[str, Any] | None:
+        """LightGCN with the most dimensions of which two epochs fit into the time left, if any do.
+
+        No more dimensions than the best SVD has: where more did not help there, they do not here.
+        """
+        most = max(max(self.tried, key=self._value).config.model["dim"], LIGHTGCN_DIMS[-1])
+        needed = 0.0
+        for dim in (dim for dim in LIGHTGCN_DIMS if dim <= most):
+            start = time.perf_counter()
+            model = {"name": "lightgcn", "dim": dim, "init": "spectral"}
+            needed = _EPOCHS * _epoch_seconds(self._with(model), self.split.train)
+            self.left -= time.perf_counter() - start
+            if needed <= self.left:
+                return model
+        self.listener.note(
+            f"lightgcn is left out: {_EPOCHS} epochs would take {needed:.1f} s, and "
+            f"{max(self.left, 0.0):.1f} s of the budget are left"
+        )
+        return None
+
+    def _keep(self, trained: Trained) -> float:
+        took = trained.metrics["seconds"]["train"]
+        self.left -= took
+        self.tried.append(trained)
+        self.listener.note(
+            f"{_named(trained)}: {self.config.train.metric} {self._value(trained):.4f} on "
+            f"validation, in {took:.1f} s"
+        )
+        return took
+
+    def _value(self, trained: Trained) -> float:
+        return trained.metrics["valid"][self.config.train.metric]
+
+    def _with(self, model: dict[str, Any], **train: Any) -> RunConfig:
+        """The settings with a model, and values of training, of its own."""
+        settings = self.config.train.model_copy(update={"choose_model": False, **train})
+        changed = {"model": model, "train": settings, "ranking": RankingConfig()}
+        return resolve(self.config.model_copy(update=changed))
 
 
-def _begun(config: RunConfig, train: Interactions, tried: list[Trained]) -> RunConfig | None:
-    """LightGCN with the most dimensions of which two epochs fit into the time left, if any do.
-
-    No more dimensions than the best SVD has: where more did not help there, they do not here.
-    """
-    start = time.perf_counter()
-    most = max(tried, key=_value).config.model["dim"]
-    for dim in LIGHTGCN_DIMS:
-        if dim > max(most, LIGHTGCN_DIMS[-1]):
-            continue
-        model = {"name": "lightgcn", "dim": dim, "init": "spectral"}
-        begun = _with(config, model)
-        trained = _epoch_seconds(begun, train)
-        left = (config.train.budget or 0.0) - _spent(tried) - (time.perf_counter() - start)
-        if _EPOCHS * trained <= left:
-            return _with(config, model, budget=left)
-    return None
+def _named(trained: Trained) -> str:
+    return f"{trained.config.model['name']} with {trained.config.model['dim']} dimensions"
 
 
 def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
@@ -138,10 +177,3 @@ def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
         trainer.step(batch, draws)
         took.append(time.perf_counter() - start)
     return median(took[1:]) * math.ceil(len(train) / size)
-
-
-def _with(config: RunConfig, model: dict[str, Any], **train: Any) -> RunConfig:
-    """`config` with a model, and settings of training, of its own."""
-    settings = config.train.model_copy(update={"choose_model": False, **train})
-    changed = {"model": model, "train": settings, "ranking": RankingConfig()}
-    return resolve(config.model_copy(update=changed))

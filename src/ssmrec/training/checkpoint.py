@@ -20,9 +20,7 @@ from ssmrec.training.loop import DivergedError, State, Trainer
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
-_FREE = (
-    "train.threads", "train.device", "train.budget", "train.patience", "train.choose_model", "evaluation",
-)  # fmt: skip
+_FREE = ("train.threads", "train.device", "train.budget", "train.patience", "evaluation")
 """Settings that may change between the parts of a resumed training."""
 
 
@@ -34,12 +32,16 @@ class Checkpoint:
         data: fingerprint of the data; settings: of the run, as JSON has them. Both must be the same
             to go on, but for `_FREE`, and for `train.epochs` where the rate does not depend on it.
         resume: whether an existing checkpoint is used; otherwise it is ignored.
+
+    Attributes:
+        model: settings of the model that `train.choose_model` had chosen for what was saved.
     """
 
     def __init__(self, folder: Path, data: str, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = folder / "checkpoint.safetensors"
         self.data, self.settings = data, dict(settings)
         self.due, self.written = -math.inf, 0
+        self.model: dict[str, Any] | None = None
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
         sweep(folder)
@@ -162,15 +164,25 @@ class Checkpoint:
                 "that began the run, or train into another folder"
             )
         self.phases, self.tensors = phases, tensors
+        if self._chooses(settings):
+            self.model = settings["model"]
 
     def _difference(self, settings: Mapping[str, Any]) -> str:
         """The first setting that differs and matters, as `key: then, now`; empty when none does."""
         then, now = flat(settings), flat(self.settings)
         free = _FREE if now.get("train.lr_decay") == "linear" else (*_FREE, "train.epochs")
-        for key in sorted(then.keys() | now.keys()):
+        if self._chooses(settings) and self._chooses(self.settings):
+            free = (*free, "model.")
+        if self._chooses(settings) != self._chooses(self.settings):
+            return "a model is named in one of the two commands only"
+        for key in sorted((then.keys() | now.keys()) - {"train.choose_model"}):
             if then.get(key) != now.get(key) and not key.startswith(free):
                 return f"{key}: {then.get(key)} then, {now.get(key)} now"
         return ""
+
+    @staticmethod
+    def _chooses(settings: Mapping[str, Any]) -> bool:
+        return bool(settings.get("train", {}).get("choose_model"))
 
     def _part(self, phase: str, kind: str) -> dict[str, Tensor]:
         prefix = f"{phase}/{kind}/"

@@ -132,7 +132,13 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     Raises:
         ConfigError: for an unknown key or part, a value out of range, or parts that do not fit.
     """
-    resolved = completed(values)
+    run = values if isinstance(values, RunConfig) else build(RunConfig, values)
+    resolved = completed(run)
+    if _nothing_named(run) and not resolved.train.choose_model:
+        logger.info(
+            "a budget chooses between svd and lightgcn by train.metric on validation, which needs "
+            "train.protocol=valid and a metric of evaluation.metrics: lightgcn is trained"
+        )
     for warning in mismatches(resolved):
         logger.warning(warning)
     return resolved
@@ -175,11 +181,17 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
 
 
 def _free_to_choose(run: RunConfig) -> bool:
-    """A budget, no model or loss named, and validation to choose by."""
+    """A budget, no part named that SVD has no use for, and validation to choose by."""
     train = run.train
     judged = train.protocol == "valid" and train.metric in run.evaluation.names
+    return judged and _nothing_named(run)
+
+
+def _nothing_named(run: RunConfig) -> bool:
+    """A budget, and no model, loss, sampler, similarity or optimiser."""
     named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
-    return train.budget is not None and judged and not named
+    own = run.ranking.similarity != "auto" or run.train.optimizer != "adam"
+    return run.train.budget is not None and not named and not own
 
 
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:

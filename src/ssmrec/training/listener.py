@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Self
+
+logger = logging.getLogger("ssmrec")
 
 
 class Listener:
-    """Does nothing; override what you want to hear. Listeners are context managers."""
+    """Does nothing but log warnings; override what you want to hear. Listeners are context managers."""
 
     def __enter__(self) -> Self:
         return self
@@ -28,3 +31,7 @@ class Listener:
 
     def note(self, text: str) -> None:
         """Something the user should read."""
+
+    def warning(self, text: str) -> None:
+        """Something that may be wrong. Unlike a note, it is logged where nobody listens."""
+        logger.warning(text)

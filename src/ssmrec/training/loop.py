@@ -22,6 +22,7 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Sampler
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
+from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
 from ssmrec.training.regularise import Regulariser, regulariser
@@ -110,6 +111,7 @@ class Trainer:
         self.state = State()
         self.views = torch_generator(config.seed, "views")
         self.regulariser: Regulariser | None = None
+        self.learning = LearningCheck()
 
     def run(self, after_epoch: Callable[[Trainer], None] | None = None) -> State:
         """Train until the epochs are through, patience is out, or Ctrl-C; the best state is loaded.
@@ -153,9 +155,10 @@ class Trainer:
         if share < 1:
             record["share"] = share
         best = self._evaluate(record)
-        self.start += time.perf_counter() - start - took  # evaluations do not count
         state.history.append(record)
         self.listener.epoch(record, best)
+        self.learning(self)
+        self.start += time.perf_counter() - start - took  # evaluations do not count
 
     def _evaluate(self, record: dict[str, Any]) -> bool:
         """Add the watched metric to `record` when it is due; keep the state if it is the best."""

@@ -11,6 +11,7 @@ import numpy as np
 from ssmrec.data import Interactions, Split, merge
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import METRIC_VERSION, best_possible, evaluate, most_popular
+from ssmrec.kernels.compiled import cold
 from ssmrec.models import Backbone
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.checkpoint import Checkpoint
@@ -63,6 +64,8 @@ def train_run(
     protocol = config.train.protocol
     _check_parts(protocol, split)
     listener = listener or Listener()
+    if cold():
+        listener.note("first use on this machine: compiling, once, which may take a minute")
     if protocol == "published" and not closed_form(config):
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
     if config.train.epochs == 0 and not closed_form(config):

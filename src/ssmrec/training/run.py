@@ -74,11 +74,13 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
 
 def _record(trained: Trained, fingerprint: str) -> dict[str, Any]:
     """What `config.yaml` holds: enough to repeat the run, and what was not a default in it."""
+    start = trained.metrics.get("warm_start")
     return {
         "format": FORMAT,
         "versions": _versions(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": fingerprint,
+        **({"warm_start": start} if start else {}),
         "not_default": differing(trained.config),
         "settings": trained.config.model_dump(mode="json"),
     }
@@ -120,7 +122,7 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         tensors = load_file(folder / MODEL)
         train = _pairs(tensors, "train", users, items)
         seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
-        model = make_model(_without_start(config), train, torch.Generator())
+        model = make_model(without_start(config), train, torch.Generator())
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
         model.load_state_dict(state)
     return Trained(config, model, train, seen, history, metrics), fingerprint
@@ -138,7 +140,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _without_start(config: RunConfig) -> RunConfig:
+def without_start(config: RunConfig) -> RunConfig:
     """The settings with a cheap start: the weights are read, not made."""
     cheap = {**config.model, "init": "xavier"} if "init" in config.model else config.model
     return config.model_copy(update={"model": cheap})

@@ -1,0 +1,159 @@
+"""`ssmrec update`: train on from a run, with new users, items and pairs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ssmrec.cli.train import (
+    best_kept,
+    claim,
+    from_database,
+    keep,
+    print_run,
+    seconds,
+    tell_room,
+    tell_settings,
+    tell_split,
+)
+from ssmrec.config import merged, override
+from ssmrec.data import DataConfig, Interactions, load
+from ssmrec.errors import ConfigError
+from ssmrec.reporting.listeners import Listeners
+from ssmrec.reporting.progress import ProgressBars
+from ssmrec.reporting.trackers import trackers
+from ssmrec.training import RunConfig, Trained, load_run
+from ssmrec.training.config import closed_form, completed
+from ssmrec.training.grown import Grown, grown
+from ssmrec.training.warm import WarmStart, fewer_epochs, update_run
+
+logger = logging.getLogger("ssmrec")
+
+
+def update(
+    run: Annotated[Path, typer.Argument(help="Run folder to begin from.")],
+    new_data: Annotated[
+        str,
+        typer.Argument(
+            help="New pairs: a file, a folder or a data set, read with the settings of the run; or a "
+            "database with --query.",
+        ),
+    ],
+    query: Annotated[
+        str | None, typer.Option(help="SQL of a database's new rows, kept in OUT/data.parquet.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the new run; default: RUN-updated.")
+    ] = None,
+    replace_data: Annotated[
+        bool,
+        typer.Option(
+            "--replace-data", help="NEW_DATA is everything: pairs it lacks are forgotten."
+        ),
+    ] = False,
+    test: Annotated[
+        str | None, typer.Option(help="Pairs to measure on, once, at the end; none by default.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over all pairs; default: a quarter of those of the run."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time to train, such as 10s, 5m or 2h; then stop.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting but the model's; repeat.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),
+    ] = None,
+) -> None:
+    """Train on from a run, with new users, items and pairs: a warm start.
+
+    Examples:
+
+      ssmrec update runs/shop new.parquet --out runs/shop-2
+
+      ssmrec update runs/shop all.parquet --replace-data --out runs/shop-2
+
+      ssmrec update runs/shop yesterday.parquet --out runs/shop --overwrite --budget 5m
+    """
+    old, fingerprint = load_run(run)
+    config = _settings(old, epochs, budget, set_ or [])
+    folder = out or Path(f"{run}-updated")
+    following = trackers(track or (), folder, resume)
+    source = from_database(new_data, query, folder, resume, overwrite)
+    claim(folder, resume, overwrite)
+    tell_settings(config)
+    with Listeners([ProgressBars(), *following]) as ears:
+        data = grown(
+            old, _read(source, config.data), config, replace_data,
+            None if test is None else _read(test, config.data),
+        )  # fmt: skip
+        tell_split(data.split)
+        _tell(data, config)
+        tell_room(folder, config, data.split)
+        settings = config.model_dump(mode="json")
+        key = f"{data.split.fingerprint} after {fingerprint}"
+        checkpoint = WarmStart(old, folder, key, settings, resume)
+        ears.begin(config)
+        begun = {"run": str(run), "data_fingerprint": fingerprint, "new_data": str(source)}
+        trained = best_kept(
+            lambda ear: update_run(old, data, config, begun, ear, checkpoint),
+            ears, folder, data.split, checkpoint,
+        )  # fmt: skip
+        ears.finish(trained.metrics)
+    keep(trained, folder, data.split, checkpoint)
+    if trained.metrics["test"] or trained.metrics["valid"]:
+        print_run(trained)
+    typer.echo(f"run folder: {folder}")
+    if trained.metrics["stopped"] == "interrupted":
+        raise typer.Exit(130)
+
+
+def _settings(old: Trained, epochs: int | None, budget: str | None, pairs: list[str]) -> RunConfig:
+    """The settings of the run, with fewer epochs and what is asked for."""
+    asked: dict[str, Any] = {"epochs": fewer_epochs(old) if epochs is None else epochs}
+    if budget is not None:
+        asked["budget"] = seconds(budget)
+    values = override(merged(old.config.model_dump(mode="json"), {"train": asked}), pairs)
+    config = completed(values)
+    if config.model != old.config.model:
+        raise ConfigError(
+            "a warm start goes on with the model of the run: leave --set model.* out, or train "
+            "afresh with ssmrec train"
+        )
+    return config
+
+
+def _read(source: str | None, config: DataConfig) -> Interactions:
+    """All pairs of a source, read as those of the run were; rare users and items stay for now."""
+    logger.info("reading %s", source)
+    changes = {"source": source, "test": None, "valid": None, "min_user": 0, "min_item": 0}
+    return load(str(source), config.model_copy(update=changes))
+
+
+def _tell(data: Grown, config: RunConfig) -> None:
+    """Log what is known, new and gone, and how the training begins."""
+    for side, names in (
+        ("users", ("known", "new", "gone")),
+        ("items", ("known", "new", "gone")),
+        ("pairs", ("known", "new", "duplicate", "gone")),
+    ):
+        told = ", ".join(f"{data.counts[f'{side}_{name}']:,} {name}" for name in names)
+        logger.info("  %s: %s", side, told)
+    if closed_form(config):
+        logger.info(
+            "%s is solved again from all pairs: there is no warm start", config.model["name"]
+        )
+    else:
+        logger.info("at most %d epochs from a warm start", config.train.epochs)

@@ -1,0 +1,126 @@
+"""`ssmrec.tune`: the best settings of a model on some data, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssmrec.config import merged
+from ssmrec.data import DataConfig, Interactions, Split, prepare
+from ssmrec.data import split as split_pairs
+from ssmrec.errors import DataError
+from ssmrec.training.given import flat
+from ssmrec.tuning.progress import SearchBars
+from ssmrec.tuning.record import Done, best_of
+from ssmrec.tuning.runner import search
+from ssmrec.tuning.study import load_optuna
+from ssmrec.tuning.task import make_task, recipe
+
+
+@dataclass(frozen=True)
+class Best:
+    """What a search found.
+
+    Args:
+        settings: keyword arguments of `ssmrec.Recommender`.
+        params: the settings that were searched, by dotted key.
+        value: the metric on validation, 0 to 1: the highest of many, so a little too good.
+        metric: its name. epoch: where it was reached; 0 for a model in closed form.
+        trials: all trials.
+    """
+
+    settings: dict[str, Any]
+    params: dict[str, Any]
+    value: float
+    metric: str
+    epoch: int
+    trials: list[Done]
+
+
+def tune(
+    data: Split | Interactions | DataConfig | str | Path,
+    model: str | Mapping[str, Any] = "lightgcn",
+    loss: str | Mapping[str, Any] = "ssm",
+    negatives: str | Mapping[str, Any] = "auto",
+    *,
+    trials: int = 20,
+    timeout: float | None = None,
+    space: Mapping[str, Any] | None = None,
+    pruner: str = "median",
+    ranking: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Best:
+    """Search for the settings with the best validation metric; test is not looked at.
+
+    `best = ssmrec.tune(split, "mf", "bpr")`, then
+    `ssmrec.Recommender(**best.settings).fit(split.train, split.valid)`.
+
+    Args:
+        data: a split with a validation part, pairs to be split, or what `ssmrec.prepare` reads.
+        model, loss, negatives, ranking, train: as for `ssmrec.Recommender`; what they set is fixed.
+            `train["metric"]` is what is tuned for.
+        trials: how many trainings, those of earlier calls with the same `out` included.
+        timeout: seconds after which no more is begun, and what runs is broken off.
+        space: dotted key to `"0.05..0.5"`, `"0.05..0.5:log"` or a list of values, in the place of or
+            beside what is shipped: `{"loss.temperature": "0.05..0.5:log", "model.dim": [32, 64]}`.
+        pruner: `median`, `hyperband` or `none`: when a trial is given up early.
+        seed: decides all randomness: same seed, same trials.
+        out: a folder for `study.db`, `trials.csv` and `recipe.yaml`, from which a later call goes on.
+        progress: whether to show it on the terminal.
+
+    Raises:
+        ConfigError: a setting does not fit, or optuna is not installed.
+        RunError: no trial gave a result, or `out` holds another search.
+    """
+    load_optuna()  # told before data are read
+    split = _split(data, seed)
+    parts = {
+        "model": model,
+        "loss": loss,
+        "negatives": negatives,
+        "ranking": ranking,
+        "train": train,
+    }
+    given = {name: _part(part) for name, part in parts.items() if part is not None}
+    fixed = [key for key in flat(given) if not key.endswith(".name")]
+    source = {"data": {"source": _source(data)}, "seed": seed}
+    task = make_task(merged(given, source), space, fixed, pruner)
+    folder = None if out is None else Path(out)
+    with SearchBars(task) if progress else nullcontext() as bars:
+        found = search(task, split, trials, folder, timeout, bars)
+    best = best_of(found)
+    assert best is not None and best.value is not None
+    settings = recipe(task.best(best.params, best.epoch))
+    settings.pop("data", None)
+    settings.get("train", {}).pop("protocol", None)  # `fit` decides it by what it is given
+    return Best(settings, best.params, best.value, task.metric, best.epoch, found)
+
+
+def _part(value: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": value} if isinstance(value, str) else dict(value)
+
+
+def _split(data: Any, seed: int) -> Split:
+    if isinstance(data, Split):
+        return data
+    if isinstance(data, Interactions):
+        return split_pairs(data, seed=seed)
+    if isinstance(data, (DataConfig, str, Path)):
+        return prepare(data, seed)
+    raise DataError(
+        f"data must be a Split, Interactions, or a name or path, not {type(data).__name__}: read it with "
+        "ssmrec.load"
+    )
+
+
+def _source(data: Any) -> str:
+    """What the recipe names as its data."""
+    if isinstance(data, DataConfig):
+        return data.source
+    return str(data) if isinstance(data, (str, Path)) else "<python>"

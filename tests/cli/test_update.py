@@ -1,0 +1,143 @@
+"""`ssmrec update`, in this process, on small files."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from command_line import ssmrec as run
+
+ssmrec = partial(run, columns="200")
+SMALL = ("--set", "model.dim=8", "--set", "train.batch_size=64", "--set", "train.threads=1")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Clicks of 50 customers, those of later days with new ones, and a run on the earlier ones."""
+    place = tmp_path_factory.mktemp("shop")
+    random = np.random.default_rng(0)
+    users = np.repeat([f"u{n}" for n in range(50)], 12)
+    items = np.concatenate([random.choice(30, 12, replace=False) for _ in range(50)])
+    frame = pl.DataFrame({"customer": users, "product": items, "ts": random.permutation(600)})
+    first = (pl.col("ts") < 400) & (pl.col("customer") != "u49") & (pl.col("product") != 29)
+    frame.filter(first).write_csv(place / "clicks.csv")
+    frame.filter(~first & (pl.col("ts") < 550)).write_csv(place / "new.csv")
+    frame.filter(pl.col("ts") >= 550).write_csv(place / "test.csv")
+    frame.write_csv(place / "all.csv")
+    code, _, err = ssmrec("train", "clicks.csv", *SMALL, "--epochs", 8, "--out", "run", cwd=place)
+    assert code == 0, err
+    words = ("update", "run", "all.csv", "--replace-data", "--epochs", 0, "--out", "whole")
+    code, _, err = ssmrec(*words, cwd=place)
+    assert code == 0, err
+    pl.DataFrame({"customer": ["u0"], "product": [98]}).write_csv(place / "one.csv")
+    pl.DataFrame({"customer": ["a", "b"], "product": [98, 99]}).write_csv(place / "other.csv")
+    return place
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_new_users_and_items_are_learned_and_told(shop):
+    words = ("update", "run", "new.csv", "--test", "test.csv", "--out", "second")
+    code, out, err = ssmrec(*words, cwd=shop)
+    assert code == 0, err
+    counts = metrics(shop / "second")["counts"]["update"]
+    new = pl.read_csv(shop / "new.csv")
+    assert counts["pairs_new"] + counts["pairs_duplicate"] == len(new)
+    assert counts["users_gone"] == counts["items_gone"] == counts["pairs_gone"] == 0
+    assert f"pairs: {counts['pairs_known']:,} known, {counts['pairs_new']:,} new" in err
+    assert "the warm start has ndcg@20" in err
+    assert "run folder: second" in out and "most popular" in out
+    code, out, err = ssmrec("recommend", "second", "--users", "u49", "--top", 3, cwd=shop)
+    assert code == 0 and "u49" in out, err
+
+
+def test_the_new_run_says_where_it_began(shop):
+    assert ssmrec("update", "run", "new.csv", "--out", "told", cwd=shop)[0] == 0
+    record = yaml.safe_load((shop / "told/config.yaml").read_text())
+    before = yaml.safe_load((shop / "run/config.yaml").read_text())
+    start = record["warm_start"]
+    assert start["run"] == "run" and start["new_data"] == "new.csv"
+    assert start["data_fingerprint"] == before["data_fingerprint"] != record["data_fingerprint"]
+    assert start == metrics(shop / "told")["warm_start"]
+    best = metrics(shop / "run")["best_epoch"]
+    assert start["epochs_afresh"] == best
+    assert record["settings"]["train"]["epochs"] == max(1, -(-best // 4))
+    before["settings"]["train"]["epochs"] = record["settings"]["train"]["epochs"]
+    assert record["settings"] == before["settings"]
+
+
+def test_replaced_data_forget_what_they_lack(shop):
+    frame = pl.read_csv(shop / "all.csv").filter(pl.col("customer") != "u3")
+    frame.write_csv(shop / "without.csv")
+    words = ("update", "run", "without.csv", "--replace-data", "--out", "without")
+    code, _, err = ssmrec(*words, cwd=shop)
+    assert code == 0, err
+    counts = metrics(shop / "without")["counts"]["update"]
+    gone = pl.read_csv(shop / "clicks.csv").filter(pl.col("customer") == "u3")
+    assert counts["users_gone"] == 1 and 0 < counts["pairs_gone"] <= len(gone)
+    assert counts["pairs_known"] + counts["pairs_new"] == len(frame)
+    code, _, err = ssmrec("recommend", "without", "--users", "u3", "--unknown", "error", cwd=shop)
+    assert code == 2 and "u3" in err
+
+
+def test_a_run_can_be_replaced_by_its_update_again_and_again(shop):
+    words = ("train", "clicks.csv", *SMALL, "--epochs", 2, "--out", "live")
+    assert ssmrec(*words, cwd=shop)[0] == 0
+    for name in ("new.csv", "test.csv"):
+        code, _, err = ssmrec("update", "live", name, "--out", "live", "--overwrite", cwd=shop)
+        assert code == 0, err
+    record = yaml.safe_load((shop / "live/config.yaml").read_text())
+    assert record["warm_start"]["new_data"] == "test.csv"
+    held = metrics(shop / "live")["counts"]["update"]
+    assert held["pairs_new"] == len(pl.read_csv(shop / "test.csv"))
+
+
+def test_a_closed_form_is_solved_again_and_said(shop):
+    assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "ease", cwd=shop)[0] == 0
+    code, _, err = ssmrec("update", "ease", "new.csv", cwd=shop)
+    assert code == 0 and "ease is solved again from all pairs: there is no warm start" in err
+    assert "warm_start" not in metrics(shop / "ease-updated")
+
+
+def test_a_budget_ends_it(shop):
+    words = ("update", "run", "new.csv", "--epochs", 500, "--budget", "0.2s", "--out", "short")
+    code, _, err = ssmrec(*words, cwd=shop)
+    assert code == 0, err
+    assert metrics(shop / "short")["stopped"] == "budget"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "new.csv"], "nowhere: not a finished run"),
+        (["whole", "clicks.csv"], "pairs are in the run already: nothing to learn"),
+        (
+            ["whole", "one.csv", "--test", "clicks.csv"],
+            "every test pair is among the pairs to train on",
+        ),
+        (["run", "other.csv"], "no user and no item of the 2 new pairs is known to the run"),
+        (["run", "new.csv", "--out", "run"], "run: holds a finished run"),
+        (
+            ["run", "new.csv", "--set", "model.dim=16"],
+            "a warm start goes on with the model of the run",
+        ),
+        (["run", "new.csv", "--set", "train.lr=-1"], "train.lr: must be above 0"),
+        (["run", "new.csv", "--epochs", "-1"], "train.epochs: must be at least 0"),
+        (["run", "new.csv", "--budget", "soon"], "--budget soon: must look like 10s, 5m or 2h"),
+        (["run", "missing.csv"], "missing.csv"),
+        (["run", "sqlite:///new.db"], "a database needs its address"),
+    ],
+)
+def test_faults_are_one_line(shop, words, message):
+    out = [] if "--out" in words else ["--out", "never"]
+    code, _, err = ssmrec("update", *words, *out, cwd=shop)
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and last.startswith("error: ") and message in last, err
+    assert "Traceback" not in err and not (shop / "never/metrics.json").exists()
