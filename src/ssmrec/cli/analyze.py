@@ -28,7 +28,8 @@ def analyze(
     over_training: Annotated[
         bool,
         typer.Option(
-            "--over-training", help="Train the run once more, as long as it took, and look on the way."
+            "--over-training",
+            help="Train the run once more, as long as it took, and look on the way.",
         ),
     ] = False,
     data: Annotated[
