@@ -71,8 +71,8 @@ def forked(work: Callable[[], int], errors: Path) -> int:
         os._exit(code)
 
 
-def ended(child: int, seconds: float) -> int:
-    """The exit code of a child, minus the signal when one killed it."""
+def within(child: int, seconds: float) -> int:
+    """The exit code of a child, minus the signal when one killed it; it is killed after `seconds`."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -80,8 +80,15 @@ def ended(child: int, seconds: float) -> int:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise TimeoutError(f"no end within {seconds:.0f} s")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def ended(child: int, seconds: float) -> int:
+    """The exit code of a child that must come to its end."""
+    code = within(child, seconds)
+    if code == -signal.SIGKILL:
+        raise TimeoutError(f"no end within {seconds:.0f} s")
+    return code
 
 
 def train(place: Path, out: str, resume: bool, tell: int) -> int:
@@ -169,7 +176,7 @@ def kill_often(count: int, seed: int, place: Path) -> dict[str, int]:
         return code
 
     def trained(out: str, resume: bool, kill: Callable[[], float] | None) -> tuple[int, float]:
-        """Exit code, and seconds from the first epoch to the end; `kill` draws when to kill."""
+        """Exit code, and seconds from the first epoch to the end, 0 if unknown; `kill` draws when to kill."""
         hear, tell = os.pipe()
         child = forked(partial(train, place, out, resume, tell), errors)
         os.close(tell)
@@ -177,13 +184,10 @@ def kill_often(count: int, seed: int, place: Path) -> dict[str, int]:
         if not early:
             os.read(hear, 1)  # nothing when the child ends before
         begun = time.monotonic()
-        if kill is not None:
-            time.sleep(kill())
-            os.kill(child, signal.SIGKILL)
-        code = ended(child, 120)
+        code = ended(child, 120) if kill is None else within(child, kill())
         os.close(hear)
         assert code in (0, -signal.SIGKILL), f"exit code {code}: {errors.read_text()[-2000:]}"
-        return code, time.monotonic() - begun
+        return code, 0.0 if early or resume else time.monotonic() - begun
 
     drawn = random.Random(seed)
     _, whole = trained("unbroken", False, None)
@@ -192,8 +196,10 @@ def kill_often(count: int, seed: int, place: Path) -> dict[str, int]:
     while killed < count or not left["ends"]:
         folder, resume, code = place / f"run{left['ends']}", False, -signal.SIGKILL
         while code == -signal.SIGKILL:
-            kill = (lambda: drawn.random() * whole) if killed < count else None
-            code, _ = trained(folder.name, resume, kill)
+            kill = partial(drawn.uniform, 0, whole) if killed < count else None
+            code, took = trained(folder.name, resume, kill)
+            if code == 0:  # how long a whole one takes changes with what else the machine does
+                whole = took or whole
             state = LEFT[do(partial(look_through, folder), (0, 1, 2))]
             if code == -signal.SIGKILL:
                 killed, resume = killed + 1, True
