@@ -345,6 +345,7 @@ SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
     "softmax": softmax,
     "sampling": sampling,
     "growth": growth,
+    "padding": padding,
     "update": update,
 }
 
