@@ -47,7 +47,10 @@ def _curves(source: str, settings: Settings) -> dict[str, Any]:
     for name, changes, epochs in _ours(settings):
         curves[name] = ours(source, train, judge, changes, epochs, settings.seed)
     curves["ours, svd"] = closed(
-        train, judge, (16,) if settings.small else (64, 96, 128, 192, 256, 384, 512), settings.seed
+        train,
+        judge,
+        (16,) if settings.small else (64, 96, 128, 160, 192, 224, 256, 320, 384, 512),
+        settings.seed,
     )
     carved = split(train, "random", test=0.1, valid=0, seed=settings.seed)
     curves |= implicit_side.curves(train, carved, judge, settings.small, settings.seed)
