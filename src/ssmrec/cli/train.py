@@ -287,11 +287,11 @@ def print_run(trained: Trained) -> None:
     console.print(caption(trained.metrics), markup=False, highlight=False)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--budget", like: str = "10s, 5m or 2h") -> float:
     """`10s`, `5m`, `2h` or plain seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
         return float(number) * units[unit]
     except ValueError:
-        raise ConfigError(f"--budget {text}: must look like 10s, 5m or 2h") from None
+        raise ConfigError(f"{option} {text}: must look like {like}") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmrec.cli.train import print_run, run, tell_settings, tell_split
+from ssmrec.cli.train import print_run, run, seconds, tell_settings, tell_split
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
 from ssmrec.errors import ConfigError, RunError, SsmrecError
@@ -175,13 +175,13 @@ def _show(task: Task) -> None:
 
 def _search(task: Task, folder: Path, trials: int, timeout: str | None) -> list[Done]:
     config = task.asked()
-    seconds = None if timeout is None else _seconds(timeout)
+    limit = None if timeout is None else _seconds(timeout)
     with SearchBars(task) as bars:
         logger.info("reading %s", config.data.source)
         split = prepare(config.data, config.seed)
         tell_split(split)
         try:
-            return search(task, split, trials, folder, seconds, bars)
+            return search(task, split, trials, folder, limit, bars)
         except KeyboardInterrupt:
             logger.warning(
                 "interrupted: the trials that ended are kept in %s; the same command goes on",
@@ -226,13 +226,9 @@ def _final(config: RunConfig, folder: Path) -> None:
 
 
 def _seconds(text: str) -> float:
-    """`90s`, `30m`, `2h` or plain seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise ConfigError(f"--timeout {text}: must look like 90s, 30m or 2h")
-    return seconds
+    """`90s`, `30m`, `2h` or plain seconds, above 0."""
+    like = "90s, 30m or 2h"
+    found = seconds(text, "--timeout", like)
+    if not found > 0:
+        raise ConfigError(f"--timeout {text}: must look like {like}")
+    return found

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from ssmrec.compare.methods import Job
 from ssmrec.compare.runner import Watcher
 from ssmrec.compare.store import Outcome
+from ssmrec.reporting.bars import TwoBars
 
 _SLICE = 0.5
 """Seconds between updates of the time left."""
 
 
-class CompareBars(Watcher):
+class CompareBars(TwoBars, Watcher):
     """Shows run by run what is done, what goes on, and about how long it will take."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[facts]}"),
-            console=self.console, transient=True,
-        )  # fmt: skip
-        self.runs = self.bars.add_task("runs", total=1, facts="")
-        self.inner = self.bars.add_task("epochs", total=1, facts="")
+        super().__init__("runs", console)
         self.started = self.told = 0.0
         self.left: float | None = None
         self.position = ""
         self.best = ""
 
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-
     def begin(self, job: Job, done: int, total: int, left: float | None) -> None:
         self.started, self.left, self.position = time.monotonic(), left, f"[{done + 1}/{total}]"
-        self.bars.update(self.runs, completed=done, total=total, facts=self._until(left))
+        self.bars.update(self.outer, completed=done, total=total, facts=self._until(left))
         self.bars.update(self.inner, description=job.title, completed=0, total=1, facts="")
 
     def end(self, job: Job, outcome: Outcome) -> None:
@@ -68,16 +54,13 @@ class CompareBars(Watcher):
         if self.left is not None and now - self.told > _SLICE:
             self.told = now
             left = max(0.0, self.left - (now - self.started))
-            self.bars.update(self.runs, facts=self._until(left))
+            self.bars.update(self.outer, facts=self._until(left))
 
     def epoch(self, record: dict[str, Any], best: bool) -> None:
         values = {name: value for name, value in record.items() if "@" in name}
         if best:
             self.best = "".join(f"  best {name} {value:.4f}" for name, value in values.items())
         self.bars.update(self.inner, completed=record["epoch"])
-
-    def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
         self.note(f"{self.position} warning: {text}")

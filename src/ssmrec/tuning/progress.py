@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
+from ssmrec.reporting.bars import TwoBars
 from ssmrec.tuning.record import Done, best_of, counts
 from ssmrec.tuning.runner import Watcher
 from ssmrec.tuning.spaces import labels
 from ssmrec.tuning.task import Task
 
 
-class SearchBars(Watcher):
+class SearchBars(TwoBars, Watcher):
     """Shows trial by trial what was tried, what came of it, and the best value so far."""
 
     def __init__(self, task: Task, console: Console | None = None) -> None:
         self.task, self.names = task, labels(task.space)
-        self.console = console or Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[facts]}"),
-            console=self.console, transient=True,
-        )  # fmt: skip
-        self.trials = self.bars.add_task("trials", total=1, facts="")
-        self.inner = self.bars.add_task("epochs", total=1, facts="")
+        super().__init__("trials", console)
         self.number, self.total, self.best = 0, 1, ""
-
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
 
     def resumed(self, trials: Sequence[Done]) -> None:
         best = best_of(trials)
@@ -43,12 +29,12 @@ class SearchBars(Watcher):
 
     def begin(self, number: int, total: int, params: Mapping[str, Any]) -> None:
         self.number, self.total, self.best = number, total, ""
-        self.bars.update(self.trials, completed=number - 1, total=total)
+        self.bars.update(self.outer, completed=number - 1, total=total)
         self.bars.update(self.inner, description=f"trial {number}", completed=0, total=1, facts="")
 
     def end(self, trial: Done, best: Done | None) -> None:
         so_far = "" if best is None else f", best {best.value:.4f} in trial {best.number}"
-        self.bars.update(self.trials, completed=trial.number, facts=so_far.lstrip(", "))
+        self.bars.update(self.outer, completed=trial.number, facts=so_far.lstrip(", "))
         self.note(
             f"[{trial.number}/{self.total}] {self._came(trial)}  {settings(trial.params, self.names)}"
             f"  ({trial.seconds:.0f} s{so_far})"
@@ -68,9 +54,6 @@ class SearchBars(Watcher):
         if best:
             self.best = f"  {self.task.metric} {record[self.task.metric]:.4f}"
         self.bars.update(self.inner, completed=record["epoch"])
-
-    def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
         self.note(f"[{self.number}/{self.total}] warning: {text}")
