@@ -11,6 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ssmrec.cli.options import (
+    LossOption,
+    ModelOption,
+    NegativesOption,
+    OverwriteOption,
+    RecipeOption,
+    ResumeOption,
+    SeedOption,
+    TrackOption,
+)
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
 from ssmrec.data.named import locate
@@ -49,19 +59,10 @@ def train(
     query: Annotated[
         str | None, typer.Option(help="SQL of a database's rows, kept in OUT/data.parquet.")
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="mf, lightgcn, ease ...; all: ssmrec settings model.name.")
-    ] = None,
-    loss: Annotated[
-        str | None, typer.Option(help="ssm, bpr, psl ...; all: ssmrec settings loss.name.")
-    ] = None,
-    negatives: Annotated[
-        str | None, typer.Option(help="in_batch, uniform ...; all: ssmrec settings negatives.name.")
-    ] = None,
+    recipe: RecipeOption = None,
+    model: ModelOption = None,
+    loss: LossOption = None,
+    negatives: NegativesOption = None,
     protocol: Annotated[
         str | None, typer.Option(help="Who chooses the epoch: valid, refit, fixed or published.")
     ] = None,
@@ -77,7 +78,7 @@ def train(
             "model, loss or sampler named: the best of svd and lightgcn on validation in that time."
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
+    seed: SeedOption = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,14 +88,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default: runs/DATA-MODEL-LOSS.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),
-    ] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Train a recommender and write a run folder.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ssmrec.cli.options import LossOption, ModelOption, NegativesOption, RecipeOption, SeedOption
 from ssmrec.cli.train import print_run, run, seconds, tell_settings, tell_split
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
@@ -37,19 +38,10 @@ def tune(
             help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="mf, lightgcn, ease ...; all: ssmrec settings model.name.")
-    ] = None,
-    loss: Annotated[
-        str | None, typer.Option(help="ssm, bpr, psl ...; all: ssmrec settings loss.name.")
-    ] = None,
-    negatives: Annotated[
-        str | None, typer.Option(help="in_batch, uniform ...; all: ssmrec settings negatives.name.")
-    ] = None,
+    recipe: RecipeOption = None,
+    model: ModelOption = None,
+    loss: LossOption = None,
+    negatives: NegativesOption = None,
     trials: Annotated[
         int, typer.Option(help="Trainings, those of earlier commands included.", min=1)
     ] = 20,
@@ -75,7 +67,7 @@ def tune(
     pruner: Annotated[
         str, typer.Option(help="When a trial is given up early: median, hyperband or none.")
     ] = "median",
-    seed: Annotated[int | None, typer.Option(help="Decides all randomness.")] = None,
+    seed: SeedOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the search; default: runs/tune-DATA-MODEL-LOSS."),

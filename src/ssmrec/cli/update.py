@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ssmrec.cli.options import OverwriteOption, ResumeOption, TrackOption
 from ssmrec.cli.train import (
     best_kept,
     claim,
@@ -68,14 +69,9 @@ def update(
         list[str] | None,
         typer.Option("--set", help="Any setting but the model's; repeat.", metavar="KEY=VALUE"),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),
-    ] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Train on from a run, with new users, items and pairs: a warm start.
 
