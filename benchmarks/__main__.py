@@ -6,12 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
+import torch
+
 from benchmarks import harness
 
 NAMES = (
     "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
     "quality-yelp2018", "quality-gowalla", "update-online-retail",
-    "update-movietweetings-40k", "update-ml-1m-time",
+    "update-movietweetings-40k", "update-ml-1m-time", "gpu",
 )  # fmt: skip
 """A module, and after a dash what it runs on."""
 
@@ -39,7 +41,8 @@ def main() -> None:
         venvs=options.venvs or build / "venvs",
         seed=options.seed,
     )
-    for name in options.names or NAMES:
+    all_here = [name for name in NAMES if name != "gpu" or torch.cuda.is_available()]
+    for name in options.names or all_here:
         print(f"{name} ...", flush=True)
         try:
             print(f"{name}: {harness.record(name, settings)}", flush=True)

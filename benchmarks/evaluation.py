@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from benchmarks import recbole_env
-from benchmarks.harness import Settings, compared, interleaved, published
+from benchmarks.harness import Settings, compared, csr, interleaved, published
 from ssmrec.data import Interactions
 from ssmrec.evaluation import evaluate
 from ssmrec.kernels.products import times_transposed
@@ -131,9 +130,7 @@ def _implicit(
         return {}
     model = AlternatingLeastSquares(factors=users.shape[1])
     model.user_factors, model.item_factors = users.numpy(), items.numpy()
-    values = np.ones(len(train), dtype=np.float32)
-    shape = (train.n_users, train.n_items)
-    seen = sp.csr_matrix((values, train.indices, train.indptr), shape=shape)[index]
+    seen = csr(train)[index]
     numbers = np.arange(len(index))
 
     def recommend(threads: int | None) -> np.ndarray:

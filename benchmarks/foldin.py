@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.harness import published
 from ssmrec.config import read_recipe
-from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, prepare
+from ssmrec.data import Interactions, Split
 from ssmrec.evaluation import evaluate, most_popular
 from ssmrec.losses import prepare as prepared
 from ssmrec.ranking import ItemRows
@@ -87,29 +88,28 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of the users, held out")
     parser.add_argument("--upper", action="store_true", help="also train on everybody")
     asked = parser.parse_args()
-    split = prepare(DataConfig(source=asked.data, split=SplitConfig(valid=0)), 0)
-    assert split.test is not None
-    active = np.flatnonzero((split.train.user_degrees > 0) & (split.test.user_degrees > 0))
+    train, given = published(asked.data)
+    active = np.flatnonzero((train.user_degrees > 0) & (given.user_degrees > 0))
     users = np.sort(np.random.default_rng(0).choice(active, int(asked.share * len(active)), False))
-    halves = [only(split.test, users[half::2]) for half in (0, 1)]
-    test = only(split.test, users)
+    halves = [only(given, users[half::2]) for half in (0, 1)]
+    test = only(given, users)
     print(f"{asked.model}: {len(users)} of {len(active)} users held out, {len(test)} test pairs")
-    trained = fit(asked.model, asked.epochs, without(split.train, users))
+    trained = fit(asked.model, asked.epochs, without(train, users))
     allowed = trained.train.item_degrees > 0
-    liked = rows_of(split.train, users)
+    liked = rows_of(train, users)
     liked = ItemRows.of(
         [row[allowed[row]] for row in np.split(liked.indices, liked.indptr[1:-1])], liked.n_items
     )
     table: dict[str, dict[str, float]] = {}
     for name, method in variants(trained).items():
-        table[name] = judged(method(liked), users, trained, split.train, halves, allowed)
+        table[name] = judged(method(liked), users, trained, train, halves, allowed)
     popular = most_popular(trained.train)
-    table["most popular"] = measured(*popular, halves, split.train, allowed)
+    table["most popular"] = measured(*popular, halves, train, allowed)
     if asked.upper:
-        whole = fit(asked.model, asked.epochs, split.train)
+        whole = fit(asked.model, asked.epochs, train)
         vectors = ranking_vectors(whole.model, whole.config.ranking.similarity)
         name = "trained on these users as well"
-        table[name] = measured(*vectors, halves, split.train, split.train.item_degrees > 0)
+        table[name] = measured(*vectors, halves, train, train.item_degrees > 0)
     for name, values in table.items():
         print(f"{name:34s}" + "".join(f"  {key} {value:.4f}" for key, value in values.items()))
 

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.harness import Settings, child, peak_memory, serve
+from benchmarks.harness import Settings, child, peak_memory, serve, timed
 from ssmrec.data import DataConfig, Interactions, Vocabulary, load, synthetic
 from ssmrec.data.read import read_frame
 from ssmrec.evaluation import evaluate
@@ -101,9 +101,7 @@ def measure(parts: list[str], folder: str, pairs: int, seed: int, most: int) -> 
 def _staged(name: str, call: Callable[[], Any], **more: Any) -> tuple[Any, Report]:
     """Result of `call`, and its seconds and memory."""
     with peak_memory() as memory:
-        start = time.perf_counter()
-        result = call()
-        seconds = time.perf_counter() - start
+        result, seconds = timed(call)
     report = {"stage": name, "seconds": seconds, **more}
     return result, report | {"peak_gib": memory["peak"], "extra_gib": memory["extra"]}
 

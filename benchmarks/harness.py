@@ -16,15 +16,17 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 import ssmrec
 from ssmrec.data import DataConfig, Interactions, SplitConfig, prepare
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "numpy", "numba", "scipy", "polars", "pyarrow", "implicit", "threadpoolctl")
 
@@ -49,6 +51,19 @@ def published(name: str) -> tuple[Interactions, Interactions]:
     split = prepare(DataConfig(source=name, split=SplitConfig(valid=0)), seed=0)
     assert split.test is not None
     return split.train, split.test
+
+
+def csr(pairs: Interactions) -> sp.csr_matrix:
+    """Ones at the pairs, float32 (n_users, n_items)."""
+    ones = np.ones(len(pairs), dtype=np.float32)
+    shape = (pairs.n_users, pairs.n_items)
+    return sp.csr_matrix((ones, pairs.indices, pairs.indptr), shape=shape)
+
+
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """What `call` returns, and its seconds."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
 
 
 def interleaved(

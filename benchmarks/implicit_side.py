@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 
+from benchmarks.harness import csr
 from ssmrec.data import Interactions, Split
 from ssmrec.evaluation import evaluate
 
@@ -104,9 +103,7 @@ def _fit(
 
     cls: Any = {"als": AlternatingLeastSquares, "bpr": BayesianPersonalizedRanking}[name]
     clock = -time.perf_counter()
-    values = np.ones(len(train), dtype=np.float32)
-    shape = (train.n_users, train.n_items)
-    matrix = sp.csr_matrix((values, train.indices, train.indptr), shape=shape)
+    matrix = csr(train)
     model = cls(
         factors=size, iterations=iterations, num_threads=threads, random_state=seed, **options
     )

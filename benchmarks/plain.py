@@ -41,6 +41,10 @@ class PlainStep:
 
     def __call__(self, users: Tensor, items: Tensor) -> float:
         """One step on a batch of pairs; the loss without the L2 term."""
+        return self.step(users, items).item()
+
+    def step(self, users: Tensor, items: Tensor) -> Tensor:
+        """The same, without waiting for the loss."""
         ego_users, ego_items = self.table[users], self.table[items + self.n_users]
         if self.adjacency is None:
             user_rows, item_rows = ego_users, ego_items
@@ -52,12 +56,12 @@ class PlainStep:
                 out = out + weight * x
             user_rows, item_rows = out[users], out[items + self.n_users]
         logits = F.normalize(user_rows) @ F.normalize(item_rows).T / self.temperature
-        loss = F.cross_entropy(logits, torch.arange(len(users)))
+        loss = F.cross_entropy(logits, torch.arange(len(users), device=logits.device))
         penalty = 0.5 * self.l2 / len(users) * (ego_users.pow(2).sum() + ego_items.pow(2).sum())
         self.optimizer.zero_grad()
         (loss + penalty).backward()
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def _layer(self, x: Tensor) -> Tensor:
         assert self.adjacency is not None

@@ -25,19 +25,17 @@ import numpy as np
 import torch
 
 import ssmrec
-from ssmrec.data import DataConfig, SplitConfig, prepare
+from benchmarks.harness import ROOT, published
 from ssmrec.kernels.products import times_transposed
 from ssmrec.ranking import Ranker
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_runs(data: str, folder: Path) -> tuple[Ranker, list[str]]:
     """Two untrained runs (speed does not depend on what vectors hold), and the ids of the users."""
-    split = prepare(DataConfig(source=data, split=SplitConfig(valid=0)), 0)
+    train, _ = published(data)
     for number in (0, 1):
         recommender = ssmrec.Recommender("mf", "bpr", train={"epochs": 0}, seed=number)
-        recommender.fit(split.train, progress=False).save(folder / f"run{number}")
+        recommender.fit(train, progress=False).save(folder / f"run{number}")
     ranker = recommender.ranker()
     return ranker, [str(user) for user in ranker.known_users.to_list()]
 

@@ -6,14 +6,12 @@ before: the best rate of a large square float32 product, and the rate of copying
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.harness import Settings, published, summary
+from benchmarks.harness import Settings, published, summary, timed
 from benchmarks.step import BATCH, CASES, prepared
 from ssmrec.kernels.products import times_transposed
 from ssmrec.negatives import Batch
@@ -47,7 +45,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
         for _ in range(5):
             step()
-        seconds = [_timed(step) for _ in range(steps)]
+        seconds = [timed(step)[1] for _ in range(steps)]
         with profile(activities=[ProfilerActivity.CPU]) as found:
             for _ in range(steps):
                 step()
@@ -76,17 +74,11 @@ def _product_rate(small: bool) -> float:
     """10^9 operations a second of a large square product."""
     n = 512 if small else 4096
     a, b = torch.randn(n, n), torch.randn(n, n)
-    return 2 * n**3 / min(_timed(lambda: times_transposed(a, b)) for _ in range(4)) / 1e9
+    return 2 * n**3 / min(timed(lambda: times_transposed(a, b))[1] for _ in range(4)) / 1e9
 
 
 def _copy_rate() -> float:
     """GiB a second, read and written, of a copy too large for the cache."""
     a = torch.ones(64 * 2**20)
     b = torch.empty_like(a)
-    return 2 * a.nbytes / min(_timed(lambda: b.copy_(a)) for _ in range(4)) / 2**30
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    return 2 * a.nbytes / min(timed(lambda: b.copy_(a))[1] for _ in range(4)) / 2**30

@@ -87,7 +87,12 @@ def _compare(name: str, train: Interactions, seed: int, repeats: int, batch: int
 
 
 def prepared(
-    name: str, train: Interactions, seed: int, steps: int, batch: int = BATCH
+    name: str,
+    train: Interactions,
+    seed: int,
+    steps: int,
+    batch: int = BATCH,
+    device: str = "cpu",
 ) -> tuple[Trainer, dict[str, PlainStep], list[tuple[Tensor, Tensor]]]:
     """Our trainer, plain steps with copies of its table, and the first batches of epoch 1.
 
@@ -100,7 +105,7 @@ def prepared(
             "loss": {"name": "ssm", "temperature": 0.14},
             "negatives": {"name": "in_batch"},
             "ranking": {"similarity": "dot"},
-            "train": {"protocol": "fixed", "batch_size": batch},
+            "train": {"protocol": "fixed", "batch_size": batch, "device": device},
             "seed": seed,
         }
     )
@@ -110,7 +115,9 @@ def prepared(
     matrices: dict[str, tuple[Tensor | None, Tensor | None]] = {"torch": (None, None)}
     if len(weights) > 1:
         side = config.model.get("side", "both")
-        matrix, transposed = adjacency(train, tuple(config.model["alpha"]), side)
+        matrix, transposed = (
+            found.to(device) for found in adjacency(train, tuple(config.model["alpha"]), side)
+        )
         matrices = {"torch": (matrix, transposed), "torch_autograd": (matrix, None)}
     plain = {
         side: PlainStep(

@@ -7,13 +7,12 @@ none of them learns these. What the run before them saw is never among those. Co
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Settings
+from benchmarks.harness import Settings, timed
 from ssmrec.config import merged
 from ssmrec.data import Interactions, Split, SplitConfig, load, synthetic
 from ssmrec.data.split import carve
@@ -72,7 +71,7 @@ def ways(
     _compile(config)
     generator = np.random.default_rng(config.seed)
     train, valid = carve(known, "temporal", SplitConfig(), generator, {})
-    old, seconds = _timed(lambda: train_run(config, Split(train, valid, None, "temporal")))
+    old, seconds = timed(lambda: train_run(config, Split(train, valid, None, "temporal")))
     data = grown(old, new, config, test=test)
     found = {
         "before": {"seconds": seconds, "epochs": old.metrics["best_epoch"], **_left(old, data)}
@@ -92,7 +91,7 @@ def ways(
 
 
 def _way(train: Callable[[], Trained]) -> dict[str, Any]:
-    trained, seconds = _timed(train)
+    trained, seconds = timed(train)
     return {
         "seconds": seconds,
         "train_seconds": trained.metrics["seconds"]["train"],
@@ -106,14 +105,9 @@ def _left(old: Trained, data: Grown) -> dict[str, Any]:
     """What the run before gets on the test pairs: an update without an epoch."""
     settings = old.config.train.model_copy(update={"epochs": 0, "protocol": "fixed"})
     config = old.config.model_copy(update={"train": settings})
-    trained, seconds = _timed(lambda: update_run(old, data, config, {}))
+    trained, seconds = timed(lambda: update_run(old, data, config, {}))
     values = {name: trained.metrics["test"][name] for name in METRICS}
     return {"start_seconds": seconds, **values}
-
-
-def _timed(call: Callable[[], Trained]) -> tuple[Trained, float]:
-    start = time.perf_counter()
-    return call(), time.perf_counter() - start
 
 
 def _compile(config: RunConfig) -> None:

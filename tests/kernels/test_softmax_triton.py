@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 pytest.importorskip("triton", reason="triton is not installed (it comes with torch for CUDA)")
+
+from interpreter import interpreted
 
 CHECK = """
 import itertools
@@ -61,6 +58,8 @@ for b, n in ((1, 1), (1, 7), (65, 1), (3, 64), (2, 0)):
     compare(b, n, 8, 0.1, False, 0, False)
 compare(1, 1, 8, 0.1, False, 0, True)
 compare(5, 9, 16, 0.1, False, 1.1, False)  # all masked
+compare(20, 40, 300, 0.1, True, 0.2, False)  # smaller tiles
+compare(3, 600, 8, 0.1, False, 0.01, False)  # one block of rows, several parts
 # bfloat16 cannot be tested here: the interpreter has no such type and multiplies its bits
 compare(70, 66, 16, 0.2, True, 0.2, False, torch.float16)
 print("equal")
@@ -68,11 +67,4 @@ print("equal")
 
 
 def test_equals_the_definition():
-    # The interpreter is chosen when triton is imported, so it needs a process of its own.
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHECK)],
-        env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "equal"
+    assert interpreted(CHECK) == "equal"

@@ -117,6 +117,22 @@ def test_only_settings_that_matter_stand_in_the_way(small, tastes, tmp_path, cha
         Checkpoint(tmp_path, "key", after, True)
 
 
+@pytest.mark.parametrize(("value", "fits"), [("float32", True), ("bf16", False)])
+def test_a_setting_younger_than_the_checkpoint_was_at_its_default(
+    small, tastes, tmp_path, value, fits
+):
+    before = small().model_dump(mode="json")
+    del before["train"]["precision"]
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", before, False))
+    after = small(train={"precision": value}).model_dump(mode="json")
+    if fits:
+        assert Checkpoint(tmp_path, "key", after, True).phases["select"]["epoch"] == 2
+        return
+    with pytest.raises(RunError, match="train.precision: float32 then, bf16 now"):
+        Checkpoint(tmp_path, "key", after, True)
+
+
 def test_a_damaged_checkpoint_is_one_clear_error(small, tastes, tmp_path):
     with pytest.raises(Killed):
         train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))

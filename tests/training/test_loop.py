@@ -10,7 +10,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Listener, Trainer, Watch
-from ssmrec.training.loop import pick_device
+from ssmrec.training.device import pick_device
 from ssmrec.training.seeds import numpy_generator, torch_generator
 
 

@@ -13,19 +13,20 @@ pass computes again, so logits for all rows and all items never exist at once.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import torch
 from numba import float32, njit, prange
 from torch import Tensor
 
+from ssmrec.kernels.compiled import has_triton
 from ssmrec.kernels.products import times, times_transposed
 
 _KEEP = 16 * 2**20
 """Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
 _BLOCK = 2 * 2**20
 """Logits in one block of the two-pass form (8 MiB)."""
+WIDEST = 1024
+"""Longest vectors the kernel for a GPU takes: a tile of longer ones does not fit into its memory."""
 
 
 @njit(fastmath=True, inline="always")
@@ -98,11 +99,15 @@ def shared_softmax_reference(
     return torch.logsumexp(both, dim=1) - pos_logits
 
 
-def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `shared_softmax` runs here: float32 on a CPU; any float on CUDA where Triton is installed."""
-    if device.type == "cuda":
-        return dtype != torch.float64 and find_spec("triton") is not None
-    return device.type == "cpu" and dtype == torch.float32
+def has_kernel(vectors: Tensor) -> bool:
+    """Whether `shared_softmax` takes such vectors (n, d).
+
+    On a CPU those of float32; on CUDA, where Triton is installed, any but float64, up to `WIDEST`.
+    """
+    if vectors.device.type == "cuda":
+        fits = vectors.shape[1] <= WIDEST and vectors.dtype != torch.float64
+        return fits and has_triton()
+    return vectors.device.type == "cpu" and vectors.dtype == torch.float32
 
 
 def shared_softmax(
@@ -113,9 +118,15 @@ def shared_softmax(
     masked: Tensor | None,
     in_batch: bool,
 ) -> Tensor:
-    """Loss (B,) by the kernel of the device; arguments as those of `SharedSoftmax`."""
+    """Loss (B,) by the kernel of the device; arguments as those of `SharedSoftmax`.
+
+    Under autocast the vectors are rounded to its type, as those of any matrix product are.
+    """
     if u.device.type == "cuda":
         from ssmrec.kernels.softmax_triton import TiledSoftmax as Kernel
+
+        if torch.is_autocast_enabled("cuda"):
+            u, pos, neg = (x.to(torch.get_autocast_dtype("cuda")) for x in (u, pos, neg))
     else:
         Kernel = SharedSoftmax
     return Kernel.apply(u, pos, neg, log_q, masked, in_batch)  # type: ignore[return-value]

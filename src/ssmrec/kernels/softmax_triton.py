@@ -4,6 +4,8 @@ The mathematics is that of `kernels/softmax.py`, and `shared_softmax_reference` 
 forward pass keeps one log-sum-exp per row; the backward pass computes each tile of logits again, once
 for the rows and once for the candidates, so memory is that of the vectors alone.
 
+A program owns one block of rows (or of candidates) and one part of the other side: a batch has too few
+blocks to fill a GPU. The parts are added afterwards in a fixed order, so equal inputs give equal bits.
 Masked pairs are sorted by the tile they fall in, so that a tile looks at its own pairs only.
 """
 
@@ -16,14 +18,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS, COLUMNS = 64, 64
-"""Rows and candidates of one tile."""
+_PROGRAMS = 4
+"""Programs wanted for each multiprocessor."""
+_TILE_BYTES = 32 * 2**10
+"""Most that the vectors of one side of a tile take in shared memory."""
 
 
 @triton.jit
 def _tile(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     ub, vb, rm, cn, m, n, log_q, starts, hit_rows, hit_columns, tile,
-    HAS_Q: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_Q: tl.constexpr, MASKED: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Logits of one tile, minus infinity where a pair does not count."""
     logits = tl.dot(ub, tl.trans(vb), input_precision=PRECISION)
@@ -32,9 +36,10 @@ def _tile(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     keep = (cn < n)[None, :] & (rm < m)[:, None]
     if DIAGONAL:
         keep = keep & (rm[:, None] != cn[None, :])
-    for at in range(tl.load(starts + tile), tl.load(starts + tile + 1)):
-        row, column = tl.load(hit_rows + at), tl.load(hit_columns + at)
-        keep = keep & ((rm[:, None] != row) | (cn[None, :] != column))
+    if MASKED:
+        for at in range(tl.load(starts + tile), tl.load(starts + tile + 1)):
+            row, column = tl.load(hit_rows + at), tl.load(hit_columns + at)
+            keep = keep & ((rm[:, None] != row) | (cn[None, :] != column))
     return tl.where(keep, logits, float("-inf"))
 
 
@@ -48,45 +53,50 @@ def _rows(x, index, limit, d, D: tl.constexpr):  # type: ignore[no-untyped-def] 
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    u, v, pos, log_q, starts, hit_rows, hit_columns, lse, m, n, d,
-    HAS_Q: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
+    u, v, pos, log_q, starts, hit_rows, hit_columns, lse, m, n, d, each,
+    HAS_Q: tl.constexpr, MASKED: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    block = tl.program_id(0)
+    """lse[part, b]: log-sum-exp of row b over the tiles of one part; the positive counts in part 0."""
+    block, part = tl.program_id(0), tl.program_id(1)
     rm = block * BM + tl.arange(0, BM)
     ub = _rows(u, rm, m, d, D)
     top = tl.load(pos + rm, mask=rm < m, other=0.0)
-    total = tl.full((BM,), 1.0, tl.float32)  # the positive's own term
+    total = tl.zeros((BM,), tl.float32) + tl.where(part == 0, 1.0, 0.0)
     tiles = tl.cdiv(n, BN)
-    for j in range(tiles):
+    for j in range(part * each, tl.minimum(part * each + each, tiles)):
         cn = j * BN + tl.arange(0, BN)
         logits = _tile(
             ub, _rows(v, cn, n, d, D), rm, cn, m, n, log_q, starts, hit_rows, hit_columns,
-            block * tiles + j, HAS_Q, DIAGONAL, PRECISION,
+            block * tiles + j, HAS_Q, MASKED, DIAGONAL, PRECISION,
         )  # fmt: skip
         higher = tl.maximum(top, tl.max(logits, 1))
         total = total * tl.exp(top - higher) + tl.sum(tl.exp(logits - higher[:, None]), 1)
         top = higher
-    tl.store(lse + rm, top + tl.log(total), mask=rm < m)
+    tl.store(lse + part.to(tl.int64) * m + rm, top + tl.log(total), mask=rm < m)
 
 
 @triton.jit
 def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    u, v, weight, log_q, starts, hit_rows, hit_columns, lse, out, m, n, d,
-    OF_ROWS: tl.constexpr, HAS_Q: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr,
+    u, v, weight, log_q, starts, hit_rows, hit_columns, lse, out, m, n, d, each,
+    OF_ROWS: tl.constexpr, HAS_Q: tl.constexpr, MASKED: tl.constexpr, DIAGONAL: tl.constexpr,
+    PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """sum_j w_bj v_j for each row (OF_ROWS), or sum_b w_bj u_b for each candidate; w = g exp(l - lse)."""
-    mine, tiles = tl.program_id(0), tl.cdiv(n, BN)
+    """Over one part: sum_j w_bj v_j (OF_ROWS) or sum_b w_bj u_b, where w_bj = g_b exp(l_bj - lse_b)."""
+    mine, part, tiles = tl.program_id(0), tl.program_id(1), tl.cdiv(n, BN)
     others = tiles if OF_ROWS else tl.cdiv(m, BM)
+    index = mine * (BM if OF_ROWS else BN) + tl.arange(0, BM if OF_ROWS else BN)
+    limit = m if OF_ROWS else n
+    own = _rows(u if OF_ROWS else v, index, limit, d, D)
     total = tl.zeros((BM if OF_ROWS else BN, D), tl.float32)
-    for other in range(others):
+    for other in range(part * each, tl.minimum(part * each + each, others)):
         i, j = (mine, other) if OF_ROWS else (other, mine)
         rm, cn = i * BM + tl.arange(0, BM), j * BN + tl.arange(0, BN)
-        ub, vb = _rows(u, rm, m, d, D), _rows(v, cn, n, d, D)
+        ub = own if OF_ROWS else _rows(u, rm, m, d, D)
+        vb = _rows(v, cn, n, d, D) if OF_ROWS else own
         logits = _tile(
             ub, vb, rm, cn, m, n, log_q, starts, hit_rows, hit_columns,
-            i * tiles + j, HAS_Q, DIAGONAL, PRECISION,
+            i * tiles + j, HAS_Q, MASKED, DIAGONAL, PRECISION,
         )  # fmt: skip
         peak = tl.load(lse + rm, mask=rm < m, other=0.0)
         w = tl.exp(logits - peak[:, None]) * tl.load(weight + rm, mask=rm < m, other=0.0)[:, None]
@@ -94,12 +104,10 @@ def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             total += tl.dot(w.to(vb.dtype), vb, input_precision=PRECISION)
         else:
             total += tl.dot(tl.trans(w).to(ub.dtype), ub, input_precision=PRECISION)
-    index, limit = (
-        (mine * BM + tl.arange(0, BM), m) if OF_ROWS else (mine * BN + tl.arange(0, BN), n)
-    )
     k = tl.arange(0, D)
     inside = (index < limit)[:, None] & (k < d)[None, :]
-    tl.store(out + index.to(tl.int64)[:, None] * d + k[None, :], total, mask=inside)
+    at = (part.to(tl.int64) * limit + index)[:, None] * d + k[None, :]
+    tl.store(out + at, total, mask=inside)
 
 
 _FORWARD: Any = _forward
@@ -109,7 +117,8 @@ _BACKWARD: Any = _backward
 class TiledSoftmax(torch.autograd.Function):
     """`apply(u, pos, neg, log_q, masked, in_batch)` -> loss (B,) float32; see `SharedSoftmax`.
 
-    u, pos (B, d), neg (N, d) of one float type, bfloat16 and float16 included; sums are in float32.
+    u, pos (B, d), neg (N, d) of one float type, bfloat16 and float16 included, d at most
+    `softmax.WIDEST`; sums are in float32.
     """
 
     @staticmethod
@@ -117,50 +126,97 @@ class TiledSoftmax(torch.autograd.Function):
         u, neg = u.contiguous(), neg.contiguous()
         (m, d), n = u.shape, len(neg)
         pos_logits = (u.float() * pos.float()).sum(1)
-        ctx.pairs = _by_tile(masked, m, n, u.device)
-        exact = torch.get_float32_matmul_precision() == "highest"
-        ctx.options = {
-            "HAS_Q": log_q is not None, "DIAGONAL": in_batch,
-            "PRECISION": "ieee" if exact else "tf32",
-            "BM": ROWS, "BN": COLUMNS, "D": max(16, triton.next_power_of_2(d)),
-        }  # fmt: skip
+        ctx.options = options(u, log_q is not None, masked is not None, in_batch)
+        size, across = ctx.options["BM"], ctx.options["BN"]
+        ctx.pairs = _by_tile(masked, m, n, size, across, u.device)
         ctx.log_q = pos_logits if log_q is None else log_q.to(u.device, torch.float32)
-        lse = torch.empty_like(pos_logits)
+        lse = pos_logits
         if m:
-            _FORWARD[(triton.cdiv(m, ROWS),)](
-                u, neg, pos_logits, ctx.log_q, *ctx.pairs, lse, m, n, d, **ctx.options
+            blocks, tiles = triton.cdiv(m, size), triton.cdiv(n, across)
+            parts, each = _parts(blocks, tiles, u.device)
+            found = torch.empty(parts, m, device=u.device)
+            _FORWARD[(blocks, parts)](
+                u, neg, pos_logits, ctx.log_q, *ctx.pairs, found, m, n, d, each, **ctx.options
             )
+            lse = found.logsumexp(0)
         ctx.save_for_backward(u, pos, neg, pos_logits, lse)
         return lse - pos_logits
 
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[override]
         u, pos, neg, pos_logits, lse = ctx.saved_tensors
-        (m, d), n = u.shape, len(neg)
         weight = grads[0].float().contiguous()
         pull = (weight * (torch.exp(pos_logits - lse) - 1))[:, None]
-        found = []
-        for of_rows, count, size in ((True, m, ROWS), (False, n, COLUMNS)):
-            out = torch.zeros(count, d, device=u.device)
-            if count and n:
-                _BACKWARD[(triton.cdiv(count, size),)](
-                    u, neg, weight, ctx.log_q, *ctx.pairs, lse, out, m, n, d,
-                    OF_ROWS=of_rows, **ctx.options,
-                )  # fmt: skip
-            found.append(out)
-        grad_u = found[0] + pos.float() * pull
-        return grad_u.to(u), (u.float() * pull).to(pos), found[1].to(neg), None, None, None
+        grad_u, grad_neg = (
+            _gradient(ctx, of_rows, u, neg, weight, lse) for of_rows in (True, False)
+        )
+        grad_u = grad_u + pos.float() * pull
+        return grad_u.to(u), (u.float() * pull).to(pos), grad_neg.to(neg), None, None, None
 
 
-def _by_tile(masked: Tensor | None, m: int, n: int, device: torch.device) -> tuple[Tensor, ...]:
+def _gradient(
+    ctx: Any, of_rows: bool, u: Tensor, neg: Tensor, weight: Tensor, lse: Tensor
+) -> Tensor:
+    """What flows through the candidates' logits to the rows, (B, d), or to the candidates, (N, d)."""
+    (m, d), n = u.shape, len(neg)
+    count, size = (m, ctx.options["BM"]) if of_rows else (n, ctx.options["BN"])
+    others = triton.cdiv(n, ctx.options["BN"]) if of_rows else triton.cdiv(m, ctx.options["BM"])
+    if not count or not others:
+        return torch.zeros(count, d, device=u.device)
+    blocks = triton.cdiv(count, size)
+    parts, each = _parts(blocks, others, u.device)
+    out = torch.empty(parts, count, d, device=u.device)
+    _BACKWARD[(blocks, parts)](
+        u,
+        neg,
+        weight,
+        ctx.log_q,
+        *ctx.pairs,
+        lse,
+        out,
+        m,
+        n,
+        d,
+        each,
+        OF_ROWS=of_rows,
+        **ctx.options,
+    )
+    return out[0] if parts == 1 else out.sum(0)
+
+
+def options(u: Tensor, corrected: bool, masked: bool, in_batch: bool) -> dict[str, Any]:
+    """Constants the kernels are compiled for: sizes of a tile, precision, and what there is to do."""
+    width = max(16, triton.next_power_of_2(u.shape[1]))
+    exact = torch.get_float32_matmul_precision() == "highest"
+    size = max(16, min(64, _TILE_BYTES // (width * u.element_size())))
+    return {
+        "HAS_Q": corrected, "MASKED": masked, "DIAGONAL": in_batch,
+        "PRECISION": "ieee" if exact else "tf32",
+        "BM": size, "BN": size, "D": width, "num_warps": 4, "num_stages": 2 if width <= 256 else 1,
+    }  # fmt: skip
+
+
+def _parts(blocks: int, others: int, device: torch.device) -> tuple[int, int]:
+    """Into how many parts the other side of a grid of `blocks` is cut, and the tiles of each."""
+    wanted = 8
+    if device.type == "cuda":
+        wanted = _PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
+    parts = max(1, min(others, wanted // max(blocks, 1)))
+    each = triton.cdiv(others, parts)
+    return max(1, triton.cdiv(others, max(each, 1))), each
+
+
+def _by_tile(
+    masked: Tensor | None, m: int, n: int, size: int, across: int, device: torch.device
+) -> tuple[Tensor, ...]:
     """Masked pairs (2, M) as (starts of each tile, rows, columns), sorted by tile."""
-    across = triton.cdiv(n, COLUMNS)
-    tiles = triton.cdiv(m, ROWS) * across
     if masked is None:
-        masked = torch.zeros(2, 0, dtype=torch.int64)
-    rows, columns = masked.to(device)
-    tile = rows // ROWS * across + columns // COLUMNS
+        return (torch.zeros(1, dtype=torch.int32, device=device),) * 3
+    columns = triton.cdiv(n, across)
+    tiles = triton.cdiv(m, size) * columns
+    rows, at = masked.to(device)
+    tile = rows // size * columns + at // across
     order = torch.argsort(tile, stable=True)
     counts = torch.bincount(tile, minlength=max(tiles, 1))
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return starts.int(), rows[order].int(), columns[order].int()
+    return starts.int(), rows[order].int(), at[order].int()

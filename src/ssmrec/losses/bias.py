@@ -98,7 +98,8 @@ class BCLoss(Loss):
     def bias_logits(self, context: Context) -> tuple[Tensor, Tensor]:
         """Logits (B,) and (B, N) of the popularity branch."""
         of_user, of_item = (prepare(x, "cosine") for x in (self.user_bias, self.item_bias))  # type: ignore[arg-type]
-        scores = of_user @ of_item.T / self.config.bias_temperature
+        # Widened, as the gradients of many rows meet in one score.
+        scores = widened(of_user @ of_item.T) / self.config.bias_temperature
         users = self.user_level[context.users]
         positives = scores[users, self.item_level[context.items]]
         negatives = self.item_level[context.negatives]

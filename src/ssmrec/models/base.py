@@ -57,6 +57,13 @@ class Backbone(nn.Module):
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         """Vectors of distinct `users` (m,) and `items` (n,), int64; None means all of that side."""
 
+    def _nodes(self, users: Tensor | None, items: Tensor | None) -> tuple[Tensor, int]:
+        """Node numbers of `users`, then of `items` (all of a side for None), and how many are users."""
+        device = next(self.parameters()).device
+        user_rows = torch.arange(self.n_users, device=device) if users is None else users
+        item_rows = torch.arange(self.n_items, device=device) if items is None else items
+        return torch.cat([user_rows, item_rows + self.n_users]), len(user_rows)
+
     def for_training(
         self, users: Tensor, items: Tensor, positives: Tensor, generator: torch.Generator
     ) -> tuple[Vectors, Tensor | None]:

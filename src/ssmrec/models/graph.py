@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
+from ssmrec.kernels.compiled import has_triton
 from ssmrec.kernels.propagate import (
     PropagateRows,
     gather_inverted,
@@ -16,6 +17,9 @@ from ssmrec.kernels.propagate import (
     invert_rows,
     propagate_reference,
 )
+
+if TYPE_CHECKING:
+    from ssmrec.kernels.propagate_triton import Edges
 
 Array = np.ndarray
 Side = Literal["user", "item", "both"]
@@ -59,20 +63,31 @@ class Graph:
         self.receive = np.where(live & receives, safe ** -alpha[0], 0).astype(dtype)
         self.send = np.where(live, safe ** -alpha[1], 0).astype(dtype)
         self._all = np.arange(self.n_nodes)
+        self._on: dict[torch.device, Any] = {}
 
-    def rows(self, table: Tensor, weights: tuple[float, ...], rows: Array) -> tuple[Tensor, Tensor]:
+    def rows(
+        self, table: Tensor, weights: tuple[float, ...], rows: Array | Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(sum over layers weighted, layer 0) at distinct `rows`; exact, gradients to all of `table`."""
         if table.device.type == "cpu":
-            return PropagateRows.apply(table, self, weights, rows)  # type: ignore[return-value]
-        index = torch.from_numpy(rows).to(table.device)
-        return self.full(table, weights)[index], table[index]
+            index = rows.numpy() if isinstance(rows, Tensor) else rows
+            return PropagateRows.apply(table, self, weights, index)  # type: ignore[return-value]
+        at = rows if isinstance(rows, Tensor) else torch.from_numpy(rows)
+        at = at.to(table.device, torch.int64)
+        if not has_triton():
+            return self.full(table, weights)[at], table[at]
+        from ssmrec.kernels.propagate_triton import PropagateOnDevice
+
+        return PropagateOnDevice.apply(table, self.on(table.device), weights, at)  # type: ignore[return-value]
 
     def full(self, table: Tensor, weights: tuple[float, ...]) -> Tensor:
         """The weighted layer sum for all nodes, (n_nodes, d)."""
-        if table.device.type != "cpu":
-            return propagate_reference(self.adjacency(table.device, table.dtype), table, weights)
+        if table.device.type != "cpu" and not has_triton():
+            return propagate_reference(self._sparse(table), table, weights)
         if table.requires_grad and torch.is_grad_enabled():
-            return self.rows(table, weights, np.arange(self.n_nodes))[0]
+            return self.rows(table, weights, self._all)[0]
+        if table.device.type != "cpu":
+            return self._full_on_device(table.detach(), weights)
         x = table.detach().numpy()
         out = weights[0] * x
         for weight in weights[1:]:
@@ -80,11 +95,34 @@ class Graph:
             out += weight * x
         return torch.from_numpy(out)
 
+    def _full_on_device(self, table: Tensor, weights: tuple[float, ...]) -> Tensor:
+        edges, x, out = self.on(table.device), table, weights[0] * table
+        for weight in weights[1:]:
+            x = edges.layer(x)
+            out.add_(x, alpha=weight)
+        return out
+
     def neighbours(self, x: Tensor) -> Tensor:
         """One layer at all nodes, (n_nodes, d), differentiable in `x`."""
-        if x.device.type != "cpu":
-            return self.full(x, (0.0, 1.0))
+        if x.device.type != "cpu" and not has_triton():
+            return self._sparse(x) @ x
         return _WholeLayer.apply(x, self)  # type: ignore[return-value]
+
+    def on(self, device: torch.device) -> Edges:
+        """The edges on a device that Triton compiles for; sent there once."""
+        from ssmrec.kernels.propagate_triton import Edges
+
+        if device not in self._on:
+            by_degree = np.argsort(-self.degrees, kind="stable").astype(np.int32)
+            arrays = (self.indptr, self.indices, self.receive, self.send, by_degree)
+            self._on[device] = Edges(*(torch.from_numpy(a).to(device) for a in arrays))
+        return self._on[device]
+
+    def _sparse(self, like: Tensor) -> Tensor:
+        """The adjacency on the device of `like`, made once: for a GPU without Triton."""
+        if like.device not in self._on:
+            self._on[like.device] = self.adjacency(like.device, like.dtype)
+        return self._on[like.device]
 
     def adjacency(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -151,13 +189,18 @@ class Graph:
 
 
 class _WholeLayer(torch.autograd.Function):
-    """`Graph.neighbours` on a CPU, and its transpose for the gradient."""
+    """`Graph.neighbours` by the kernels, and its transpose for the gradient."""
 
     @staticmethod
     def forward(ctx, x, graph):  # type: ignore[override]
         ctx.graph = graph
+        if x.device.type != "cpu":
+            return graph.on(x.device).layer(x.detach())
         return torch.from_numpy(graph.layer(x.detach().contiguous().numpy(), None))
 
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[override]
-        return torch.from_numpy(ctx.graph.layer_transposed(grads[0].contiguous().numpy())), None
+        g = grads[0].contiguous()
+        if g.device.type != "cpu":
+            return ctx.graph.on(g.device).layer(g, transposed=True), None
+        return torch.from_numpy(ctx.graph.layer_transposed(g.numpy())), None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -39,11 +38,8 @@ class PropagatedBackbone(Backbone):
         if users is None and items is None:
             out = self.graph.full(self.table, self.layer_weights)
             return Vectors(out[:m], out[m:], self.table[:m], self.table[m:])
-        user_rows = np.arange(m) if users is None else users.cpu().numpy()
-        item_rows = np.arange(self.n_items) if items is None else items.cpu().numpy()
-        rows = np.concatenate([user_rows, item_rows + m])
+        rows, cut = self._nodes(users, items)
         out, ego = self.graph.rows(self.table, self.layer_weights, rows)
-        cut = len(user_rows)
         return Vectors(out[:cut], out[cut:], ego[:cut], ego[cut:])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -44,17 +43,13 @@ class LightGCNpp(Backbone):
         self.table = nn.Parameter(initial_table(train, config.dim, config.init, generator))
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
-        m = self.n_users
-        user_rows = np.arange(m) if users is None else users.cpu().numpy()
-        item_rows = np.arange(self.n_items) if items is None else items.cpu().numpy()
-        rows = np.concatenate([user_rows, item_rows + m])
-        index = torch.from_numpy(rows).to(self.table.device)
+        rows, cut = self._nodes(users, items)
         x, layers = self.table, []
         for _ in range(self.config.layers - 1):
             x = self.graph.neighbours(F.normalize(x, dim=1))
-            layers.append(F.embedding(index, x))
+            layers.append(F.embedding(rows, x))
         # Above the last layer nothing is read but the rows asked for.
         layers.append(self.graph.rows(F.normalize(x, dim=1), (0.0, 1.0), rows)[0])
-        ego, gamma = F.embedding(index, self.table), self.config.gamma
-        out, cut = gamma * ego + (1 - gamma) * torch.stack(layers).mean(0), len(user_rows)
+        ego, gamma = F.embedding(rows, self.table), self.config.gamma
+        out = gamma * ego + (1 - gamma) * torch.stack(layers).mean(0)
         return Vectors(out[:cut], out[cut:], ego[:cut], ego[cut:])

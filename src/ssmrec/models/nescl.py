@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -68,7 +69,7 @@ class NESCL(SGL):
         places = torch.from_numpy(at).to(one.device).view(3, -1)
         total = (one @ other[places[0]].T).logsumexp(1)
         shares = torch.stack([(one * other[place]).sum(1) - total for place in places])
-        each = -shares.mean(0) if self.config.mean == "in" else np.log(3) - shares.logsumexp(0)
+        each = -shares.mean(0) if self.config.mean == "in" else math.log(3) - shares.logsumexp(0)
         m = len(users)
         term = self.config.ssl_weight * (each[:m].mean() + each[m:].mean())
         return self.vectors(users, items), term

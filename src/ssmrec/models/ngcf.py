@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -61,26 +60,22 @@ class NGCF(Backbone):
         self.register_buffer("drawn", torch.stack([start, torch.zeros_like(start)]))
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
-        m = self.n_users
-        user_rows = np.arange(m) if users is None else users.cpu().numpy()
-        item_rows = np.arange(self.n_items) if items is None else items.cpu().numpy()
-        rows = np.concatenate([user_rows, item_rows + m])
-        index = torch.from_numpy(rows).to(self.table.device)
+        rows, cut = self._nodes(users, items)
         masks = self._masks()
-        x, parts = self.table, [F.embedding(index, self.table)]
+        x, parts = self.table, [F.embedding(rows, self.table)]
         for layer in range(self.config.layers - 1):
             x = self._dropped(self._layer(layer, self.graph.neighbours(x), x), masks)
-            parts.append(F.embedding(index, x))
+            parts.append(F.embedding(rows, x))
         # Above the last layer nothing is read but the rows asked for.
         received, own = self.graph.rows(x, (0.0, 1.0), rows)
         parts.append(self._dropped(self._layer(self.config.layers - 1, received, own), masks))
-        out, ego, cut = torch.cat(parts, dim=1), parts[0], len(user_rows)
+        out, ego = torch.cat(parts, dim=1), parts[0]
         return Vectors(out[:cut], out[cut:], ego[:cut], ego[cut:])
 
     def _layer(self, layer: int, received: Tensor, own: Tensor) -> Tensor:
         """One layer at some nodes from what they receive and what they hold, both (m, d)."""
         mixed = (received + own) @ self.sums[layer] + (received * own) @ self.products[layer]
-        return F.leaky_relu(mixed, _SLOPE)
+        return F.leaky_relu(mixed, _SLOPE).to(own)  # autocast rounds the products alone
 
     def _masks(self) -> torch.Generator | None:
         """The generator of this call's dropout; None where nothing is dropped."""

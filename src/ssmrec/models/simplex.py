@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -41,11 +40,8 @@ class SimpleX(Backbone):
         self.turn = nn.Parameter(torch.eye(config.dim))
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
-        m = self.n_users
-        user_rows = np.arange(m) if users is None else users.cpu().numpy()
-        item_rows = np.arange(self.n_items) if items is None else items.cpu().numpy()
-        rows = np.concatenate([user_rows, item_rows + m])
+        rows, cut = self._nodes(users, items)
         received, ego = self.graph.rows(self.table, (0.0, 1.0), rows)
-        cut, gamma = len(user_rows), self.config.gamma
+        gamma = self.config.gamma
         out = gamma * ego[:cut] + (1 - gamma) * received[:cut] @ self.turn.T
         return Vectors(out, ego[cut:], ego[:cut], ego[cut:])

@@ -23,6 +23,8 @@ Progress = Callable[[int, int], None]
 
 TILE_BYTES = 24 * 2**20
 """Most that a tile of scores takes, float32: it stays in the cache between product and choice."""
+TILE_BYTES_ON_GPU = 512 * 2**20
+"""The same on a GPU, where a tile must be large enough to keep it busy."""
 
 PANEL = 16
 """Users are scored in multiples of this many rows, the last panel filled with zeros.
@@ -103,7 +105,8 @@ def top_k(
         user_index: (m,) rows of `users` within each of `seen`, and in `only`; None means 0 to m - 1.
         allowed: bool (n,), items that may be listed; None allows all.
         only: candidates of each user, nothing else is listed; None for no such limit.
-        block: users scored at once; None lets a tile of scores take 24 MB, or less where memory is short.
+        block: users scored at once; None lets a tile of scores take 24 MB (512 MB on a GPU), or less
+            where memory is short.
         progress: called after each block.
 
     Returns:
@@ -138,7 +141,7 @@ def top_k(
 def _users_at_once(m: int, n: int, device: torch.device) -> int:
     """Whole panels of users: as many as make the best tile, fewer where memory is short."""
     panel = 4 * n * PANEL
-    best = max(1, TILE_BYTES // panel)
+    best = max(1, (TILE_BYTES if device.type == "cpu" else TILE_BYTES_ON_GPU) // panel)
     return PANEL * (fitting(best, panel, device) if m > PANEL and best > 1 else 1)
 
 

@@ -42,7 +42,8 @@ class Live:
 
     @classmethod
     def of(cls, trained: Trained, fingerprint: str = "") -> Live:
-        """From a training in memory."""
+        """From a training in memory; its model is moved to the CPU, where answers are made."""
+        trained.model.cpu()
         vectors = ranking_vectors(trained.model, trained.config.ranking.similarity)  # type: ignore[arg-type]
         return cls(trained, Ranker(*vectors, trained.train, trained.seen), fingerprint)
 

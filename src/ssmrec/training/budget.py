@@ -174,6 +174,6 @@ def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
         pairs = train.rows[chosen], train.indices[chosen]
         batch = Batch(*(torch.from_numpy(side.astype(np.int64)) for side in pairs))
         start = time.perf_counter()
-        trainer.step(batch, draws)
+        trainer.step(batch, draws).item()  # waits for a GPU to be done with the step
         took.append(time.perf_counter() - start)
     return median(took[1:]) * math.ceil(len(train) / size)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ssmrec.errors import RunError
+from ssmrec.training.config import resolve
 from ssmrec.training.files import replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
@@ -74,11 +75,12 @@ class Checkpoint:
             return
         trainer.model.load_state_dict(model)
         trainer.loss.load_state_dict(self._part(phase, "loss"))
-        moments = self._part(phase, "adam")
+        moments, fused = self._part(phase, "adam"), trainer.optimizer.defaults["fused"]
         for index, parameter in enumerate(_parameters(trainer)):
             if f"{index}/step" in moments:  # none while a parameter has not been trained
+                places = {"step": parameter.device if fused else "cpu"}  # else read at every step
                 trainer.optimizer.state[parameter] = {
-                    name: moments[f"{index}/{name}"].to(parameter.device)
+                    name: moments[f"{index}/{name}"].to(places.get(name, parameter.device))
                     for name in ("step", "exp_avg", "exp_avg_sq")
                 }
 
@@ -175,10 +177,20 @@ class Checkpoint:
             free = (*free, "model.")
         if self._chooses(settings) != self._chooses(self.settings):
             return "a model is named in one of the two commands only"
+        younger = self._defaults()  # what a setting was that did not exist then
         for key in sorted((then.keys() | now.keys()) - {"train.choose_model"}):
-            if then.get(key) != now.get(key) and not key.startswith(free):
-                return f"{key}: {then.get(key)} then, {now.get(key)} now"
+            before = then.get(key, younger.get(key))
+            if before != now.get(key) and not key.startswith(free):
+                return f"{key}: {before} then, {now.get(key)} now"
         return ""
+
+    def _defaults(self) -> dict[str, Any]:
+        parts = {
+            part: {"name": values["name"]}
+            for part, values in self.settings.items()
+            if isinstance(values, Mapping) and "name" in values
+        }
+        return flat(resolve(parts).model_dump(mode="json"))
 
     @staticmethod
     def _chooses(settings: Mapping[str, Any]) -> bool:

@@ -11,8 +11,9 @@ from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Backbone
 from ssmrec.training.config import RunConfig, make_model
+from ssmrec.training.device import use_threads
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import State, use_threads
+from ssmrec.training.loop import State
 from ssmrec.training.seeds import torch_generator
 
 
@@ -55,8 +56,9 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
     if not all(bool(tensor.sum().isfinite()) for tensor in model.state_dict().values()):
         raise RunError(f"{name}: the solution is not finite; raise model.l2")
     took = time.perf_counter() - start
+    where = " on the CPU" if config.train.device == "cuda" else ""
     listener.note(
-        f"{name}: solved from {len(train):,} pairs in {took:.1f} s; "
+        f"{name}: solved{where} from {len(train):,} pairs in {took:.1f} s; "
         "loss, negatives and epochs play no part in it"
     )
     record = {"epoch": 0, "train_seconds": took}

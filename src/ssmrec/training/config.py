@@ -15,6 +15,7 @@ from ssmrec.evaluation import parse_metric
 from ssmrec.losses import LOSSES, Loss, Similarity
 from ssmrec.models import MODELS, Backbone
 from ssmrec.negatives import SAMPLERS, Sampler
+from ssmrec.training.device import Precision
 
 logger = logging.getLogger("ssmrec")
 
@@ -47,6 +48,8 @@ class TrainConfig(Config):
         eval_every: epochs between evaluations.
         metric: what chooses the epoch, such as ndcg@20.
         device: `auto` takes CUDA when there is one.
+        precision: of the matrix products of a step on CUDA. `tf32` rounds their inputs to 10 bits;
+            `bf16` to 7, and keeps tables, sums and the optimiser in float32. Ranking is always float32.
         threads: CPU threads; None takes all cores.
     """
 
@@ -66,6 +69,7 @@ class TrainConfig(Config):
     eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "float32"
     threads: int | None = Field(default=None, ge=1)
 
 

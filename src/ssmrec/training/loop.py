@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Sampler
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
+from ssmrec.training.device import Products, pick_device, use_threads
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
@@ -99,6 +99,7 @@ class Trainer:
         self.config, self.train, self.epochs, self.watch = config, train, epochs, watch
         self.listener = listener or Listener()
         self.device = pick_device(config.train.device)
+        self.products = Products(config.train.precision, self.device)
         self.model: Backbone = make_model(config, train, torch_generator(config.seed, "init"))
         self.model.to(self.device)
         self.loss: Loss = make_loss(config)
@@ -222,11 +223,13 @@ class Trainer:
         l2 = self.config.train.l2 if self.loss.trains_model else 0.0
         views = self.views if self.loss.trains_model else None
         added = self.regulariser if self.loss.trains_model else None
-        loss, penalty = objective(
-            self.model, self.loss, self.sampler, batch, negatives, l2, more, views, added
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss + penalty).backward()
+        with self.products.step():
+            with self.products.forward():
+                loss, penalty = objective(
+                    self.model, self.loss, self.sampler, batch, negatives, l2, more, views, added
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            (loss + penalty).backward()
         self.optimizer.step()
         with torch.no_grad():
             self.loss.after_step()
@@ -256,24 +259,3 @@ class Trainer:
                     f"{name} of the model holds NaN or infinity after epoch {epoch}: training "
                     "diverged; lower train.lr or raise loss.temperature"
                 )
-
-
-def pick_device(choice: str) -> torch.device:
-    """The device to train on; `auto` takes CUDA when there is one."""
-    available = torch.cuda.is_available()
-    if choice == "cuda" and not available:
-        raise ConfigError("train.device=cuda, but no CUDA device can be used: set train.device=cpu")
-    return torch.device("cuda" if available and choice != "cpu" else "cpu")
-
-
-def use_threads(threads: int | None) -> None:
-    """CPU threads of torch and of the numba kernels; None takes all that numba was started with.
-
-    More than there are would only wait for each other, and are not started.
-    """
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if threads is not None and threads > most:
-        logger.warning("train.threads=%d: there are %d, which are used", threads, most)
-    count = min(threads or most, most)
-    torch.set_num_threads(count)
-    numba.set_num_threads(count)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssmrec.losses.base import widened
 from ssmrec.training.config import TrainConfig
 
 
@@ -50,7 +51,7 @@ def stable_rank(vectors: Tensor) -> Tensor:
     1 / d when all rows lie on one line, 1 when every direction has the same share.
     """
     rows = F.normalize(vectors, dim=1)
-    largest = torch.linalg.eigvalsh(rows.T @ rows)[-1]
+    largest = torch.linalg.eigvalsh(widened(rows.T @ rows))[-1]  # autocast rounds the product
     return rows.pow(2).sum() / (largest.clamp_min(1e-12) * rows.shape[1])
 
 

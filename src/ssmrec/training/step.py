@@ -39,8 +39,8 @@ def objective(
     own = len(item_at) - (0 if more is None else more.numel())
     item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
     device = next(model.parameters()).device
-    rows_asked = users.to(device), items.to(device)
-    positives = torch.unique(item_at[: len(batch)]).to(device)
+    rows_asked = sent(users, device), sent(items, device)
+    positives = sent(torch.unique(item_at[: len(batch)]), device)
     if generator is None:
         vectors, term = model.vectors(*rows_asked), None
     else:
@@ -48,7 +48,7 @@ def objective(
     added = vectors.users.new_zeros(()) if term is None else term
     if regulariser is not None:
         added = added + regulariser(vectors.users, vectors.items, positives)
-    at = user_at.to(device), item_at, extra_at
+    at = sent(user_at, device), item_at, extra_at
     found = [
         _compared(
             loss, sampler, batch, negatives, _cut(vectors.users, w), _cut(vectors.items, w), at
@@ -107,7 +107,7 @@ def _choose(
 ) -> tuple[Negatives, Tensor]:
     """The candidates the sampler keeps, and the positions in `items` of positives and candidates."""
     size, device = len(users), users.device
-    pos_at, pool_at = item_at[:size], item_at[size:].to(device)
+    pos_at, pool_at = item_at[:size], sent(item_at[size:], device)
     assert drawn.ids is not None
     if drawn.ids.dim() == 1:
         scores = users @ F.embedding(pool_at, items).T
@@ -145,27 +145,27 @@ def loss_rows(
     """
     size = len(users)
     device = users.device
-    item_at = item_at.to(device)
+    item_at = sent(item_at, device)
     pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
     asked: dict[str, Context] = {}
     if batch is not None:
         asked["context"] = _context(batch, negatives, users, items, extra_at)
         if loss.on_vectors:
             return loss.from_vectors(users, pos, **asked)
-    log_q = None if negatives.log_q is None else negatives.log_q.to(device)
+    log_q = None if negatives.log_q is None else sent(negatives.log_q, device)
     own = negatives.ids is not None and negatives.ids.dim() == 2
     if not own:
         in_batch = negatives.ids is None
         neg = pos if in_batch else F.embedding(neg_at, items)
         fused = getattr(loss, "fused", None)
-        if fused is not None and has_kernel(device, users.dtype):
+        if fused is not None and has_kernel(users):
             return fused(users, pos, neg, log_q, negatives.masked, in_batch)
         neg_logits = users @ neg.T
     else:
         neg = F.embedding(neg_at, items).view(size, -1, items.shape[1])
         neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
     mask = negatives.mask((size, neg_logits.shape[1]))
-    mask = None if mask is None else mask.to(device)
+    mask = None if mask is None else sent(mask, device)
     return loss((users * pos).sum(1), neg_logits, log_q, mask, **asked)
 
 
@@ -176,8 +176,16 @@ def _context(
     ids = batch.items if negatives.ids is None else negatives.ids
     extra = None
     if extra_at is not None:
-        extra = torch.bmm(F.embedding(extra_at.to(device), items), users[:, :, None]).squeeze(2)
-    return Context(batch.users.to(device), batch.items.to(device), ids.to(device), extra)
+        extra = torch.bmm(F.embedding(sent(extra_at, device), items), users[:, :, None]).squeeze(2)
+    users_at, items_at, ids_at = (sent(x, device) for x in (batch.users, batch.items, ids))
+    return Context(users_at, items_at, ids_at, extra)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; a GPU gets it without the CPU waiting for what is queued there."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,5 +196,5 @@ def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def _squares(rows: Tensor, at: Tensor) -> Tensor:
     """Sum of squared lengths of rows[at]."""
-    counts = torch.bincount(at, minlength=len(rows)).to(rows.device, rows.dtype)
+    counts = sent(torch.bincount(at, minlength=len(rows)).to(rows.dtype), rows.device)
     return (rows.pow(2).sum(1) * counts).sum()

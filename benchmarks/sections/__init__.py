@@ -1,0 +1,22 @@
+"""The sections of docs/benchmarks.md: a function for each benchmark, from its result to lines of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from benchmarks.sections import metrics, size, speed
+from benchmarks.sections.cells import Result
+
+SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
+    "step": speed.step,
+    "shares": speed.shares,
+    "quality": metrics.quality,
+    "evaluation": speed.evaluation,
+    "softmax": size.softmax,
+    "sampling": speed.sampling,
+    "growth": size.growth,
+    "padding": size.padding,
+    "update": metrics.update,
+    "gpu": speed.gpu,
+}
+"""In the order of the page, by the first word of a benchmark's name."""

@@ -1,0 +1,21 @@
+"""Triton's interpreter: GPU kernels run on the CPU, in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def interpreted(code: str) -> str:
+    """What `code` prints, with Triton's kernels interpreted.
+
+    The interpreter is chosen when triton is imported, so it needs a process of its own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
