@@ -12,7 +12,7 @@ from benchmarks.sections.cells import Result
 from benchmarks.sections.metrics import recipes
 
 NO_GPU = """ Nothing here was run on
-a GPU: the Triton kernels are tested by Triton's interpreter on a CPU only."""
+a GPU; what was seen on one is in [howto/gpu.md](howto/gpu.md)."""
 
 INTRODUCTION = f"""# Benchmarks
 

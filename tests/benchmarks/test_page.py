@@ -70,7 +70,7 @@ def test_a_result_of_a_gpu_has_its_section_and_the_introduction_no_longer_says_t
 ):
     words = (
         " Nothing here was run on\n"
-        "a GPU: the Triton kernels are tested by Triton's interpreter on a CPU only."
+        "a GPU; what was seen on one is in [howto/gpu.md](howto/gpu.md)."
     )
     without = report.render({}, [])
     assert without.count(words) == 1

@@ -6,7 +6,7 @@ With receiver weights a, sender weights b and neighbours N(r), one layer is
 
 that is, out = diag(a) A diag(b) x. Its transpose swaps a and b. No edge weights are stored, and each
 output row is a plain sum over its neighbours, so there are no atomics and the result does not depend
-on the number of threads.
+on the number of threads. Nor may the compiler reorder or fuse (no fastmath: see `kernels.softmax`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64), generate
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@njit(parallel=True, cache=True, nogil=True)
 def gather_rows(indptr, indices, receive, send, x, rows, out):  # pragma: no cover - compiled
     """out[k] for node rows[k]. Neighbour rows lie all over memory: each is fetched ahead of use."""
     d, flat, last = x.shape[1], x.reshape(-1), len(indices) - 1
@@ -80,7 +80,7 @@ def invert_rows(indptr, indices, rows, start, source):  # pragma: no cover - com
     start[0] = 0
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@njit(parallel=True, cache=True, nogil=True)
 def gather_inverted(start, source, receive, g, out):  # pragma: no cover - compiled
     """out[n] = receive[n] * sum of g over the rows that reach node n: `gather_rows` transposed."""
     d = g.shape[1]

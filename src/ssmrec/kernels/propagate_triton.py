@@ -80,8 +80,9 @@ class Edges:
 class PropagateOnDevice(torch.autograd.Function):
     """`apply(table, edges, weights, rows)`: as `PropagateRows`, for tensors of the device of `edges`.
 
-    Gives `(sum_l weights[l] A^l table)[rows]` and `table[rows]`, `rows` int64 and distinct. Lower layers
-    are computed whole: on a GPU choosing their rows costs more than it saves.
+    Gives `(sum_l weights[l] A^l table)[rows]` and `table[rows]`, `rows` int64 and distinct; repeated ones
+    may follow whose gradient is zero. Lower layers are computed whole: on a GPU choosing their rows
+    costs more than it saves.
     """
 
     @staticmethod
@@ -103,10 +104,11 @@ class PropagateOnDevice(torch.autograd.Function):
         g, grad_ego = grads
         (rows,) = ctx.saved_tensors
         *lower, last = ctx.weights
-        total = g.new_zeros(ctx.shape).index_copy_(0, rows, last * g)
+        # Distinct rows: no two additions meet, so their order does not matter.
+        total = g.new_zeros(ctx.shape).index_add_(0, rows, g, alpha=last)
         for weight in reversed(lower):
             total = ctx.edges.layer(total, transposed=True)
-            total.index_add_(0, rows, g, alpha=weight)  # distinct rows: no two additions meet
+            total.index_add_(0, rows, g, alpha=weight)
         if grad_ego is not None:
             total.index_add_(0, rows, grad_ego)
         return total, None, None, None

@@ -25,14 +25,17 @@ _KEEP = 16 * 2**20
 """Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
 _BLOCK = 2 * 2**20
 """Logits in one block of the two-pass form (8 MiB)."""
-WIDEST = 1024
+_LANES = 64
+"""Partial sums of a row, a power of two: number j goes to that of j modulo this; halves are added up."""
+WIDEST = 512
 """Longest vectors the kernel for a GPU takes: a tile of longer ones does not fit into its memory."""
 
 
-@njit(fastmath=True, inline="always")
+@njit(inline="always")
 def _exp(x):  # pragma: no cover - compiled
-    """e^x for x <= 0 in float32, relative error below 3e-7; 0 below -87. Vectorises, unlike libm's."""
-    x = max(x, float32(-87.5))
+    """e^x for x <= 0 in float32, relative error below 3e-7; e^-87.5 below -87.5. Vectorises, unlike libm's."""
+    lowest = float32(-87.5)
+    x = lowest if x < lowest else x
     n = np.floor(x * float32(1.44269504) + float32(0.5))
     r = x - n * float32(0.693359375) - n * float32(-2.12194440e-4)
     p = float32(1.9875691e-4)
@@ -45,9 +48,48 @@ def _exp(x):  # pragma: no cover - compiled
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@njit(
-    parallel=True, cache=True, nogil=True, fastmath={"nnan", "nsz", "arcp", "contract", "reassoc"}
-)
+# No fastmath here, nor in any other kernel. numba optimises a parallel loop anew each time it links it, and
+# the process that compiles runs an earlier copy than a process that loads the kernel from disk. Where the
+# optimiser may reorder or fuse, these copies differ in the last bits. So the source fixes the order of the
+# sums, by lanes: one that takes vector instructions.
+
+
+@njit(cache=True, nogil=True)
+def _largest(row, top, lanes):  # pragma: no cover - compiled
+    """The largest of `top` and the numbers of `row` (n,); overwrites `lanes` (_LANES,)."""
+    lanes[:] = top
+    for start in range(0, len(row), _LANES):
+        part = row[start : start + _LANES]
+        for j in range(len(part)):
+            lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
+    half = _LANES // 2
+    while half:
+        for j in range(half):
+            lanes[j] = lanes[j + half] if lanes[j + half] > lanes[j] else lanes[j]
+        half //= 2
+    return lanes[0]
+
+
+@njit(cache=True, nogil=True)
+def _exponentiate(row, top, floor, lanes):  # pragma: no cover - compiled
+    """e^(x - top) in place of each x of `row` (n,), 0 for x up to `floor`; their sum. As `_largest`."""
+    lanes[:] = 0
+    for start in range(0, len(row), _LANES):
+        part = row[start : start + _LANES]
+        for j in range(len(part)):
+            e = _exp(part[j] - top)
+            e = float32(0) if part[j] <= floor else e
+            part[j] = e
+            lanes[j] += e
+    half = _LANES // 2
+    while half:
+        for j in range(half):
+            lanes[j] += lanes[j + half]
+        half //= 2
+    return lanes[0]
+
+
+@njit(parallel=True, cache=True, nogil=True)
 def exp_rows(  # pragma: no cover - compiled
     logits, log_q, offset, in_batch, starts, columns, peak, total
 ):
@@ -59,7 +101,7 @@ def exp_rows(  # pragma: no cover - compiled
     """
     floor = float32(-3e38)
     for b in prange(logits.shape[0]):
-        row = logits[b]
+        row, lanes = logits[b], np.empty(_LANES, np.float32)
         if len(log_q):
             for j in range(len(row)):
                 row[j] -= log_q[j]
@@ -68,15 +110,8 @@ def exp_rows(  # pragma: no cover - compiled
                 row[columns[p] - offset] = floor
         if in_batch and offset <= b < offset + len(row):
             row[b - offset] = floor
-        top = peak[b]
-        for j in range(len(row)):
-            top = max(top, row[j])
-        out = float32(0)
-        for j in range(len(row)):
-            e = _exp(row[j] - top)
-            e = e if row[j] > floor else float32(0)
-            row[j] = e
-            out += e
+        top = _largest(row, peak[b], lanes)
+        out = _exponentiate(row, top, floor, lanes)
         total[b] = total[b] * _exp(peak[b] - top) + out
         peak[b] = top
 

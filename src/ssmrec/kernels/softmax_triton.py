@@ -191,7 +191,7 @@ def options(u: Tensor, corrected: bool, masked: bool, in_batch: bool) -> dict[st
     size = max(16, min(64, _TILE_BYTES // (width * u.element_size())))
     return {
         "HAS_Q": corrected, "MASKED": masked, "DIAGONAL": in_batch,
-        "PRECISION": "ieee" if exact else "tf32",
+        "PRECISION": "tf32x3" if exact else "tf32",
         "BM": size, "BN": size, "D": width, "num_warps": 4, "num_stages": 2 if width <= 256 else 1,
     }  # fmt: skip
 
@@ -209,14 +209,13 @@ def _parts(blocks: int, others: int, device: torch.device) -> tuple[int, int]:
 def _by_tile(
     masked: Tensor | None, m: int, n: int, size: int, across: int, device: torch.device
 ) -> tuple[Tensor, ...]:
-    """Masked pairs (2, M) as (starts of each tile, rows, columns), sorted by tile."""
+    """Masked pairs (2, M) as (starts of each tile, rows, columns), sorted by tile; row m is no row."""
     if masked is None:
         return (torch.zeros(1, dtype=torch.int32, device=device),) * 3
     columns = triton.cdiv(n, across)
     tiles = triton.cdiv(m, size) * columns
     rows, at = masked.to(device)
-    tile = rows // size * columns + at // across
-    order = torch.argsort(tile, stable=True)
-    counts = torch.bincount(tile, minlength=max(tiles, 1))
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    tile = torch.where(rows < m, rows // size * columns + at // across, tiles)
+    tile, order = torch.sort(tile, stable=True)
+    starts = torch.searchsorted(tile, torch.arange(tiles + 1, device=device))
     return starts.int(), rows[order].int(), at[order].int()

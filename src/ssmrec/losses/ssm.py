@@ -26,6 +26,8 @@ class SampledSoftmax(Loss):
     stands for 1 / (expected count) items, while the positive, always present, stands for itself.
     """
 
+    recordable = True
+
     def forward(
         self,
         pos_logits: Tensor,

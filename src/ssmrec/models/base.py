@@ -45,6 +45,10 @@ class Backbone(nn.Module):
     row_gradients: ClassVar[bool] = False
     """Whether a batch's gradient reaches no rows but its own, so that `sparse` gradients are offered."""
 
+    recordable: ClassVar[bool] = False
+    """Whether `vectors` does the same work at every step, so that a GPU may record it and replay it:
+    nothing that is read back, no sizes that depend on values, no numbers drawn, no counters."""
+
     sparse: bool = False
     """Whether the gradients of the tables are to be sparse (`train.optimizer=lazy_adam`)."""
 

@@ -19,6 +19,7 @@ class PropagatedBackbone(Backbone):
     """Vectors are a weighted sum of the embedding table's propagated layers."""
 
     message_passing = True
+    recordable = True
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class MF(Backbone):
 
     Config = MFConfig
     row_gradients = True
+    recordable = True
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__(config, train, generator)
@@ -44,10 +45,30 @@ class MF(Backbone):
                 self.table[self.n_users :] if items is None else self.table[items + self.n_users]
             )
         else:
-            # One gather, so that the backward pass makes one dense gradient and not two. On a CPU the
-            # backward pass of `embedding` takes half the time of that of indexing.
-            rows = F.embedding(
-                torch.cat([users, items + self.n_users]), self.table, sparse=self.sparse
-            )
+            # One gather, so that the backward pass makes one dense gradient and not two.
+            nodes = torch.cat([users, items + self.n_users])
+            rows = distinct_rows(self.table, nodes, self.sparse)
             user_rows, item_rows = rows[: len(users)], rows[len(users) :]
         return Vectors(user_rows, item_rows, user_rows, item_rows)
+
+
+class _DistinctRows(torch.autograd.Function):
+    """table[rows] for distinct rows, whose gradients go where no other does: nothing is sorted."""
+
+    @staticmethod
+    def forward(ctx, table, rows):  # type: ignore[override]
+        ctx.shape = table.shape
+        ctx.save_for_backward(rows)
+        return table.detach()[rows]
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[override]
+        (rows,) = ctx.saved_tensors
+        return grads[0].new_zeros(ctx.shape).index_add_(0, rows, grads[0]), None
+
+
+def distinct_rows(table: Tensor, rows: Tensor, sparse: bool = False) -> Tensor:
+    """table[rows], (len(rows), d), of distinct rows; sparse: with a sparse gradient."""
+    if table.device.type == "cpu" or sparse:  # on a CPU faster than the gradient of indexing
+        return F.embedding(rows, table, sparse=sparse)
+    return _DistinctRows.apply(table, rows)  # type: ignore[return-value]

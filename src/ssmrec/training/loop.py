@@ -18,13 +18,14 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
-from ssmrec.negatives import Batch, Sampler
+from ssmrec.negatives import Batch, Negatives, Sampler
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
 from ssmrec.training.device import Products, pick_device, use_threads
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
+from ssmrec.training.recorded import Recorder
 from ssmrec.training.regularise import Regulariser, regulariser
 from ssmrec.training.seeds import numpy_generator, torch_generator
 from ssmrec.training.step import objective
@@ -108,6 +109,9 @@ class Trainer:
         self.sampler: Sampler = make_sampler(config, train)
         groups = [{"params": list(self.model.parameters())}, *self.loss.parameter_groups()]
         self.optimizer = make_optimizer(config.train.optimizer, self.model, groups, config.train.lr)
+        self.recorder = Recorder(
+            self.model, self.loss, self.sampler, self.products, config.train.l2
+        )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = State()
         self.views = torch_generator(config.seed, "views")
@@ -223,6 +227,26 @@ class Trainer:
         l2 = self.config.train.l2 if self.loss.trains_model else 0.0
         views = self.views if self.loss.trains_model else None
         added = self.regulariser if self.loss.trains_model else None
+        mean = None
+        if more is None and added is None and self.loss.trains_model:
+            mean = self.recorder.step(batch, negatives)
+        if mean is None:
+            mean = self._gradient(batch, negatives, l2, more, views, added)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.loss.after_step()
+        return mean
+
+    def _gradient(
+        self,
+        batch: Batch,
+        negatives: Negatives,
+        l2: float,
+        more: Tensor | None,
+        views: torch.Generator | None,
+        added: Regulariser | None,
+    ) -> Tensor:
+        """Mean loss of the batch; its gradients are left in the parameters."""
         with self.products.step():
             with self.products.forward():
                 loss, penalty = objective(
@@ -230,9 +254,6 @@ class Trainer:
                 )
             self.optimizer.zero_grad(set_to_none=True)
             (loss + penalty).backward()
-        self.optimizer.step()
-        with torch.no_grad():
-            self.loss.after_step()
         return loss.detach()
 
     def _set_rate(self, progress: float) -> None:

@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass, fields
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssmrec.errors import ConfigError
+from ssmrec.kernels.distinct import distinct
 from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Context, Loss, prepare
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler, kept
 from ssmrec.training.regularise import Regulariser
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of a batch lie among its distinct users and items.
+
+    Args:
+        users: int64 (m,), items: int64 (n,), distinct ids.
+        user_at: (B,) position in `users` of each row's user.
+        item_at: positions in `items` of the B positives, then of the negatives as they lie in `ids`.
+        positives: (p,) positions of the distinct positives.
+        user_counts: float32 (m,), item_counts: (n,), how often L2 counts a row.
+        extra_at: (B, M) positions of what `loss.more_items` named, or None.
+    """
+
+    users: Tensor
+    items: Tensor
+    user_at: Tensor
+    item_at: Tensor
+    positives: Tensor
+    user_counts: Tensor
+    item_counts: Tensor
+    extra_at: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        batch: Batch,
+        negatives: Negatives,
+        more: Tensor | None = None,
+        regularised: bool = True,
+    ) -> Places:
+        """Places of a batch on the CPU; L2 counts the negatives where `regularised`."""
+        users, user_at = _distinct(batch.users)
+        parts = [ids.reshape(-1) for ids in (batch.items, negatives.ids, more) if ids is not None]
+        items, item_at = _distinct(torch.cat(parts))
+        own = len(item_at) - (0 if more is None else more.numel())
+        item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
+        of_positives = _counts(item_at[: len(batch)], items)
+        return cls(
+            users, items, user_at, item_at, of_positives.nonzero()[:, 0], _counts(user_at, users),
+            _counts(item_at, items) if regularised else of_positives, extra_at,
+        )  # fmt: skip
+
+    def to(self, device: torch.device) -> Places:
+        """The same on a device."""
+        found = (getattr(self, field.name) for field in fields(self))
+        return Places(*(None if x is None else sent(x, device) for x in found))  # type: ignore[arg-type]
 
 
 def objective(
@@ -33,33 +83,43 @@ def objective(
     `more` are the items that `loss.more_items` named, (B, M); L2 leaves them out. `generator` is for
     the backbone's random views of the batch; None takes its plain vectors.
     """
-    users, user_at = _distinct(batch.users)
-    parts = [ids.reshape(-1) for ids in (batch.items, negatives.ids, more) if ids is not None]
-    items, item_at = _distinct(torch.cat(parts))
-    own = len(item_at) - (0 if more is None else more.numel())
-    item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
-    device = next(model.parameters()).device
-    rows_asked = sent(users, device), sent(items, device)
-    positives = sent(torch.unique(item_at[: len(batch)]), device)
+    places = Places.of(batch, negatives, more, sampler.regularised)
+    places = places.to(next(model.parameters()).device)
+    return objective_at(model, loss, sampler, batch, negatives, places, l2, generator, regulariser)
+
+
+def objective_at(
+    model: Backbone,
+    loss: Loss,
+    sampler: Sampler,
+    batch: Batch,
+    negatives: Negatives,
+    places: Places,
+    l2: float,
+    generator: torch.Generator | None = None,
+    regulariser: Regulariser | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`objective` from places that lie on the device of the model."""
     if generator is None:
-        vectors, term = model.vectors(*rows_asked), None
+        vectors, term = model.vectors(places.users, places.items), None
     else:
-        vectors, term = model.for_training(*rows_asked, positives, generator)
+        vectors, term = model.for_training(places.users, places.items, places.positives, generator)
     added = vectors.users.new_zeros(()) if term is None else term
     if regulariser is not None:
-        added = added + regulariser(vectors.users, vectors.items, positives)
-    at = sent(user_at, device), item_at, extra_at
+        added = added + regulariser(vectors.users, vectors.items, places.positives)
     found = [
         _compared(
-            loss, sampler, batch, negatives, _cut(vectors.users, w), _cut(vectors.items, w), at
+            loss, sampler, batch, negatives, _cut(vectors.users, w), _cut(vectors.items, w), places
         )
         for w in _widths(loss, vectors.users.shape[1])
     ]
     value, item_at = torch.stack([mean for mean, _ in found]).mean(), found[-1][1]
     if l2 == 0:
         return value, added
-    counted = item_at if sampler.regularised else item_at[: len(batch)]
-    penalty = _squares(vectors.ego_users, user_at) + _squares(vectors.ego_items, counted)
+    counts = places.item_counts
+    if sampler.chooses:
+        counts = _counts(item_at if sampler.regularised else item_at[: len(batch)], places.items)
+    penalty = _squares(vectors.ego_users, places.user_counts) + _squares(vectors.ego_items, counts)
     return value, added + (0.5 * l2 / len(batch)) * penalty
 
 
@@ -70,20 +130,17 @@ def _compared(
     negatives: Negatives,
     users: Tensor,
     items: Tensor,
-    at: tuple[Tensor, Tensor, Tensor | None],
+    places: Places,
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items.
-
-    `at`: positions of the batch's users, of its items and candidates, and of what the loss asked for.
-    """
-    user_at, item_at, extra_at = at
-    user_rows = F.embedding(user_at, prepare(users, loss.config.similarity))
+    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items."""
+    item_at = places.item_at
+    user_rows = F.embedding(places.user_at, prepare(users, loss.config.similarity))
     item_rows = prepare(items, loss.config.similarity)
     if sampler.chooses:
         negatives, item_at = _choose(sampler, negatives, user_rows, item_rows, item_at)
     known = batch if loss.needs_context or loss.on_vectors else None
     user_rows = user_rows / loss.config.temperature
-    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, known, extra_at)
+    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, known, places.extra_at)
     return rows.mean(), item_at
 
 
@@ -190,11 +247,15 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct ids, and the position of each id among them."""
-    found, at = np.unique(ids.numpy(), return_inverse=True)
+    found, at = distinct(ids.numpy())
     return torch.from_numpy(found), torch.from_numpy(at)
 
 
-def _squares(rows: Tensor, at: Tensor) -> Tensor:
-    """Sum of squared lengths of rows[at]."""
-    counts = sent(torch.bincount(at, minlength=len(rows)).to(rows.dtype), rows.device)
-    return (rows.pow(2).sum(1) * counts).sum()
+def _counts(at: Tensor, rows: Tensor) -> Tensor:
+    """How often each of `rows` is meant, float32 (len(rows),)."""
+    return torch.bincount(at, minlength=len(rows)).float()
+
+
+def _squares(rows: Tensor, counts: Tensor) -> Tensor:
+    """Sum of squared lengths, each row as often as `counts` says."""
+    return (rows.pow(2).sum(1) * counts.to(rows.dtype)).sum()
