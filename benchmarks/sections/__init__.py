@@ -11,6 +11,7 @@ SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
     "step": speed.step,
     "shares": speed.shares,
     "quality": metrics.quality,
+    "kept": metrics.kept,
     "evaluation": speed.evaluation,
     "softmax": size.softmax,
     "sampling": speed.sampling,

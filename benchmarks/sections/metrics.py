@@ -127,3 +127,21 @@ def update(result: Result) -> Iterable[str]:
                 f"{way['recall@20']:.4f}",
             ])  # fmt: skip
     yield table(["model, way", "seconds", "epochs", "NDCG@20", "Recall@20"], rows)
+
+
+def kept(result: Result) -> Iterable[str]:
+    yield f"## Quality of the faster ways ({result['data']})\n"
+    yield (
+        f"Test NDCG@20 after the same epochs, fixed beforehand, seeds {result['seeds']}. Change: of the "
+        "mean, against the first way of its group.\n"
+    )
+    rows, first = [], {}
+    for way in result["ways"]:
+        values = way["ndcg@20"]
+        mean = sum(values) / len(values)
+        base = first.setdefault(way["group"], mean)
+        rows.append([
+            way["group"], way["name"], way["epochs"], ", ".join(f"{value:.4f}" for value in values),
+            f"{mean:.4f}", f"{100 * (mean / base - 1):+.1f} %", f"{way['epoch_seconds']:.1f} s",
+        ])  # fmt: skip
+    yield table(["what", "way", "epochs", "NDCG@20 of each seed", "mean", "change", "epoch"], rows)

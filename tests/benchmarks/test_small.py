@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
-    "quality-gowalla", "update-ml-1m-time",
+    "quality-gowalla", "kept-gowalla", "update-ml-1m-time", "gpu",
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -133,6 +133,19 @@ def test_an_update_is_held_against_training_afresh(results):
         assert ways["update"]["epochs"] <= ways["afresh"]["epochs"]
         assert all(0 < way["ndcg@20"] < 1 and way["seconds"] > 0 for way in ways.values())
         assert facts["counts"]["pairs_new"] == found["new"]
+
+
+def test_kept_kernels_train_to_the_same_quality(results):
+    ways = {way["name"]: way for way in results["kept-gowalla"]["result"]["ways"]}
+    plain, ours = ways["plain torch"]["ndcg@20"], ways["ours"]["ndcg@20"]
+    assert ours == pytest.approx(plain, rel=5e-3)
+    assert len(ways) == 10 and all(0 < value < 1 for w in ways.values() for value in w["ndcg@20"])
+
+
+def test_gpu_steps_end_where_plain_torch_does(results):
+    tables = {table["title"]: table for table in results["gpu"]["result"]["tables"]}
+    assert all(float(row[-1]) < 1e-4 for row in tables["One training step"]["rows"])
+    assert float(tables["Softmax over all items"]["rows"][0][-2]) < 1e-5
 
 
 def test_page_shows_every_section(folder):

@@ -133,3 +133,15 @@ def test_more_negatives_never_lower_the_loss():
     values = [SharedSoftmax.apply(u, pos, neg[:n], None, None, False) for n in (1, 10, 20, 40)]
     for fewer, more in pairwise(values):
         assert (more >= fewer - 1e-6).all()
+
+
+@pytest.mark.parametrize("n", [3, 64, 200])
+def test_one_candidate_that_is_no_number_makes_the_loss_of_its_rows_none(n):
+    """A training that diverged must not go on looking well."""
+    u, pos = torch.randn(4, 8), torch.randn(4, 8)
+    neg = torch.randn(n, 8)
+    neg[n // 2] = torch.nan
+    assert SharedSoftmax.apply(u, pos, neg, None, None, False).isnan().all()
+    masked = torch.tensor([[1], [n // 2]])
+    found = SharedSoftmax.apply(u, pos, neg, None, masked, False)
+    assert found.isnan().tolist() == [True, False, True, True]

@@ -178,6 +178,14 @@ def test_protocols_solve_once_and_need_no_epochs(tastes, protocol):
     assert metrics["test"]["ndcg@20"] > metrics["reference"]["most_popular"]["ndcg@20"] + 0.1
 
 
+@pytest.mark.parametrize(("budget", "told"), [(1e-9, True), (1e4, False)])
+def test_a_budget_that_a_closed_form_cannot_keep_is_told(tastes, caplog, budget, told):
+    made = ssmrec.Recommender("ease", train={"budget": budget})
+    with caplog.at_level("WARNING", logger="ssmrec"):
+        made.fit(tastes.train, tastes.valid, progress=False)
+    assert ("more than the budget of 1e-09 s" in caplog.text) is told
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_folder_gives_the_same_lists(tastes, tmp_path, name):
     needs(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from ssmrec.training.device import use_threads
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State
 from ssmrec.training.seeds import torch_generator
+
+logger = logging.getLogger("ssmrec")
 
 
 @dataclass(frozen=True)
@@ -61,5 +64,11 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
         f"{name}: solved{where} from {len(train):,} pairs in {took:.1f} s; "
         "loss, negatives and epochs play no part in it"
     )
+    budget = config.train.budget
+    if budget is not None and took > budget:
+        logger.warning(
+            "%s took %.1f s, more than the budget of %g s: a closed form cannot stop half-way; "
+            "name no model, and the budget chooses one that fits", name, took, budget,
+        )  # fmt: skip
     record = {"epoch": 0, "train_seconds": took}
     return Solution(model, train, State(history=[record], stopped="solved"))
