@@ -69,8 +69,7 @@ def test_a_result_of_a_gpu_has_its_section_and_the_introduction_no_longer_says_t
     report,
 ):
     words = (
-        " Nothing here was run on\n"
-        "a GPU; what was seen on one is in [howto/gpu.md](howto/gpu.md)."
+        " Nothing here was run on\na GPU; what was seen on one is in [howto/gpu.md](howto/gpu.md)."
     )
     without = report.render({}, [])
     assert without.count(words) == 1

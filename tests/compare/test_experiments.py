@@ -26,7 +26,8 @@ def settings(name, data, label):
 
 
 def test_there_is_a_plan_for_each_table_and_figure_that_is_a_grid():
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == RUNS.keys()
+    plans = {path.stem for path in FOLDER.glob("*.yaml")} - {"leaderboard"}
+    assert plans == RUNS.keys()
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -12,6 +12,7 @@ from ssmrec.compare import Store, Watcher, aggregate, expand, make_plan, run_of,
 from ssmrec.compare.runner import chosen, tuned_settings
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.recommender import Recommender
+from ssmrec.training import load_run
 
 from .conftest import write_tastes
 
@@ -79,6 +80,31 @@ def test_a_run_is_a_normal_run_folder_and_its_result_stands_alone(small, tmp_pat
     before = tables(plan, methods, out)
     shutil.rmtree(out / "runs")
     assert tables(plan, methods, out) == before
+
+
+def test_a_result_tells_how_its_lists_are_spread(small, tmp_path):
+    out = tmp_path / "out"
+    small |= {"models": "mf", "losses": "ssm", "seeds": 1}
+    plan, methods, _, _ = run(small, out)
+    job, store = run_of(methods[0], 0, {}), Store(out)
+    trained, _ = load_run(store.folder(job))
+    places = Recommender.load(store.folder(job)).recommend(k=5)["item"].to_list()
+    assert len(places) == 5 * len(store.load(job, plan.metrics).users)
+    index = {item: at for at, item in enumerate(trained.train.items.ids.to_list())}
+    degrees = trained.train.item_degrees
+    popular = [int(degrees[index[item]]) for item in places]
+    order = sorted(index.values(), key=lambda at: (degrees[at], at))
+    tail = set(order[: round(0.8 * len(order))])
+    assert degrees.min() > 0
+    (row,) = aggregate(plan, methods, store)[0].rows
+    assert row.lists["mean_popularity"] == pytest.approx(sum(popular) / len(popular))
+    assert row.lists["coverage"] == len(set(places)) / len(order)
+    assert row.lists["tail_share"] == pytest.approx(
+        sum(index[item] in tail for item in places) / len(places)
+    )
+    record = store.load(job, plan.metrics).record
+    took = sorted(epoch["train_seconds"] for epoch in trained.history)
+    assert row.cost["epoch"] == record["seconds"]["epoch"] == took[1]  # of three
 
 
 def test_finished_runs_are_reused_whatever_they_are_called_now(small, tmp_path):

@@ -17,6 +17,7 @@ from ssmrec.cli import (
     demo,
     evaluate,
     index,
+    launch,
     recipes,
     recommend,
     report,
@@ -27,6 +28,7 @@ from ssmrec.cli import (
     tune,
     update,
 )
+from ssmrec.distributed import Place, work
 from ssmrec.errors import SsmrecError
 
 MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 app.command(name="demo")(demo.demo)
 app.command(name="train")(train.train)
+app.command(name="launch", context_settings=launch.SETTINGS)(launch.launch)
 app.command(name="update")(update.update)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="analyze")(analyze.analyze)
@@ -80,6 +83,8 @@ def root(
 def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
+        if (place := Place.found()) is not None and place.size > 1:
+            work(app, _said, place)
         app()
     except (SsmrecError, OSError, MemoryError, RuntimeError) as error:
         said = _said(error)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ssmrec.errors import ConfigError
+
 RecipeOption = Annotated[
     str | None,
     typer.Option(help="Settings to start from: a name of `ssmrec recipes`, or a YAML file."),
@@ -26,3 +28,13 @@ TrackOption = Annotated[
     list[str] | None,
     typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),
 ]
+
+
+def seconds(text: str, option: str = "--budget", like: str = "10s, 5m or 2h") -> float:
+    """`10s`, `5m`, `2h` or plain seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise ConfigError(f"{option} {text}: must look like {like}") from None

@@ -20,6 +20,7 @@ from ssmrec.cli.options import (
     ResumeOption,
     SeedOption,
     TrackOption,
+    seconds,
 )
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
@@ -44,6 +45,7 @@ from ssmrec.training import (
     unused,
 )
 from ssmrec.training.config import closed_form
+from ssmrec.training.peers import current
 
 logger = logging.getLogger("ssmrec")
 
@@ -141,9 +143,11 @@ def from_database(
         )
     kept = out / "data.parquet"
     finished = (out / "metrics.json").exists()
-    if (resume and kept.exists()) or (finished and not overwrite):
-        return str(kept)  # a resumed training goes on with the rows it began with
-    return str(snapshot(data, query, kept))
+    stays = (resume and kept.exists()) or (finished and not overwrite)
+    if not stays and current().rank == 0:  # a resumed training goes on with the rows it began with
+        snapshot(data, query, kept)
+    current().meet()
+    return str(kept)
 
 
 def run(
@@ -152,8 +156,13 @@ def run(
     """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
     parts = [Path(config.data.source).stem, *label(config).split(" + ")]
     folder = out or Path("runs") / "-".join(parts)
-    following = trackers(track, folder, resume)
-    claim(folder, resume, overwrite)
+    peers = current()
+    resume = resume or (peers.restarted and (folder / "checkpoint.safetensors").exists())
+    peers.admit(config)
+    following = trackers(track, folder, resume) if peers.rank == 0 else []
+    if peers.rank == 0:
+        claim(folder, resume, overwrite or peers.restarted)
+    peers.meet()
     tell_settings(config)
     config = _without_idle_validation(config)
     with Listeners([ProgressBars(), *following]) as ears:
@@ -161,7 +170,9 @@ def run(
         split = prepare(config.data, config.seed)
         tell_split(split)
         tell_room(folder, config, split)
-        checkpoint = Checkpoint(folder, split.fingerprint, config.model_dump(mode="json"), resume)
+        settings = config.model_dump(mode="json")
+        checkpoint = Checkpoint(folder, split.fingerprint, settings, resume)
+        peers.same(data=split.fingerprint, settings=settings, checkpoint=checkpoint.phases)
         ears.begin(config)
         trained = best_kept(
             lambda ear: train_best(config, split, ear, checkpoint), ears, folder, split, checkpoint
@@ -205,8 +216,11 @@ def best_kept(
     except DivergedError as error:
         if not error.best_epoch:
             raise
-        save_run(folder, train(None), split.fingerprint)
+        trained = train(None)
+        if current().rank == 0:
+            save_run(folder, trained, split.fingerprint)
         checkpoint.remove()
+        current().meet()
         raise RunError(
             f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
         ) from None
@@ -223,6 +237,8 @@ def keep(trained: Trained, folder: Path, split: Split, checkpoint: Checkpoint) -
             "add --resume to go on" if left else "start again",
         )  # fmt: skip
         raise typer.Exit(130)
+    if current().rank:
+        return
     save_run(folder, trained, split.fingerprint)
     if stopped != "interrupted":
         checkpoint.remove()
@@ -281,13 +297,3 @@ def print_run(trained: Trained) -> None:
     console = Console()
     console.print(run_table(trained.metrics, label(config), names))
     console.print(caption(trained.metrics), markup=False, highlight=False)
-
-
-def seconds(text: str, option: str = "--budget", like: str = "10s, 5m or 2h") -> float:
-    """`10s`, `5m`, `2h` or plain seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        return float(number) * units[unit]
-    except ValueError:
-        raise ConfigError(f"{option} {text}: must look like {like}") from None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
+from statistics import median
 from typing import Any
 
+import numpy as np
+
+from ssmrec.analysis.popularity import exposure
+from ssmrec.analysis.subject import Subject
 from ssmrec.compare.methods import Job
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import FORMAT, Outcome
 from ssmrec.data import Interactions, Split
-from ssmrec.evaluation import METRIC_VERSION, Result, evaluate
+from ssmrec.evaluation import METRIC_VERSION, Result, evaluate, parse_metric
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trained
 
@@ -33,8 +39,11 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
         "data_fingerprint": fingerprint,
         "held_out_fingerprint": held_out.fingerprint,
     }
+    if epochs := [epoch["train_seconds"] for epoch in trained.history]:
+        record["seconds"] = {**facts["seconds"], "epoch": median(epochs)}
     if job.trial is not None:
         return Outcome(record)
+    record["lists"] = _spread(trained, held_out, seen, parse_metric(plan.metric).k)
     return Outcome(record, result.user_index, result.per_user)
 
 
@@ -44,6 +53,17 @@ def _ranked(
     users, items = ranking_vectors(trained.model, trained.config.ranking.similarity)  # type: ignore[arg-type]
     allowed = trained.train.item_degrees > 0
     return evaluate(users, items, held_out, seen, metrics, allowed=allowed)
+
+
+def _spread(
+    trained: Trained, held_out: Interactions, seen: list[Interactions], k: int
+) -> dict[str, float]:
+    """How the places of all lists of length `k` are spread over the items; nothing without any."""
+    ids = Subject(trained, held_out, seen).lists(k).ids
+    row, column = np.nonzero(ids >= 0)
+    if not len(row):
+        return {}
+    return asdict(exposure(row, ids[row, column], trained.train.item_degrees))
 
 
 def head(job: Job) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Row:
         change: mean of the tested metric relative to the baseline's, minus 1.
         p: of the paired test against the baseline; holm: corrected for the rows of this data set.
         cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
+        lists: means of how the lists are spread over the items: `mean_popularity`, `gini`, `coverage`,
+            `tail_share`; empty where results do not say.
         facts: protocol, and what chose the epoch.
     """
 
@@ -37,6 +39,7 @@ class Row:
     p: float | None = None
     holm: float | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
+    lists: Mapping[str, float] = field(default_factory=dict)
     facts: frozenset[str] = frozenset()
 
     @property
@@ -136,13 +139,20 @@ def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcom
     cost = {}
     if records:
         train = [record["seconds"]["train"] for record in records]
-        epochs = [max(record["epochs"], 1) for record in records]
         cost = {
-            "epoch": float(np.mean(np.divide(train, epochs))),
+            "epoch": float(np.mean([_epoch_seconds(record) for record in records])),
             "epochs": float(np.mean([record["best_epoch"] for record in records])),
             "train": float(np.mean(train)),
         }
-    return Row(method.label, values, tuned or {}, cost=cost, facts=facts)
+    spread = [record["lists"] for record in records if record.get("lists")]
+    lists = {name: float(np.mean([each[name] for each in spread])) for name in (spread or [{}])[0]}
+    return Row(method.label, values, tuned or {}, cost=cost, lists=lists, facts=facts)
+
+
+def _epoch_seconds(record: Mapping[str, Any]) -> float:
+    """Median over the epochs; the mean where an older result does not hold it."""
+    seconds = record["seconds"]
+    return seconds.get("epoch", seconds["train"] / max(record["epochs"], 1))
 
 
 def _tested(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +25,10 @@ LISTS = 1 << 16
 """Most users whose lists are held at once; more would be no faster."""
 _PLACE_BYTES = 64
 """What one place of a list takes at most while it is judged: ids, scores, hits and two float64 of a metric."""
+Judged = tuple[dict[str, Array], int]
+"""Each metric of some users, and how many of them have an empty list."""
+Spread = Callable[[Callable[[slice], Judged], int], Judged]
+"""Judges so many users by a function that judges a slice of them: several processes can share the work."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class _Task:
     relevant: Array
     counts: dict[str, int]
 
+    def only(self, part: slice) -> _Task:
+        """The task of a slice of the users; its counts are those of all."""
+        return replace(self, user_index=self.user_index[part], relevant=self.relevant[part])
+
 
 def evaluate(
     users: Tensor,
@@ -68,6 +76,7 @@ def evaluate(
     allowed: Array | None = None,
     block: int | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Result:
     """Rank all items for each user and compare with the held-out pairs.
 
@@ -82,6 +91,7 @@ def evaluate(
         allowed: bool (n_items,), items that may be listed; None allows all.
         block: users scored at once; None chooses.
         progress: called with (users done, users in all).
+        spread: who judges which users; None: all are judged here.
 
     Raises:
         ConfigError: unknown metric, or none.
@@ -98,7 +108,12 @@ def evaluate(
     long = [metric.name for metric in parsed if metric.k > len(items)]
     if long:
         logger.warning("%s: lists longer than the %d items there are", ", ".join(long), len(items))
-    per_user, without = _judged(users, items, task, parsed, seen, allowed, block, progress)
+
+    def judge(part: slice) -> Judged:
+        return _judged(users, items, task.only(part), parsed, seen, allowed, block, progress)
+
+    every = len(task.user_index)
+    per_user, without = judge(slice(0, every)) if spread is None else spread(judge, every)
     return Result(
         values=_means(per_user),
         per_user=per_user,
@@ -117,7 +132,7 @@ def _judged(
     allowed: Array | None,
     block: int | None,
     progress: Progress | None,
-) -> tuple[dict[str, Array], int]:
+) -> Judged:
     """Each metric of each user of the task, and how many lists are empty; some lists at a time."""
     m, k = len(task.user_index), max(metric.k for metric in metrics)
     size = PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)

@@ -18,10 +18,18 @@ from ssmrec.training.config import resolve
 from ssmrec.training.files import replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
+from ssmrec.training.peers import current
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
-_FREE = ("train.threads", "train.device", "train.budget", "train.patience", "evaluation")
+_FREE = (
+    "train.threads",
+    "train.device",
+    "train.budget",
+    "train.patience",
+    "evaluation",
+    "distributed",
+)
 """Settings that may change between the parts of a resumed training."""
 
 
@@ -45,7 +53,9 @@ class Checkpoint:
         self.model: dict[str, Any] | None = None
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
-        sweep(folder)
+        self.writes = current().rank == 0  # of several processes one writes, and all read
+        if self.writes:
+            sweep(folder)
         if resume and self.path.exists():
             self._read()
 
@@ -90,7 +100,7 @@ class Checkpoint:
         A checkpoint that cannot be written is told, and training goes on.
         """
         start = time.monotonic()
-        if start < self.due:
+        if start < self.due or not self.writes:
             return
         try:
             self.save(phase, trainer)
@@ -146,7 +156,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: the run is complete."""
-        self.path.unlink(missing_ok=True)
+        if self.writes:
+            self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
         try:

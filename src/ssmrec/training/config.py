@@ -16,6 +16,7 @@ from ssmrec.losses import LOSSES, Loss, Similarity
 from ssmrec.models import MODELS, Backbone
 from ssmrec.negatives import SAMPLERS, Sampler
 from ssmrec.training.device import Precision
+from ssmrec.training.peers import DistributedConfig
 
 logger = logging.getLogger("ssmrec")
 
@@ -127,6 +128,7 @@ class RunConfig(Config):
     ranking: RankingConfig = RankingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    distributed: DistributedConfig = DistributedConfig()
     seed: int = Field(default=0, ge=0)
 
 

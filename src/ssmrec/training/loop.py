@@ -25,6 +25,7 @@ from ssmrec.training.device import Products, pick_device, use_threads
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
+from ssmrec.training.peers import current
 from ssmrec.training.recorded import Recorder
 from ssmrec.training.regularise import Regulariser, regulariser
 from ssmrec.training.seeds import numpy_generator, torch_generator
@@ -95,7 +96,8 @@ class Trainer:
     ) -> None:
         if not len(train):
             raise ConfigError("no training pairs are left: nothing to learn from")
-        use_threads(config.train.threads)
+        self.peers = current()
+        use_threads(config.train.threads or self.peers.threads)
         self.start = time.perf_counter()
         self.config, self.train, self.epochs, self.watch = config, train, epochs, watch
         self.listener = listener or Listener()
@@ -103,6 +105,7 @@ class Trainer:
         self.products = Products(config.train.precision, self.device)
         self.model: Backbone = make_model(config, train, torch_generator(config.seed, "init"))
         self.model.to(self.device)
+        self.peers.adopt(self.model, config)
         self.loss: Loss = make_loss(config)
         self.loss.attach(train, torch_generator(config.seed, "loss"))
         self.loss.to(self.device)
@@ -152,6 +155,7 @@ class Trainer:
         state = self.state
         start = time.perf_counter()
         loss, share = self._pass(state.epoch + 1)
+        self.peers.align(self.model)
         self._finite_model(state.epoch + 1)
         state.epoch += 1
         took = time.perf_counter() - start
@@ -176,6 +180,7 @@ class Trainer:
         result = evaluate(
             users, items, self.watch.held_out, self.watch.seen, [settings.metric],
             allowed=self.train.item_degrees > 0, progress=self.listener.evaluating,
+            spread=self.peers.spread,
         )  # fmt: skip
         value = result.values[settings.metric]
         record |= {settings.metric: value, "eval_seconds": result.seconds}
@@ -206,7 +211,7 @@ class Trainer:
             self._set_rate(((epoch - 1) * steps + step) / (self.epochs * steps))
             total += self.step(Batch(users[part], items[part]), draws)
             done = min(part.stop, len(order))
-            if time.perf_counter() - reported > _REPORT_EVERY:
+            if self.peers.due(step, time.perf_counter() - reported, _REPORT_EVERY):
                 reported = time.perf_counter()
                 mean = self._finite(total.item() / (step + 1), epoch)
                 self.listener.step(epoch, done, len(order), mean)
@@ -218,7 +223,7 @@ class Trainer:
 
     def _spent(self) -> float:
         """Seconds since this trainer began to be built, evaluations left out."""
-        return time.perf_counter() - self.start
+        return self.peers.first(time.perf_counter() - self.start)
 
     def step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
         """One step of the optimiser on a batch; its mean loss."""
@@ -228,7 +233,7 @@ class Trainer:
         views = self.views if self.loss.trains_model else None
         added = self.regulariser if self.loss.trains_model else None
         mean = None
-        if more is None and added is None and self.loss.trains_model:
+        if self.peers.alone and more is None and added is None and self.loss.trains_model:
             mean = self.recorder.step(batch, negatives)
         if mean is None:
             mean = self._gradient(batch, negatives, l2, more, views, added)
@@ -254,7 +259,7 @@ class Trainer:
                 )
             self.optimizer.zero_grad(set_to_none=True)
             (loss + penalty).backward()
-        return loss.detach()
+        return self.peers.total(loss.detach())
 
     def _set_rate(self, progress: float) -> None:
         """Lower the learning rate by the share of the epochs, or of the budget, that is through."""

@@ -19,6 +19,7 @@ from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State, Trainer, Watch
+from ssmrec.training.peers import current
 
 SELECTED_ON = {
     "valid": "valid",
@@ -203,7 +204,10 @@ def _measure(
         return None
     users, items = ranking_vectors(model, config.ranking.similarity)  # type: ignore[arg-type]
     names = config.evaluation.names
-    result = evaluate(users, items, held_out, seen, names, allowed=train.item_degrees > 0)
+    result = evaluate(
+        users, items, held_out, seen, names, allowed=train.item_degrees > 0,
+        spread=current().spread,
+    )  # fmt: skip
     return {"values": result.values, "counts": result.counts, "seconds": result.seconds}
 
 
@@ -215,7 +219,9 @@ def _reference(
         return None
     names = config.evaluation.names
     allowed = np.asarray(train.item_degrees > 0)
-    popular = evaluate(*most_popular(train), test, seen, names, allowed=allowed)
+    popular = evaluate(
+        *most_popular(train), test, seen, names, allowed=allowed, spread=current().spread
+    )
     return {
         "most_popular": popular.values,
         "best_possible": best_possible(test, seen, names, allowed),

@@ -14,6 +14,7 @@ from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Context, Loss, prepare
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler, kept
+from ssmrec.training.peers import current
 from ssmrec.training.regularise import Regulariser
 
 
@@ -107,18 +108,23 @@ def objective_at(
     added = vectors.users.new_zeros(()) if term is None else term
     if regulariser is not None:
         added = added + regulariser(vectors.users, vectors.items, places.positives)
+    users, items = vectors.users, vectors.items
+    mine, share = (batch, negatives, places), 1.0
+    if not (peers := current()).alone:
+        users, items = peers.summing(users, items)
+        mine, share = peers.part(batch, negatives, places)
     found = [
-        _compared(
-            loss, sampler, batch, negatives, _cut(vectors.users, w), _cut(vectors.items, w), places
-        )
-        for w in _widths(loss, vectors.users.shape[1])
+        _compared(loss, sampler, *mine, _cut(users, w), _cut(items, w))
+        for w in _widths(loss, users.shape[1])
     ]
     value, item_at = torch.stack([mean for mean, _ in found]).mean(), found[-1][1]
+    value = value if peers.alone else share * value
     if l2 == 0:
         return value, added
     counts = places.item_counts
     if sampler.chooses:
-        counts = _counts(item_at if sampler.regularised else item_at[: len(batch)], places.items)
+        chosen = item_at if sampler.regularised else item_at[: len(mine[0])]
+        counts = peers.total(_counts(chosen, places.items) * (share > 0))
     penalty = _squares(vectors.ego_users, places.user_counts) + _squares(vectors.ego_items, counts)
     return value, added + (0.5 * l2 / len(batch)) * penalty
 
@@ -128,9 +134,9 @@ def _compared(
     sampler: Sampler,
     batch: Batch,
     negatives: Negatives,
+    places: Places,
     users: Tensor,
     items: Tensor,
-    places: Places,
 ) -> tuple[Tensor, Tensor]:
     """Mean loss of the batch from distinct vectors, and where its candidates lie among the items."""
     item_at = places.item_at

@@ -1,0 +1,48 @@
+"""`ssmrec launch`: one command in several processes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import typer
+
+from ssmrec.distributed import launch as start
+from ssmrec.errors import ConfigError
+
+SETTINGS = {
+    "allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False,
+}  # fmt: skip
+
+
+def launch(
+    context: typer.Context,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--processes", min=1, help="On this machine; default: one for each GPU."
+        ),
+    ] = None,
+    hosts: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    host: Annotated[int, typer.Option(min=0, help="Number of this machine, from 0.")] = 0,
+    meeting: Annotated[
+        str | None, typer.Option(help="Where machine 0 is found.", metavar="NAME:PORT")
+    ] = None,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="How often to start again after a process was lost.")
+    ] = 0,
+) -> None:
+    """Train in several processes: `ssmrec launch -n 2 train ...`, as torchrun does it.
+
+    Examples:
+
+      ssmrec launch -n 4 train clicks.parquet --model mf
+
+      ssmrec launch -n 8 --hosts 2 --host 0 --meeting gpu-one:29500 train clicks.parquet
+    """
+    if not context.args:
+        raise ConfigError("nothing to launch: name a command, as in `ssmrec launch -n 2 train ...`")
+    count = processes or torch.cuda.device_count()
+    if not count:
+        raise ConfigError("there is no GPU to count: say how many processes, as in `-n 2`")
+    raise typer.Exit(start(count, context.args, hosts, host, meeting, restarts))

@@ -1,0 +1,54 @@
+"""Where a process stands among the others, by the variables that torchrun sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ssmrec.errors import ConfigError
+
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process among others.
+
+    Args:
+        rank: its number, 0 to size - 1. size: how many there are.
+        local_rank, local_size: the same among those on its machine.
+        restarts: how often torchrun has started them again.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    restarts: int = 0
+
+    @classmethod
+    def found(cls, variables: Mapping[str, str] = os.environ) -> Place | None:
+        """The place of this process; None where it was not started as one of several.
+
+        Raises:
+            ConfigError: a variable is not a number.
+        """
+        if not all(variables.get(name) for name in NEEDED):
+            return None
+        number = _numbers(variables)
+        size = number("WORLD_SIZE", 1)
+        return cls(
+            number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size),
+            number("TORCHELASTIC_RESTART_COUNT", 0),
+        )  # fmt: skip
+
+
+def _numbers(variables: Mapping[str, str]):  # type: ignore[no-untyped-def]
+    def number(name: str, default: int) -> int:
+        text = variables.get(name, str(default))
+        if not text.isdigit():
+            raise ConfigError(f"{name}={text}: must be a number; start the processes with torchrun")
+        return int(text)
+
+    return number

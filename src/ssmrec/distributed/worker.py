@@ -1,0 +1,135 @@
+"""One process of several: it joins the others, runs the command, and ends with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import TextIO
+
+import torch
+import torch.distributed as dist
+
+from ssmrec.distributed.group import LostError, Together
+from ssmrec.distributed.place import Place
+from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.training.peers import joined
+
+VERBS = ("train",)
+"""Commands that several processes run together."""
+_TURN = timedelta(seconds=1)
+"""How long the others leave it to process 0 to tell of an error."""
+
+
+def work(app: Callable[[], object], said: Callable[[Exception], str | None], place: Place) -> None:
+    """Run the command line as one of several processes; does not return.
+
+    Process 0 writes and tells, the others are silent. After an error one line is printed by the
+    process that failed first, and all end with exit code 2.
+
+    Args:
+        app: the command line, which reads `sys.argv`.
+        said: one line for an error that a user can mend, None for a fault of the program.
+    """
+    console = sys.stderr
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all end at once; the last checkpoint is whole
+    if place.rank:
+        _silence()
+    board = None
+    try:
+        board = _join(place)
+        _check_verb(sys.argv[1:])
+        with joined(Together(place)) as peers:
+            code = _code(app)
+            if code == 0:
+                peers.meet()
+    except Exception as error:
+        _fail(error, said, board, place, console)
+        code = 2
+    _end(code, console)
+
+
+def _join(place: Place) -> dist.Store:
+    """Meet the others; the store is where the first error is noted."""
+    if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(place.local_rank)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, rank, size = next(iter(dist.rendezvous("env://")))
+        group = dist.PrefixStore("ssmrec", store)
+        dist.init_process_group(backend, store=group, rank=rank, world_size=size)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{where}: the processes do not find each other ({reason})") from None
+    return store
+
+
+def _check_verb(words: list[str]) -> None:
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise ConfigError(
+            f"ssmrec {verb} runs in one process: start it without torchrun; several can "
+            f"{', '.join(VERBS)}"
+        )
+
+
+def _code(app: Callable[[], object]) -> int:
+    """Exit code of the command line, which ends by `SystemExit`."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _fail(
+    error: Exception,
+    said: Callable[[Exception], str | None],
+    board: dist.Store | None,
+    place: Place,
+    console: TextIO,
+) -> None:
+    """Print the error if no process has printed one yet."""
+    if board is not None and not _first(board, place):
+        return
+    text = said(error)
+    if text is None or "--debug" in sys.argv:
+        import traceback
+
+        traceback.print_exception(error, file=console)
+        return
+    alone = isinstance(error, SsmrecError) and not isinstance(error, LostError)
+    where = f"process {place.rank}: " if place.rank and alone else ""
+    print(f"error: {where}{text}", file=console)
+
+
+def _first(board: dist.Store, place: Place) -> bool:
+    """Whether no other process has told of an error; process 0 tells of what all of them meet."""
+    mine = str(place.rank)
+    if place.rank:
+        with suppress(RuntimeError):  # none has within that time
+            board.wait(["error"], _TURN)
+    try:
+        return board.compare_set("error", "", mine).decode() == mine
+    except RuntimeError:  # the store has gone with its machine
+        return True
+
+
+def _silence() -> None:
+    """Nothing of this process is shown but an error of its own."""
+    logging.disable(logging.CRITICAL)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _end(code: int, console: TextIO) -> None:
+    """Leave at once: after an error, threads of the others' connections would wait for them."""
+    for stream in (sys.stdout, sys.stderr, console):
+        stream.flush()
+    if code == 0 and dist.is_initialized():
+        dist.destroy_process_group()
+    os._exit(code)
