@@ -96,8 +96,8 @@ class Loss(nn.Module):
     """Whether `from_vectors` is called in place of `forward`; negatives then play no part."""
 
     recordable: ClassVar[bool] = False
-    """Whether the loss has no state and its kernel does the same work at every step, so that a GPU may
-    record it and replay it."""
+    """Whether the loss has no state and `fused`, its kernel, does the same work at every step, so that a
+    GPU may record it and replay it. A class that overrides `fused` must say it again."""
 
     trains_model: bool = True
     """False while only the loss's own parameters learn, so that L2 leaves the model alone as well."""

@@ -33,6 +33,7 @@ class SCE(SampledSoftmax):
 
     Config = SCEConfig
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 500}
+    recordable = True
 
     def forward(
         self,

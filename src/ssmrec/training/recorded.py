@@ -52,6 +52,12 @@ class Shape:
         return mine == (other.batch, other.shared, other.corrected) and pairs <= self.room
 
 
+def _recordable(part: Backbone | Loss, method: str) -> bool:
+    """Whether the class that defines the method says so: one that overrides it must say it again."""
+    owner = next((cls for cls in type(part).__mro__ if method in vars(cls)), object)
+    return bool(vars(owner).get("recordable"))
+
+
 class Recorder:
     """Loss and gradient of a step on a GPU by a recording, for the steps that allow it.
 
@@ -67,10 +73,10 @@ class Recorder:
         self.products, self.l2 = products, l2
         self.suits = (
             products.device.type == "cuda"
-            and model.recordable
+            and _recordable(model, "vectors")
             and not model.sparse
             and type(model).for_training is Backbone.for_training
-            and loss.recordable
+            and _recordable(loss, "fused")
             and not sampler.chooses
         )
         self.warm = 0
