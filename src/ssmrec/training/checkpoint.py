@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ssmrec.errors import RunError
-from ssmrec.training.config import resolve
+from ssmrec.training.config import completed
 from ssmrec.training.files import replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
@@ -61,6 +61,12 @@ class Checkpoint:
 
     def run(self, phase: str, trainer: Trainer) -> None:
         """Restore `trainer`, run it, saving from time to time, and keep what a next phase needs."""
+        if trainer.peers.divided(trainer.model):
+            trainer.listener.note(
+                "the tables are divided: they are saved at the end, and not before"
+            )
+            trainer.run()
+            return self.end_phase(phase, trainer)
         self.restore(phase, trainer)
         if trainer.state.epoch:
             trainer.listener.note(f"{phase}: going on after epoch {trainer.state.epoch}")
@@ -168,7 +174,7 @@ class Checkpoint:
             phases = json.loads(meta["phases"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RunError(
-                f"{self.path}: the checkpoint is damaged ({error}); train without --resume"
+                f"{self.path}: the checkpoint is damaged ({error}); train with --overwrite, not --resume"
             ) from None
         differs = self._difference(settings) or ("the data differ" if data != self.data else "")
         if differs:
@@ -201,7 +207,7 @@ class Checkpoint:
             for part, values in self.settings.items()
             if isinstance(values, Mapping) and "name" in values
         }
-        return flat(resolve(parts).model_dump(mode="json"))
+        return flat(completed(parts).model_dump(mode="json"))
 
     @staticmethod
     def _chooses(settings: Mapping[str, Any]) -> bool:
