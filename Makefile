@@ -71,3 +71,11 @@ lowest:
 # Known holes in the installed packages; without a network it says so and passes.
 audit: .venv/dev
 	.ci/audit
+
+.PHONY: distributed-cpu
+
+# Sharded tables on a CPU: torchrec's own requirements would bring a CUDA build of fbgemm.
+distributed-cpu: .venv/demo
+	$(BIN)/python -m pip install --quiet --no-deps torchrec==1.8.0
+	$(BIN)/python -m pip install --quiet "fbgemm-gpu-cpu==1.8.0" "torchmetrics==1.0.3" \
+		tensordict pyre-extensions tqdm

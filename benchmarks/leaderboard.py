@@ -1,8 +1,9 @@
-"""`python -m benchmarks.leaderboard`: the tables in docs/leaderboard.md from what is finished.
+"""`python -m benchmarks.leaderboard`: the tables of docs/leaderboard.md from what is finished.
 
-Between `<!-- NAME -->` and `<!-- end -->` stands what `parts` makes under that name: `state`,
-`verdict`, `published`, and the tables of each data set of experiments/leaderboard.yaml, of all runs that
-have a result in experiments/results/leaderboard. They are made, and gone on with, by
+There, and in docs/which-loss.md, between `<!-- NAME -->` and `<!-- end -->` stands what `parts` makes
+under that name: `state`, `verdict`, `published`, and the tables of each data set of
+experiments/leaderboard.yaml, of all runs that have a result in experiments/results/leaderboard. They are
+made, and gone on with, by
 
     ssmrec compare experiments/leaderboard.yaml --out experiments/results/leaderboard
 
@@ -24,7 +25,7 @@ from ssmrec.models import MODELS
 ROOT = Path(__file__).parents[1]
 PLAN = ROOT / "experiments" / "leaderboard.yaml"
 RESULTS = ROOT / "experiments" / "results" / "leaderboard"
-PAGE = ROOT / "docs" / "leaderboard.md"
+PAGES = (ROOT / "docs" / "leaderboard.md", ROOT / "docs" / "which-loss.md")
 
 REFERENCE = "ssm"
 """The loss that the others are held against, on the same backbone."""
@@ -287,5 +288,6 @@ def _counted(n: int, thing: str) -> str:
 
 if __name__ == "__main__":
     now = boards(read_plan(PLAN), Store(RESULTS))
-    PAGE.write_text(refreshed(PAGE.read_text(), now))
-    print(f"written: {PAGE}")
+    for path in PAGES:
+        path.write_text(refreshed(path.read_text(), now))
+        print(f"written: {path}")

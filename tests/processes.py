@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
+import os
 import socket
 import traceback
 from collections.abc import Callable
@@ -15,10 +17,46 @@ import torch.distributed as dist
 
 from conftest import two_tastes
 from ssmrec.distributed import Place, Together
+from ssmrec.distributed.graph import DividedGraph
 from ssmrec.negatives import Batch
 from ssmrec.training import Trainer, resolve, train_run
-from ssmrec.training.peers import joined
+from ssmrec.training.peers import current, joined
 from ssmrec.training.seeds import numpy_generator
+
+SMALL = {
+    "model": {"name": "mf", "dim": 8},
+    "train": {
+        "epochs": 3,
+        "batch_size": 100,
+        "lr": 0.02,
+        "metric": "ndcg@5",
+        "threads": 1,
+        "l2": 1e-3,
+    },
+    "evaluation": {"metrics": ["recall", "ndcg"], "ks": [5]},
+}
+IN_BATCH = {"name": "in_batch", "log_q": True, "exclude_known": True}
+CASES: dict[str, dict[str, Any]] = {
+    "mf in-batch": {"negatives": IN_BATCH},
+    "mf in-batch, plain": {"negatives": {"name": "in_batch", "log_q": False}},
+    "mf uniform shared": {"negatives": {"name": "uniform", "n": 12}},
+    "mf uniform own": {"negatives": {"name": "uniform", "n": 5, "shared": False, "log_q": True}},
+    "mf lazy": {"negatives": IN_BATCH, "train": {"optimizer": "lazy_adam"}},
+    "mf mixed": {"negatives": {"name": "mixed", "n": 9}},
+    "mf chosen": {"negatives": {"name": "tron", "n": 3, "pool": 15}},
+    "mf prefixes": {"negatives": IN_BATCH, "loss": {"name": "ssm", "prefixes": [4, 8]}},
+    "mf spectrum": {"negatives": IN_BATCH, "train": {"stable_rank": 0.1, "resn": 0.01}},
+    "mf context": {"loss": {"name": "mscl"}},
+    "lightgcn ssm": {"model": {"name": "lightgcn", "dim": 8}, "negatives": IN_BATCH},
+    "lightgcn bpr": {"model": {"name": "lightgcn", "dim": 8}, "loss": {"name": "bpr"}},
+    "simgcl": {"model": {"name": "simgcl", "dim": 8}, "negatives": IN_BATCH},
+}
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray], rtol=1e-5, atol=2e-6) -> None:
+    assert len(one) == len(other) > 0
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=rtol, atol=atol)
 
 
 class Processes:
@@ -65,13 +103,20 @@ def _serve(line: Any, rank: int, size: int, port: int) -> None:
                 line.send((True, job(*words, **settings)))
             except Exception:
                 line.send((False, traceback.format_exc()))
-    dist.destroy_process_group()
+    os._exit(0)  # at once: the ends of all connections would wait for each other
 
 
-def one_step(asked: dict[str, Any], count: int) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-    """Loss, gradients and parameters after one step on the first `count` pairs of an order."""
+def one_step(
+    asked: dict[str, Any], count: int, exact: bool = False
+) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
+    """Loss, gradients and parameters after one step on the first `count` pairs of an order.
+
+    `exact`: in float64.
+    """
     config, train = resolve(asked), two_tastes().train
     trainer = Trainer(config, train, 1)
+    if exact:
+        trainer.model.double()
     order = numpy_generator(0, "shuffle", 1).permutation(len(train))[:count]
     batch = Batch(
         *(torch.from_numpy(side[order].astype(np.int64)) for side in (train.rows, train.indices))
@@ -94,9 +139,27 @@ def one_step(asked: dict[str, Any], count: int) -> tuple[float, list[np.ndarray]
 def whole_run(asked: dict[str, Any]) -> tuple[list[float], dict[str, Any], list[np.ndarray]]:
     """Losses of the epochs, metrics, and parameters of a training of some epochs."""
     trained = train_run(resolve(asked), two_tastes())
-    tables = [p.detach().numpy().copy() for p in trained.model.parameters()]
+    model = current().whole(trained.model, trained.train)
+    tables = [p.detach().numpy().copy() for p in model.parameters()]
     metrics = {
         name: trained.metrics[name]
         for name in ("test", "valid", "counts", "reference", "best_epoch")
     }
     return [record["loss"] for record in trained.history], metrics, tables
+
+
+def divided_layers(divided: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A whole layer and a transposed one of random rows."""
+    config = resolve({"model": {"name": "lightgcn", "dim": 8}, "train": {"threads": 1}})
+    graph = Trainer(config, two_tastes().train, 1).model.graph
+    assert isinstance(graph, DividedGraph) == divided
+    x = np.random.default_rng(3).normal(size=(graph.n_nodes, 8)).astype(np.float32)
+    return graph.layer(x, None), graph.layer_transposed(x)
+
+
+def held_rows(asked: dict[str, Any]) -> int | None:
+    """Rows of the table that this process holds; None where TorchRec is not installed."""
+    if importlib.util.find_spec("torchrec") is None:
+        return None
+    model = Trainer(resolve(asked), two_tastes().train, 1).model
+    return sum(p.numel() for p in model.parameters()) // int(asked["model"]["dim"])

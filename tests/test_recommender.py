@@ -95,7 +95,7 @@ def test_a_test_set_loaded_on_its_own_is_matched_by_id(rec, tastes, caplog):
 
 def test_case_24_no_common_id_is_an_error(rec, make_interactions):
     strangers = make_interactions(np.ones((2, 2)), text=True)
-    with pytest.raises(DataError, match=r"none of the 4 pairs .* String here, Int64 in the model"):
+    with pytest.raises(DataError, match=r"none of the 4 pairs .* \['u100', .* here, \[100, "):
         rec.evaluate(strangers)
 
 
@@ -154,6 +154,38 @@ def test_repr_says_what_it_is(rec):
         "Recommender(model='mf', loss='bpr', negatives='auto', seed=0)"
     )
     assert repr(rec).endswith("(fitted)")
+
+
+def test_save_replaces_a_run_only_when_told_to(rec, text_rec, tmp_path):
+    rec.save(tmp_path / "run")
+    with pytest.raises(
+        RunError, match=r"run: holds a finished run; choose another folder, or over"
+    ):
+        text_rec.save(tmp_path / "run")
+    assert ssmrec.Recommender.load(tmp_path / "run").recommend(k=3).equals(rec.recommend(k=3))
+    text_rec.save(tmp_path / "run", overwrite=True)
+    assert ssmrec.Recommender.load(tmp_path / "run").recommend(k=3).equals(text_rec.recommend(k=3))
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.safetensors").touch()
+    with pytest.raises(RunError, match="begun: holds an unfinished training"):
+        rec.save(tmp_path / "begun")
+    with pytest.raises(RunError, match="the folder to save to is empty"):
+        rec.save("")
+
+
+def test_what_is_no_pairs_no_part_and_no_id_is_told(rec, tastes):
+    with pytest.raises(DataError, match="train must be Interactions, not NoneType"):
+        ssmrec.Recommender("mf").fit(None)
+    with pytest.raises(ConfigError, match=r"loss: must be a name or settings .*got 3"):
+        ssmrec.Recommender("mf", 3).fit(tastes.train)  # type: ignore[arg-type]
+    for ids in ([True], np.array([True, False]), pl.Series([True])):
+        with pytest.raises(DataError, match="users must be ids, numbers or text: True and False"):
+            rec.recommend(ids)
+    for source in ("", " "):
+        with pytest.raises(DataError, match=r"data\.source is empty"):
+            ssmrec.prepare(source)
+    with pytest.raises(DataError, match=r"data\.test is empty"):
+        ssmrec.prepare("online-retail", test="")
 
 
 @pytest.mark.parametrize("kind", ["rec", "text_rec"])

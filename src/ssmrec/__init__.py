@@ -10,12 +10,27 @@ rec.recommend([17850, 13047], k=10)
 """
 
 import os
+import sys
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 # torch and numba each bring a pool of OpenMP threads. By default an idle pool spins for milliseconds
 # and takes the cores from the other one (ten times slower steps on a busy machine), so idle threads
 # sleep at once. This must be set before either library is loaded; a setting of the user's wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Ctrl-C while the libraries load is one line; every other fault is shown as always."""
+    if issubclass(kind, KeyboardInterrupt) and "--debug" not in sys.argv:
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if Path(sys.argv[0] if sys.argv else "").stem == "ssmrec" or sys.orig_argv[1:3] == ["-m", "ssmrec"]:
+    sys.excepthook = _without_traceback  # this process is the command, and not a user's program
 
 from ssmrec.data import Interactions, Split, Vocabulary, load, prepare, split
 from ssmrec.errors import ConfigError, DataError, RunError, SsmrecError

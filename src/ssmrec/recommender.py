@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import torch
 
-from ssmrec.config import merged
+from ssmrec.config import as_part, merged
 from ssmrec.data import Interactions, Split
+from ssmrec.data.align import aligned, check_pairs, same_ids
 from ssmrec.errors import DataError, RunError
 from ssmrec.evaluation import Result, evaluate
 from ssmrec.ranking import Ranker, Unknown, as_ids
@@ -20,8 +21,10 @@ from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_best
+from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import completed
 from ssmrec.training.grown import grown
+from ssmrec.training.run import holds
 from ssmrec.training.warm import fewer_epochs, update_run
 
 logger = logging.getLogger("ssmrec")
@@ -86,10 +89,10 @@ class Recommender:
             ConfigError: a setting is unknown, out of range, or does not fit the data.
             RunError: training diverged.
         """
-        for name, part in (("train", train), ("valid", valid)):
-            if part is not None:
-                _check_pairs(part, name)
-        if valid is not None and not _same_ids(train, valid):
+        check_pairs(train, "train")
+        if valid is not None:
+            check_pairs(valid, "valid")
+        if valid is not None and not same_ids(train, valid):
             raise DataError(
                 "train and valid have different user or item ids: take both from one table with "
                 "ssmrec.split, or from files with ssmrec.prepare"
@@ -99,9 +102,9 @@ class Recommender:
         )
         values = merged(
             {
-                "model": {} if self.model is None else _part(self.model),
-                "loss": {} if self.loss is None else _part(self.loss),
-                "negatives": _part(self.negatives),
+                "model": {} if self.model is None else as_part(self.model, "model"),
+                "loss": {} if self.loss is None else as_part(self.loss, "loss"),
+                "negatives": as_part(self.negatives, "negatives"),
                 "data": {"source": PYTHON},
                 "seed": self.seed,
             },
@@ -112,6 +115,7 @@ class Recommender:
         )
         split = Split(train, valid, None, "given")
         config = resolve(values)
+        refuse_early(config)
         with Listeners([*([ProgressBars()] if progress else []), *listeners]) as ears:
             ears.begin(config)
             self._trained = train_best(config, split, ears)
@@ -132,7 +136,7 @@ class Recommender:
             RunError: training diverged.
         """
         old = self._fitted()
-        _check_pairs(new, "new")
+        check_pairs(new, "new")
         asked = {"train": {"epochs": fewer_epochs(old) if epochs is None else epochs}}
         config = completed(merged(old.config.model_dump(mode="json"), asked))
         data, begun = grown(old, new, config), {"data_fingerprint": self._fingerprint}
@@ -146,10 +150,10 @@ class Recommender:
         `correct` is a correction of popularity after training, as in `recommend`.
         """
         trained = self._fitted()
-        _check_pairs(test, "test")
+        check_pairs(test, "test")
         users, items = self._vectors(correct)
         return evaluate(
-            users, items, _aligned(test, trained.train), [trained.train, trained.seen],
+            users, items, aligned(test, trained.train), [trained.train, trained.seen],
             trained.config.evaluation.names, allowed=trained.train.item_degrees > 0,
         )  # fmt: skip
 
@@ -210,9 +214,18 @@ class Recommender:
         parts = f"model={self.model!r}, loss={self.loss!r}, negatives={self.negatives!r}"
         return f"Recommender({parts}, seed={self.seed})" + (" (fitted)" if self._trained else "")
 
-    def save(self, folder: str | Path) -> None:
-        """Write the run folder: settings, metrics, history, model and ids; no pickle."""
-        save_run(Path(folder), self._fitted(), self._fingerprint)
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the run folder: settings, metrics, history, model and ids; no pickle.
+
+        Raises:
+            RunError: the folder cannot be written, or holds a run already and `overwrite` is not set.
+        """
+        trained = self._fitted()
+        if not str(folder):
+            raise RunError("the folder to save to is empty: name one, such as runs/shop")
+        if (held := holds(Path(folder))) and not overwrite:
+            raise RunError(f"{folder}: holds {held}; choose another folder, or overwrite=True")
+        save_run(Path(folder), trained, self._fingerprint)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -263,38 +276,3 @@ class Recommender:
         if correct is not None:
             return corrected_vectors(trained.model, trained.train, similarity, correct)
         return ranking_vectors(trained.model, similarity)
-
-
-def _part(value: Part) -> dict[str, Any]:
-    return {"name": value} if isinstance(value, str) else dict(value)
-
-
-def _check_pairs(pairs: Any, name: str) -> None:
-    if not isinstance(pairs, Interactions):
-        raise DataError(
-            f"{name} must be Interactions, not {type(pairs).__name__}: read it with ssmrec.load"
-        )
-
-
-def _same_ids(a: Interactions, b: Interactions) -> bool:
-    return all(
-        x is y or (x.ids.dtype == y.ids.dtype and x.ids.equals(y.ids))
-        for x, y in ((a.users, b.users), (a.items, b.items))
-    )
-
-
-def _aligned(pairs: Interactions, like: Interactions) -> Interactions:
-    """`pairs` over the vocabularies of `like`; pairs with ids it lacks are left out and told."""
-    if pairs.users is like.users and pairs.items is like.items:
-        return pairs
-    frame = pairs.frame()
-    user, item = like.users.encode(frame["user"]), like.items.encode(frame["item"])
-    keep = (user >= 0) & (item >= 0)
-    if not keep.all():
-        logger.warning("%d of %d pairs have ids the model does not know", (~keep).sum(), len(keep))
-    if not keep.any():
-        raise DataError(
-            f"none of the {len(keep)} pairs has a user and an item the model knows: "
-            f"ids are {pairs.users.ids.dtype} here, {like.users.ids.dtype} in the model"
-        )
-    return Interactions.from_pairs(user[keep], item[keep], like.users, like.items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from ssmrec.analysis.files import plain
 from ssmrec.analysis.negatives import user_pulls
 from ssmrec.analysis.optimum import expected_counts
 from ssmrec.config import merged
+from ssmrec.data import Vocabulary
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import find_hits
 from ssmrec.negatives import Batch, Negatives
@@ -259,6 +261,9 @@ def test_against_another_run_and_its_faults(made, tastes, tmp_path):
     fewer = tastes.test.take(np.arange(len(tastes.test)) > 3)
     with pytest.raises(DataError, match="not judged on the same held-out pairs"):
         analyze(ours, Run(theirs.trained, fewer), effort=EFFORT)
+    moved = replace(tastes.test, users=Vocabulary(tastes.test.users.ids + 1))
+    with pytest.raises(DataError, match="held-out pairs have other user or item ids than the run"):
+        analyze(Run(ours.trained, moved), effort=EFFORT)
     with pytest.raises(ConfigError, match="at least 1, not 0"):
         analyze(ours, groups=0, effort=EFFORT)
     write_analysis(result, tmp_path / "new" / "a.json")

@@ -131,3 +131,27 @@ def test_a_run_on_other_data_is_no_rival(folder):
     assert ssmrec("train", "shuffled.csv", *words, cwd=folder)[0] == 0
     code, _, err = ssmrec("analyze", "run", "--against", "far", cwd=folder)
     assert code == 2 and "not judged on the same held-out pairs" in err
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(folder, tmp_path, option):
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "page"
+    code, out, err = ssmrec("-q", "analyze", "run", option, place, cwd=folder)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {place.parent}: cannot be written (")
+    assert err.endswith("choose another --out\n") and len(err.splitlines()) == 1
+
+
+def test_data_that_were_moved_are_asked_for(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder / "run", tmp_path / "run")
+    for verb in ("analyze", "evaluate"):
+        code, _, err = ssmrec("-q", verb, "run", cwd=tmp_path)
+        assert code == 2 and err == (
+            "error: clicks.csv: no such file; if the run's data were moved, name their place with "
+            "--data\n"
+        )
+        code, _, err = ssmrec("-q", verb, "run", "--data", "no.csv", cwd=tmp_path)
+        assert code == 2 and err == "error: no.csv: no such file\n"

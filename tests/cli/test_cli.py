@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from command_line import ssmrec
-from ssmrec.data import load
+from ssmrec.data import load, prepare
 from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
 
@@ -64,6 +64,26 @@ def test_evaluate_refuses_other_data(folder):
     assert code == 2 and "differ from those the run was trained on" in err
 
 
+def test_other_data_are_matched_by_id(folder):
+    """Without user u0, with one more in his place, all ids shift; Python gives the same figures."""
+    rows = pl.read_csv(folder / "clicks.csv")
+    changed = rows.with_columns(pl.col("customer").replace({"u0": "a0"}))
+    changed.write_csv(folder / "shifted.csv")
+    rows.with_columns(customer="x" + pl.col("customer")).write_csv(folder / "strangers.csv")
+    words = ["evaluate", "run", "--any-data", "--json", "--data"]
+    code, out, err = ssmrec(*words, "shifted.csv", cwd=folder)
+    want = Recommender.load(folder / "run").evaluate(prepare(folder / "shifted.csv").test)
+    told = json.loads(out)
+    assert code == 0 and told["test"] == want.values and told["counts"] == want.counts
+    assert want.counts["unknown_pairs"] == 3 and want.counts["users"] == 39
+    assert want.counts["overlapping_pairs"] == 0
+    assert "3 of 120 pairs have ids the model does not know" in err
+    for command in ("evaluate", "analyze"):
+        words = [command, "run", "--any-data", "--data", "strangers.csv"]
+        code, out, err = ssmrec("--quiet", *words, cwd=folder)
+        assert (code, out) == (2, "") and "none of the 120 pairs has a user and an item" in err
+
+
 def test_recommend_equals_python_and_leaves_out_what_is_known(folder):
     (folder / "users.txt").write_text("u3\nu5\n\n")
     code, out, err = ssmrec(
@@ -87,6 +107,56 @@ def test_recommend_takes_ids_and_reports_unknown_users(folder):
     words = ["--users", "ghost", "u1", "--unknown", "error"]
     code, _, err = ssmrec("recommend", "run", *words, cwd=folder)
     assert code == 2 and err.lstrip().startswith("error: 1 user(s) were not trained on: 'ghost'")
+
+
+def test_a_policy_for_unknown_users_holds_for_all_of_them(folder):
+    """Without one, nobody known is an error: a mistyped file looks like that."""
+    words = ["recommend", "run", "--users", "ghost", "--top", 2, "--out", "ghost.csv", "--unknown"]
+    code, out, err = ssmrec(*words, "popular", cwd=folder)
+    python = Recommender.load(folder / "run").recommend(["ghost"], 2, unknown="popular")
+    assert (code, out) == (0, "2 recommendations for 1 users in ghost.csv\n")
+    assert pl.read_csv(folder / "ghost.csv")["item"].to_list() == python["item"].to_list()
+    code, out, err = ssmrec(*words, "skip", cwd=folder)
+    assert (code, out) == (0, "0 recommendations for 0 users in ghost.csv\n")
+    assert "1 user(s) were not trained on: 'ghost'; left out" in err
+    code, _, err = ssmrec(*words[:-1], cwd=folder)
+    assert code == 2 and "for strangers there is --unknown popular" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "clicks.csv", "--out", ""], "--out: empty"),
+        (["train", "clicks.csv", "--out="], "--out: empty"),
+        (["train", "clicks.csv", "--test", " "], "--test: empty"),
+        (["data", "stats", ""], "an argument after 'stats': empty"),
+        (["export", "run", "--out", ""], "--out: empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(folder, words, message):
+    before = sorted(folder.iterdir())
+    code, out, err = ssmrec(*words, cwd=folder)
+    assert (code, out, err) == (2, "", f"error: {message}; name something, or leave it out\n")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_ctrl_c_while_libraries_load_is_one_line():
+    """Torch is never found: looking for it is interrupted."""
+    code = """
+import sys
+sys.argv = ["/usr/bin/ssmrec", "demo"]
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+import ssmrec
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "interrupted\n") and done.returncode in (-2, 130)
+    done = subprocess.run([sys.executable, "-c", code.replace("ssmrec\"", "own\"")],
+                          capture_output=True, text=True)  # fmt: skip
+    assert "Traceback" in done.stderr  # a user's program keeps its own ways
 
 
 def test_ids_with_markup_are_shown_as_they_are(folder):

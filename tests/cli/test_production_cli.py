@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from command_line import ssmrec
+from ssmrec.cli.rows import Query, rows_of
 from ssmrec.recommender import Recommender
 
 
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
         "--model", "mf", "--epochs", "2", "--set", "train.batch_size=64", "--out", "run", cwd=place,
     )  # fmt: skip
     assert code == 0, err
-    assert "sqlite:///shop.db: 600 rows kept in run/data.parquet" in err
+    assert "sqlite:///shop.db: 600 rows, to be kept in run/data.parquet" in err
     return place
 
 
@@ -91,6 +92,9 @@ def test_index_and_export(folder):
     code, out, err = ssmrec("index", "run", "--kind", "hnsw", "--top", "5", cwd=folder)
     assert code == 0, err
     assert out == "hnsw: 30 items, finds 100.00% of the exact top 5; written to run/index.hnsw\n"
+    code, out, err = ssmrec("index", "run", "--kind", "hnsw", "--out", "elsewhere", cwd=folder)
+    told = "to serve it: copy index.hnsw and index.hnsw.json from there into run"
+    assert code == 0 and out.splitlines()[1] == told, err
     code, out, err = ssmrec("export", "run", "--out", "vectors", "--format", "npy", cwd=folder)
     assert (code, out) == (0, "40 users and 30 items in vectors\n"), err
     assert np.load(folder / "vectors/items.npy").shape == (30, 64)
@@ -105,6 +109,9 @@ def test_index_and_export(folder):
         (["recommend", "run", "--allow", "999"], "allow: the model knows none of its 1 items"),
         (["recommend", "run", "--to", "oracle://x/y"], "oracle://: unknown database"),
         (["recommend", "run", "--to", "sqlite:///s.db", "--table", "a.b.c"], "must be a name"),
+        (["recommend", "run", "--table", "recs"], "--table is a table of --to"),
+        (["recommend", "run", "--to", "sqlite:///no/s.db"], "no/s.db: there is no folder no"),
+        (["train", "sqlite:///typo.db", "--query", "select 1", "--out", "x"], "typo.db: no such file"),
         (["train", "sqlite:///shop.db", "--out", "x"], "a database needs its address"),
         (["train", "sqlite:///shop.db", "--query", "select 1", "--out", "run"], "holds a finished run"),
         (["train", "sqlite:///shop.db", "--query", "selec 1", "--out", "x"], "syntax error"),
@@ -118,3 +125,131 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):
     assert code == 2 and message in err
     assert "Traceback" not in err and not out
     assert [line.startswith("error: ") for line in err.splitlines() if line][-1]
+
+
+CLICKS = "select user_id, item_id, ts from clicks"
+
+
+def held(folder, name="data.parquet"):
+    """The names in a run folder, and the bytes of the rows it keeps."""
+    return sorted(path.name for path in folder.iterdir()), (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "los.temperature=1"], "los"),
+        (["--set", "train.lr=-1"], "train.lr"),
+        (["--set", "data.source=other.csv"], "leave --set data.source out with --query"),
+        (["--set", "data.user=nobody"], "sqlite:///shop.db, --query: "),
+        (["--set", "data.min_user=1000"], "sqlite:///shop.db, --query: "),
+    ],
+)
+def test_a_training_that_fails_leaves_the_run_and_its_rows(folder, words, message):
+    """Other rows are asked for, but they are of a run that never was."""
+    before = held(folder / "run")
+    query = f"{CLICKS} where ts < 300"
+    words = ["train", "sqlite:///shop.db", "--query", query, "--out", "run", "--overwrite", *words]
+    code, _, err = ssmrec(*words, cwd=folder)
+    last = err.strip().partition("error: ")[2]
+    assert code == 2 and message in last and "next.parquet" not in last, err
+    assert held(folder / "run") == before
+    assert ssmrec("evaluate", "run", "--json", cwd=folder)[0] == 0
+
+
+@pytest.mark.parametrize("query", ["selec 1", "select 1 as one", f"{CLICKS} where ts < 0"])
+def test_a_failed_query_leaves_no_folder(folder, query):
+    words = ["train", "sqlite:///shop.db", "--query", query, "--out", "new/run"]
+    assert ssmrec(*words, cwd=folder)[0] == 2
+    assert not (folder / "new/run").exists()
+
+
+def test_a_run_and_its_rows_are_replaced_together(folder):
+    for most, rows in ((500, 500), (400, 400)):
+        words = ["--query", f"{CLICKS} where ts < {most}", "--out", "again", "--overwrite"]
+        words += ["--model", "mf", "--epochs", "1", "--set", "model.dim=8"]
+        code, _, err = ssmrec("train", "sqlite:///shop.db", *words, cwd=folder)
+        assert code == 0, err
+        assert len(pl.read_parquet(folder / "again/data.parquet")) == rows
+        assert ssmrec("evaluate", "again", "--json", cwd=folder)[0] == 0
+    assert not list((folder / "again").glob("*.next.parquet"))
+
+
+def test_an_update_keeps_the_rows_of_the_run(folder):
+    words = ["--query", f"{CLICKS} where ts < 400", "--out", "nightly", "--epochs", "1"]
+    assert ssmrec("train", "sqlite:///shop.db", *words, "--model", "mf", cwd=folder)[0] == 0
+    before = (folder / "nightly/data.parquet").read_bytes()
+    for least in (500, 400):
+        words = ["--query", f"{CLICKS} where ts >= {least}", "--out", "nightly", "--overwrite"]
+        words += ["--epochs", "1", "--set", "train.protocol=fixed"]
+        code, _, err = ssmrec("update", "nightly", "sqlite:///shop.db", *words, cwd=folder)
+        assert code == 0, err
+    assert (folder / "nightly/data.parquet").read_bytes() == before
+    found = pl.read_parquet(folder / "nightly/update.parquet")
+    assert len(found) == 200 and found["ts"].min() == 400
+    code, _, err = ssmrec("recommend", "nightly", "--users", "u39", cwd=folder)
+    assert code == 0, err
+
+
+def test_a_resumed_training_goes_on_with_the_rows_it_began_with(folder, tmp_path):
+    """A checkpoint keeps the rows that were fetched for it; without one they are fetched again."""
+    query = Query(
+        f"sqlite:///{folder}/shop.db", f"{CLICKS} where ts < 50", tmp_path / "run/data.parquet"
+    )
+    for checkpoint, resume, rows in ((True, True, 50), (True, False, 70), (False, True, 70)):
+        with pytest.raises(KeyError), rows_of(query, query.file.parent, False) as file:
+            assert file is not None and len(pl.read_parquet(file)) == 50
+            (file.parent / "checkpoint.safetensors").touch()
+            raise KeyError("killed")
+        if not checkpoint:
+            (tmp_path / "run/checkpoint.safetensors").unlink()
+        other = Query(query.address, f"{CLICKS} where ts < 70", query.file)
+        with rows_of(other, query.file.parent, resume) as file:
+            assert len(pl.read_parquet(file)) == rows
+
+
+def test_lists_as_windows_writes_them(folder):
+    """A mark at the beginning of a file, and lines that end in two characters, belong to no id."""
+    (folder / "marked.txt").write_bytes(b"\xef\xbb\xbf3\r\n4\r\n777\r\n")
+    (folder / "one.txt").write_bytes(b"\xef\xbb\xbfu1\r\n")
+    words = ["recommend", "run", "--users", "one.txt", "--include-seen", "--top", "30"]
+    code, _, err = ssmrec(*words, "--deny", "marked.txt", "--out", "marked.csv", cwd=folder)
+    assert code == 0, err
+    assert "deny: 1 of 3 items were not trained on: '777'" in err
+    assert "--top 30: --allow and --deny leave 28 items, so the lists are shorter" in err
+    found = pl.read_csv(folder / "marked.csv")
+    assert set(found["user"]) == {"u1"} and set(range(30)) - set(found["item"]) == {3, 4}
+    code, _, err = ssmrec(*words, "--allow", "marked.txt", "--out", "marked.csv", cwd=folder)
+    assert code == 0, err
+    assert set(pl.read_csv(folder / "marked.csv")["item"]) == {3, 4}
+
+
+def test_an_id_longer_than_a_file_name_is_an_id(folder):
+    long = "9" * 300
+    code, _, err = ssmrec("recommend", "run", "--users", long, "u1", "--deny", long, cwd=folder)
+    assert code == 0 and f"1 user(s) were not trained on: '{long}'" in err.replace("\n", ""), err
+    assert f"1 of 1 items were not trained on: '{long}'" in err.replace("\n", "")
+
+
+def test_a_file_of_lists_gets_its_folder(folder):
+    words = ["recommend", "run", "--users", "u1", "--top", "2", "--out"]
+    code, out, err = ssmrec(*words, "far/away/recs.parquet", cwd=folder)
+    assert (code, out) == (0, "2 recommendations for 1 users in far/away/recs.parquet\n"), err
+    assert len(pl.read_parquet(folder / "far/away/recs.parquet")) == 2
+    (folder / "file").touch()
+    code, _, err = ssmrec("--quiet", *words, "file/recs.csv", cwd=folder)
+    assert code == 2 and "error: file/recs.csv: cannot be written (" in err and ".part" not in err
+
+
+def test_no_password_is_told_on_the_way(folder):
+    """A database that is not there, in each place that takes one."""
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    shop = "postgresql://127.0.0.1:1/shop?user=me&password=topsecret"
+    for words in (
+        ["recommend", "run", "--users", "u1", "--to", shop],
+        ["train", shop, "--query", "select 1", "--out", "x"],
+        ["update", "run", shop, "--query", "select 1", "--out", "x"],
+    ):
+        code, out, err = ssmrec(*words, cwd=folder)
+        assert code == 2 and "password=***" in err and "topsecret" not in out + err
+    assert not (folder / "x").exists()

@@ -49,6 +49,18 @@ def test_dry_run_shows_the_space_and_trains_nothing(shop, command):
     ]
 
 
+def test_a_search_needs_epochs_and_a_folder_without_a_run(shop, command):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    code, _, err = command("tune", "clicks.csv", "--epochs", "0", "--dry-run")
+    assert code == 2 and "--epochs" in err and "1" in err.splitlines()[-1]
+    words = ("train", "clicks.csv", "--model", "mf", *SMALL, "--epochs", "1", "--out", "run")
+    assert command(*words)[0] == 0
+    before = sorted(path.name for path in (shop / "run").iterdir())
+    code, _, err = command("tune", "clicks.csv", "--model", "mf", *SMALL, "--out", "run")
+    assert code == 2 and "run: holds a finished run; choose another --out" in err
+    assert sorted(path.name for path in (shop / "run").iterdir()) == before
+
+
 def test_a_search_its_files_its_end_and_its_final_run(shop, command):
     pytest.importorskip("optuna", reason="optuna is not installed")
     pytest.importorskip("plotly", reason="plotly is not installed")

@@ -106,6 +106,40 @@ def test_a_closed_form_is_solved_again_and_said(shop):
     assert "warm_start" not in metrics(shop / "ease-updated")
 
 
+@pytest.mark.parametrize("protocol", ["valid", "refit"])
+def test_too_few_new_pairs_to_choose_by_are_trained_on_for_fixed_epochs(shop, protocol):
+    """A quiet night: one pair of a new customer. The night after chooses by validation again."""
+    pl.DataFrame({"customer": ["late"], "product": [3]}).write_csv(shop / "quiet.csv")
+    words = ("--set", f"train.protocol={protocol}", "--epochs", 2, "--out", f"quiet-{protocol}")
+    code, _, err = ssmrec("update", "run", "quiet.csv", *words, cwd=shop)
+    assert code == 0, err
+    assert "too few to choose the epoch on (they have 1): 2 epochs, fixed" in err
+    told = metrics(shop / f"quiet-{protocol}")
+    assert told["protocol"] == "fixed" and told["valid"] is None
+    assert told["epochs"] == told["best_epoch"] == 2
+    code, out, err = ssmrec("recommend", f"quiet-{protocol}", "--users", "late", cwd=shop)
+    assert code == 0 and "late" in out, err
+    words = ("update", f"quiet-{protocol}", "new.csv", "--epochs", 2, "--out", f"next-{protocol}")
+    assert ssmrec(*words, cwd=shop)[0] == 0
+    after = metrics(shop / f"next-{protocol}")
+    assert after["protocol"] == protocol and after["counts"]["valid"]["users"] > 0
+
+
+def test_a_closed_form_takes_a_single_pair(shop):
+    pl.DataFrame({"customer": ["late"], "product": [3]}).write_csv(shop / "single.csv")
+    assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "closed", cwd=shop)[0] == 0
+    code, _, err = ssmrec("update", "closed", "single.csv", "--out", "closed-2", cwd=shop)
+    assert code == 0, err
+    assert metrics(shop / "closed-2")["counts"]["update"]["pairs_new"] == 1
+
+
+def test_the_default_folder_is_beside_the_run_also_from_inside(shop):
+    assert ssmrec("train", "clicks.csv", *SMALL, "--epochs", 1, "--out", "in", cwd=shop)[0] == 0
+    code, out, err = ssmrec("update", ".", "../new.csv", "--epochs", 1, cwd=shop / "in")
+    assert code == 0 and (shop / "in-updated/metrics.json").exists(), err
+    assert not list((shop / "in").glob("*-updated")) and "in-updated" in out
+
+
 def test_a_budget_ends_it(shop):
     words = ("update", "run", "new.csv", "--epochs", 500, "--budget", "0.2s", "--out", "short")
     code, _, err = ssmrec(*words, cwd=shop)

@@ -76,6 +76,37 @@ def test_merged_goes_key_by_key_and_a_renamed_part_starts_afresh():
     assert low["train"] == {"lr": 1, "l2": 2}
 
 
+def test_a_value_where_settings_belong_is_never_lost_in_a_merge():
+    """A file with `train: 3`, and --epochs on the command line."""
+    for low, high, key in (
+        ({"train": 3}, {"train": {"epochs": 2}}, "train"),
+        ({"train": 3}, {"train": {}}, "train"),
+        ({"data": {"split": "time"}}, {"data": {"split": {"valid": 0}}}, "data.split"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{key}: must hold settings as `key: value` \(got"):
+            merged(low, high)
+    assert merged({"train": None}, {"train": {"lr": 1}}) == {"train": {"lr": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {epochs: 3}\nseed: 1\ntrain: {lr: 0.1}\n", "'train' stands at line 1 and again at line 3"),
+        ("train:\n  lr: 1\n  epochs: 2\n  lr: 3\n", "'lr' stands at line 2 and again at line 4"),
+        ("a: [{b: 1, b: 2}]\n", "'b' stands at line 1 and again at line 1"),
+    ],
+)  # fmt: skip
+def test_a_key_that_stands_twice_in_a_file_names_both_lines(tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"run.yaml: {message}"):
+        read_yaml(tmp_path / "run.yaml")
+
+
+def test_an_anchor_may_be_merged_and_overridden(tmp_path):
+    (tmp_path / "run.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(tmp_path / "run.yaml")["b"] == {"x": 3, "y": 2}
+
+
 class Inner(Config):
     size: int = Field(1, ge=1)
 

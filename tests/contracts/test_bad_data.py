@@ -76,7 +76,7 @@ def test_every_bad_file_is_one_line_and_exit_code_2(command, tmp_path, name, con
     ("source", "message"),
     [
         ("nothing.csv", "nothing.csv: no such file"),
-        ("", "the folder has no train file"),
+        ("", "empty"),
         ("folder", "folder: the folder has no train file"),
         ("loop.csv", "Too many levels of symbolic links"),
         ("~nobody-here/a.csv", "cannot be looked up"),
@@ -91,6 +91,12 @@ def test_a_source_that_is_no_file_is_one_line(command, tmp_path, source, message
     code, out, err = command("-q", "train", source, "--out", "run")
     (line,) = [line for line in err.splitlines() if line]
     assert (code, out) == (2, "") and message in line
+
+
+@pytest.mark.parametrize("address", ["http://example.com/x.csv", "s3://shop/x.parquet"])
+def test_an_address_is_named_as_it_was_given(address):
+    with pytest.raises(DataError, match=f"^{address}: is an address; download the file"):
+        load(address)
 
 
 def test_debug_shows_the_traceback(command, tmp_path):
@@ -127,7 +133,10 @@ def test_files_without_permission(tmp_path):
     [
         (pl.col("user") + 0.5, "holds fractions, row 1 is"),
         (pl.lit(float("inf")), "row 1: inf is not an integer id"),
-        (pl.col("user").cast(pl.UInt64) + 2**63, "is not an integer id; set data.ids=str"),
+        (
+            pl.col("user").cast(pl.UInt64) + 2**63,
+            "is too large for an integer id; set data.ids=str",
+        ),
         (pl.struct("user", "item"), "holds Struct"),
         (pl.concat_list("user"), r"holds List\(Int64\), not ids"),
         (pl.lit(None), "holds Null, not ids"),

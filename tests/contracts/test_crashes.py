@@ -13,10 +13,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ssmrec.cli.train import claim
+from ssmrec.compare.store import Store
 from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
+from ssmrec.serving import sql
 from ssmrec.training import Checkpoint, load_run, train_run
 from ssmrec.training.files import part_of, replace_together, replaced
+from ssmrec.tuning.record import prepare_folder
 
 SCRIPT = Path(__file__).parents[1] / "kill_often.py"
 MF = ["--model", "mf", "--set", "model.dim=256", "--epochs", 3]
@@ -124,6 +128,59 @@ def test_out_files_are_whole_or_absent(command, tmp_path, shop, name):
     code, _, _ = command("recommend", "run", "--top", 10, "--out", name)
     read = pl.read_csv if name.endswith(".csv") else pl.read_parquet
     assert code == 0 and len(read(tmp_path / name)) == 40 * 10
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_vectors_are_whole_or_absent(command, tmp_path, shop, form):
+    code, _, err = command("train", shop, *MF, "--out", "run")
+    assert code == 0, err
+    with small_files(500):
+        code, _, err = command("export", "run", "--out", "vectors", "--format", form)
+    assert code == 2 and "vectors: cannot be written" in err.splitlines()[-1]
+    assert "Traceback" not in err and not (tmp_path / "vectors").exists()
+
+
+def test_rows_of_a_query_are_whole_or_absent(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(sql, "read_query", lambda uri, query: rows)
+    with small_files(500), pytest.raises(RunError, match="shop.parquet: cannot be written"):
+        sql.snapshot("sqlite:///shop.db", "select 1", tmp_path / "shop.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_byte_keeps_no_trace(tmp_path):
+    for make in (
+        lambda: claim(tmp_path, False, False),
+        lambda: prepare_folder(tmp_path),
+        lambda: Store(tmp_path).prepare(),
+    ):
+        with small_files(0), pytest.raises(RunError, match="cannot be written"):
+            make()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_training_is_not_begun_again_in_silence(command, tmp_path, shop):
+    """The command of a killed training, without --resume: its hours are not thrown away."""
+    run = tmp_path / "run"
+    run.mkdir()
+    left = run / "checkpoint.safetensors"
+    left.write_bytes(b"hours of work")
+    query = ["sqlite:///none.db", "--query", "select 1"]
+    for words in (
+        ["train", shop],
+        ["train", *query],
+        ["update", "old", shop],
+        ["update", "old", *query],
+    ):
+        if words[0] == "update" and not (tmp_path / "old").exists():
+            assert command("train", shop, *MF, "--out", "old")[0] == 0
+        code, out, err = command(*words, "--out", "run")
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1] == (
+            "error: run: holds an unfinished training; --resume to go on, or --overwrite"
+        )
+        assert files(run) == {left.name: b"hours of work"}
+    code, _, err = command("train", shop, *MF, "--out", "run", "--overwrite")
+    assert code == 0 and not left.exists(), err
 
 
 def test_files_take_their_place_whole(tmp_path):

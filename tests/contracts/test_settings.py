@@ -10,12 +10,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+import ssmrec
 from ssmrec.config import override
-from ssmrec.errors import ConfigError
+from ssmrec.config.base import _plain_types
+from ssmrec.errors import ConfigError, SsmrecError
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
-from ssmrec.training import RunConfig, differing, resolve
+from ssmrec.training import RunConfig, differing, resolve, unused
+from ssmrec.training.ahead import refuse_early
 
 PARTS: dict[str, dict[str, Any]] = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -92,6 +95,39 @@ def test_out_of_range_names_the_range():
     assert tried > 40
 
 
+def test_true_is_no_number():
+    """`seed: yes` of YAML would be 1; every setting of numbers refuses it, also within a list."""
+    checked = 0
+    for base, key, field in EVERY:
+        kinds = _plain_types(field.annotation)
+        if bool in kinds or not kinds & {int, float}:
+            continue
+        for value in (
+            (True, False) if "tuple" not in str(field.annotation) else ([True], [1, False])
+        ):
+            assert refused(base, key, value).startswith(f"{key}: must be a"), key
+        checked += 1
+    assert checked > 100
+
+
+def test_keys_that_are_no_text_are_named():
+    for values, message in (
+        ({1: 2}, "unknown key 1; choose from: data, "),
+        ({"train": {1: 2}}, "unknown key train.1; choose from: batch_size, "),
+        ({"model": {True: 2}}, "model: has a key that is no text: True"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(values)
+        assert str(caught.value).startswith(message)
+
+
+def test_a_value_in_the_place_of_a_section_is_told(command, shop):
+    for words in (["data", "stats", shop], ["train", shop], ["tune", shop]):
+        code, out, err = command(*words, "--set", "data=3")
+        message = "error: data: must hold settings as `key: value` (got 3)"
+        assert (code, out, err.splitlines()[-1]) == (2, "", message)
+
+
 def test_wrong_kinds_are_told_in_plain_words():
     """A mapping where one value belongs, and text where a number does."""
     for base, key, field in EVERY:
@@ -127,6 +163,21 @@ def test_wrong_kinds_are_told_in_plain_words():
             "evaluation.metrics: holds names only: write ndcg, and evaluation.ks=[20] (got ['ndcg@20'])",
         ),
         ("model.name=7", "model.name: must be a word (got 7)"),
+        ("evaluation.ks=[5, 0]", "evaluation.ks: must be at least 1 (got [5, 0])"),
+        ("evaluation.ks=-1", "evaluation.ks: must be at least 1 (got [-1])"),
+        (
+            "train.metric=ndgc@20",
+            "train.metric: unknown metric 'ndgc@20', did you mean 'ndcg'?",
+        ),
+        (
+            "train.metric=ndcg",
+            "train.metric: metric 'ndcg' needs a cut-off of 1 or more, such as 'ndcg@20'",
+        ),
+        (
+            "evaluation.metrics=[auc]",
+            "evaluation.metrics: unknown metric 'auc@5'; choose from: hit, map, mrr, ndcg, precision, "
+            "recall",
+        ),
     ],
 )
 def test_messages_word_by_word(pair, message):
@@ -183,6 +234,66 @@ def test_incompatible_settings_stop_before_training(command, tmp_path, shop, wor
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+EARLY = {
+    "no validation": (["--set", "data.split.valid=0"], "there are none: set data.split.valid=0.1"),
+    "refit without": (["--protocol", "refit", "--set", "data.split.valid=0"], "train.protocol=refit"),
+    "no pairs": (["--negatives", "given"], "negatives=given needs negatives.path"),
+    "lost pairs": (
+        ["--negatives", "given", "--set", "negatives.path=no.csv"], "no.csv: no such file"
+    ),
+    "lazy": (["--set", "train.optimizer=lazy_adam"], "train.optimizer=lazy_adam: the gradients of"),
+    "bf16": (["--set", "train.device=cpu", "--set", "train.precision=bf16"], "train.precision=bf16"),
+    "cut": (
+        ["--set", "data.split.strategy=time", "--set", "data.split.cut=2020-13-45"],
+        "data.split.cut: must be an ISO date, seconds, or a quantile between 0 and 1",
+    ),
+    "prefixes": (
+        ["--set", "loss.prefixes=[8, 128]"], "loss.prefixes: 128 is more than the 64 numbers"
+    ),
+    "wide prefixes": (
+        ["--model", "ngcf", "--set", "model.layers=1", "--set", "loss.prefixes=[129]"],
+        "loss.prefixes: 129 is more than the 128 numbers",
+    ),
+    "test file": (["--test", "no.csv"], "no.csv: no such file"),
+    "valid file": (["--valid", "no.csv", "--test", "no.csv"], "no.csv: no such file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "message"), EARLY.values(), ids=EARLY.keys())
+def test_settings_that_cannot_work_are_refused_before_reading(command, tmp_path, words, message):
+    """Reading the file, which is empty, would give another error."""
+    (tmp_path / "empty.csv").touch()
+    code, _, err = command("--quiet", "train", "empty.csv", "--out", "run", *words)
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": {"optimizer": "lazy_adam"}}, "train.optimizer=lazy_adam"),
+        ({"train": {"device": "cpu", "precision": "tf32"}}, "train.precision=tf32"),
+        ({"loss": {"name": "ssm", "prefixes": [65]}}, "65 is more than the 64 numbers"),
+        ({"negatives": {"name": "given", "path": "no.csv"}}, r"no\.csv: no such file"),
+    ],
+)
+def test_python_refuses_the_same(shop, settings, message):
+    with pytest.raises(SsmrecError, match=message):
+        ssmrec.Recommender("lightgcn", **settings).fit(ssmrec.load(shop), progress=False)
+
+
+def test_what_fits_is_not_refused_early(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item\n1,2\n")
+    for values in (
+        {"model": {"name": "ngcf", "layers": 1}, "loss": {"name": "ssm", "prefixes": [128]}},
+        {"model": {"name": "mf"}, "train": {"optimizer": "lazy_adam"}},
+        {"model": {"name": "ease"}, "train": {"precision": "bf16"}},
+        {"negatives": {"name": "given", "path": str(tmp_path / "a.csv")}},
+        {"train": {"protocol": "fixed"}, "data": {"split": {"valid": 0}}},
+    ):
+        refuse_early(resolve(values))
+
+
 def test_the_run_says_what_was_not_a_default(command, tmp_path, shop):
     words = [
         "--model",
@@ -223,6 +334,40 @@ def test_a_closed_form_says_what_it_does_not_use(command, shop):
         "train", shop, "--model", "ease", "--set", "loss.temperature=0.3", "--epochs", 2
     )
     assert code == 0
-    assert (
-        "ease: solved in closed form, so without effect are loss.temperature, train.epochs" in err
-    )
+    assert "ease: solved in closed form, so without effect: loss.temperature, train.epochs" in err
+
+
+@pytest.mark.parametrize(
+    ("values", "idle"),
+    [
+        (
+            {"model": {"name": "ease"}, "loss": {"name": "bpr"}, "train": {"epochs": 1, "patience": 3}},
+            {"ease: solved in closed form": ["loss.name", "train.epochs", "train.patience"]},
+        ),
+        ({"model": {"name": "svd"}, "negatives": {"name": "uniform"}},
+         {"svd: solved in closed form": ["negatives.name"]}),
+        ({"model": {"name": "ease"}, "train": {"threads": 1, "protocol": "refit"}}, {}),
+        (
+            {"train": {"protocol": "fixed", "patience": 3, "metric": "recall@5", "eval_every": 2}},
+            {"train.protocol=fixed chooses no epoch":
+                ["train.patience", "train.eval_every", "train.metric"]},
+        ),
+        ({"train": {"protocol": "published", "patience": 3}, "data": {"split": {"valid": 0.3}}},
+         {"train.protocol=published carves no validation pairs": ["data.split.valid"]}),
+        ({"train": {"protocol": "fixed"}, "data": {"split": {"valid": 0}}}, {}),
+        ({"train": {"stable_rank_epochs": 9}}, {"train.stable_rank=0": ["train.stable_rank_epochs"]}),
+        ({"train": {"stable_rank_epochs": 9, "stable_rank": 0.1}, "loss": {"name": "bpr"}}, {}),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_told_with_the_reason(values, idle):
+    found = unused(resolve(values))
+    assert {reason: sorted(keys) for reason, keys in found.items()} == {
+        reason: sorted(keys) for reason, keys in idle.items()
+    }
+
+
+def test_no_effect_is_told_by_the_command(command, shop):
+    words = ["--protocol", "fixed", "--epochs", 1, "--model", "mf", "--set", "train.patience=3"]
+    code, _, err = command("train", shop, *words)
+    assert code == 0
+    assert "train.protocol=fixed chooses no epoch, so without effect: train.patience" in err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ssmrec.data import prepare
 from ssmrec.data.read import read_frame
 from ssmrec.errors import DataError
 
@@ -132,6 +133,79 @@ def test_a_first_line_that_may_be_names_is_told(tmp_path, caplog):
     caplog.clear()
     read_frame(write(tmp_path, "b.csv", "ann,pear\nann,fig\nbob,pear\n"))
     assert caplog.text == ""
+
+
+ROWS = "".join(f"{n},{n * 7 % 11}\n" for n in range(20))
+TITLED = {
+    "a title": ("Export of clicks\nuser,item\n" + ROWS, "the first line, 'Export of clicks'"),
+    "a comment": ("# exported 2024\nuser;item\n" + ROWS.replace(",", ";"), "'# exported 2024'"),
+    "tabs": ("Export of\nclicks\nuser\titem\n" + ROWS.replace(",", "\t"), "the first 2 lines"),
+    "blanks": ("Export\nuser item\n" + ROWS.replace(",", " "), "the first line, 'Export'"),
+    "a spreadsheet": ("Clicks,,\nuser,item,ts\n1,2,3\n1,3,4\n", "the first line, 'Clicks,,'"),
+    "another delimiter": ("Clicks, 2024\nuser;item\n1;2\n2;3\n", "the first line, 'Clicks, 2024'"),
+    "unknown names": ("Export of clicks\nKunde,Artikel\n" + ROWS, "'Export of clicks'"),
+    "a title and a footer": (f"My clicks\nuser,item\n{ROWS}in all 20\n", "'My clicks'"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), TITLED.values(), ids=TITLED.keys())
+def test_a_title_above_the_columns_is_refused(tmp_path, content, message):
+    """Read as 'user item item ...' lines it would leave one user of all the rows."""
+    path = write(tmp_path, "a.csv", content)
+    for settings in ({}, {"format": "csv"}):
+        with pytest.raises(DataError, match=f"{message}.*delete what stands above the rows"):
+            read_frame(path, **settings)
+    with pytest.raises(DataError, match=message):
+        prepare(path)
+
+
+def test_a_line_without_the_delimiter_does_not_make_lists_of_columns(tmp_path):
+    """Nor does a blank in a name beside it."""
+    path = write(tmp_path, "a.csv", f"user,item\n{ROWS}Ann B,3\n4\n")
+    with pytest.raises(DataError, match=r"1 of 22 rows have no item, first in line 23"):
+        read_frame(path, ids="str")
+    rows, counts = read_frame(path, ids="str", nulls="drop")
+    assert rows.rows()[-1] == ("Ann B", "3") and counts == {"rows_read": 22, "dropped_nulls": 1}
+
+
+def test_lines_without_an_item_are_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    assert len(read_frame(write(tmp_path, "a.txt", "0 5 7\n1 5\n2 6\n3\n"))[0]) == 4
+    assert [r.levelname for r in caplog.records if "1 of 4 lines name no item" in r.message] == [
+        "INFO"
+    ]
+    assert len(read_frame(write(tmp_path, "b.txt", "0 5 7\n1\n2\n"))[0]) == 2
+    assert [r.levelname for r in caplog.records if "2 of 3 lines name no item" in r.message] == [
+        "WARNING"
+    ]
+
+
+JSON = '{"user": 1, "item": 2}'
+TEXTS = {
+    "lines": (f"{JSON}\n" * 9, "is JSON; convert it"),
+    "array in a line": (f"[{JSON}, {JSON}]", "is JSON; convert it"),
+    "array": (f"[\n  {JSON},\n  {JSON}\n]\n", "is JSON; convert it"),
+    "array of pairs": ("[[1, 2], [3, 4]]", "is JSON; convert it"),
+    "indented": ('\n{\n  "user": [1],\n  "item": [2]\n}\n', "is JSON; convert it"),
+    "xml": ("<?xml version='1.0'?>\n<rows/>\n", "is XML or HTML; save"),
+    "page": ("<!DOCTYPE html>\n<p>Not found, 404</p>\n", "is XML or HTML; save"),
+    "pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), TEXTS.values(), ids=TEXTS.keys())
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.csv.gz"])
+def test_text_that_is_no_table_is_named(tmp_path, name, content, message):
+    path, data = tmp_path / name, content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    for read in (read_frame, prepare):
+        with pytest.raises(DataError, match=message):
+            read(path)
+
+
+def test_names_in_brackets_are_no_json(tmp_path):
+    path = write(tmp_path, "a.csv", "[user],[item]\n1,2\n")
+    assert read_frame(path)[0].rows() == [(1, 2)]
 
 
 def test_lines_are_those_of_the_file(tmp_path):

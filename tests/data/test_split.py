@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmrec.data import Interactions, SplitConfig, load, merge, split
+from ssmrec.config import build
+from ssmrec.data import DataConfig, Interactions, SplitConfig, load, merge, split
 from ssmrec.errors import ConfigError, DataError
 
 
@@ -155,8 +156,15 @@ def test_a_cut_outside_says_so():
         split(data, "time", cut="2020-01-01")
     with pytest.raises(DataError, match="leaves no row in test"):
         split(table(*TIMED), "time", cut="2020-01-01")
-    with pytest.raises(ConfigError, match="'soon' is not an ISO date"):
-        split(table(*TIMED), "time", cut="soon")
+
+
+@pytest.mark.parametrize("cut", ["soon", "2020-13-45", ""])
+def test_a_cut_that_is_no_moment_is_refused_with_the_settings(cut):
+    said = rf"data\.split\.cut: must be an ISO date, seconds, or a quantile.*got '{cut}'"
+    with pytest.raises(ConfigError, match=said):
+        build(DataConfig, {"split": {"strategy": "time", "cut": cut}}, "data")
+    with pytest.raises(ConfigError, match=said):
+        split(table(*TIMED), "time", cut=cut)
 
 
 def test_auto_takes_time_when_there_is_time():

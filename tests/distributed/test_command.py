@@ -34,11 +34,11 @@ def shop(tmp_path) -> Path:
 
 
 def ended(words: list[object], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command that has come to its end, within two minutes."""
+    """A command that has come to its end, within four minutes."""
     free = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     more = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run(
-        list(map(str, words)), cwd=cwd, env=free | more, capture_output=True, text=True, timeout=120
+        list(map(str, words)), cwd=cwd, env=free | more, capture_output=True, text=True, timeout=240
     )
 
 
@@ -69,21 +69,14 @@ def test_torchrun_writes_the_run_that_one_process_writes(command, shop, tmp_path
     load_run(tmp_path / "together")
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["train", "shop.csv", "--model", "mff"], "unknown model.name 'mff', did you mean 'mf'?"),
-        (["train", "shop.csv", "--model", "ease"], "model=ease is solved at once, by one process"),
-        (["train", "shop.csv", "--loss", "directau"], "loss=directau looks at all rows of a batch"),
-        (["train", "none.csv"], "none.csv"),
-        (["recommend", "run"], "ssmrec recommend runs in one process"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line(shop, tmp_path, words, said):
-    done = ended([*LAUNCH, *words], tmp_path)
+def test_what_all_processes_meet_is_one_line_of_process_0(shop, tmp_path):
+    done = ended([*LAUNCH, "train", shop, "--loss", "directau"], tmp_path)
     assert done.returncode == 2
-    assert [said in line for line in lines(done.stderr)] == [True], done.stderr
-    assert "process" not in done.stderr.split(":")[1]  # process 0 tells of what all have met
+    assert len(lines(done.stderr)) == 1, done.stderr
+    assert lines(done.stderr)[0].startswith(
+        "error: loss=directau looks at all rows of a batch at once"
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +115,7 @@ def member(parent: int, rank: int, within: float = 60) -> int:
     raise AssertionError("no such process")
 
 
-LONG = ["--epochs", 400, "--set", "train.patience=400", "--set", "train.lr=1e-3"]
+LONG = ["--epochs", 100, "--set", "train.patience=100", "--set", "train.lr=1e-3"]
 
 
 def killed(launch: list[str], words: list[object], cwd: Path) -> tuple[int, str]:
@@ -137,7 +130,7 @@ def killed(launch: list[str], words: list[object], cwd: Path) -> tuple[int, str]
         assert time.monotonic() < end and running.poll() is None
         time.sleep(0.01)
     os.kill(member(running.pid, 1), signal.SIGKILL)
-    _, told = running.communicate(timeout=100)
+    _, told = running.communicate(timeout=240)
     return running.returncode, told
 
 
@@ -170,6 +163,7 @@ def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path):
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_saved_by_two_goes_on_in_one(command, shop, tmp_path):
     """Tables are replicated, so the checkpoint of process 0 is whole, for any number of processes."""
     words = ["train", "shop.csv", "--model", "mf", *LONG, *SMALL]

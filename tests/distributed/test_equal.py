@@ -7,51 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processes import Processes, one_step, whole_run
+from processes import CASES, SMALL, Processes, one_step, same, whole_run
 from ssmrec.config import merged
-
-SMALL = {
-    "model": {"name": "mf", "dim": 8},
-    "train": {
-        "epochs": 3,
-        "batch_size": 100,
-        "lr": 0.02,
-        "metric": "ndcg@5",
-        "threads": 1,
-        "l2": 1e-3,
-    },
-    "evaluation": {"metrics": ["recall", "ndcg"], "ks": [5]},
-}
-IN_BATCH = {"name": "in_batch", "log_q": True, "exclude_known": True}
-CASES: dict[str, dict[str, Any]] = {
-    "mf in-batch": {"negatives": IN_BATCH},
-    "mf in-batch, plain": {"negatives": {"name": "in_batch", "log_q": False}},
-    "mf uniform shared": {"negatives": {"name": "uniform", "n": 12}},
-    "mf uniform own": {"negatives": {"name": "uniform", "n": 5, "shared": False, "log_q": True}},
-    "mf lazy": {"negatives": IN_BATCH, "train": {"optimizer": "lazy_adam"}},
-    "mf mixed": {"negatives": {"name": "mixed", "n": 9}},
-    "mf chosen": {"negatives": {"name": "tron", "n": 3, "pool": 15}},
-    "mf prefixes": {"negatives": IN_BATCH, "loss": {"name": "ssm", "prefixes": [4, 8]}},
-    "mf spectrum": {"negatives": IN_BATCH, "train": {"stable_rank": 0.1, "resn": 0.01}},
-    "mf context": {"loss": {"name": "mscl"}},
-    "lightgcn ssm": {"model": {"name": "lightgcn"}, "negatives": IN_BATCH},
-    "lightgcn bpr": {"model": {"name": "lightgcn"}, "loss": {"name": "bpr"}},
-    "simgcl": {"model": {"name": "simgcl"}, "negatives": IN_BATCH},
-}
-
-
-def same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
-    assert len(one) == len(other) > 0
-    for mine, theirs in zip(one, other, strict=True):
-        np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=2e-6)
 
 
 def check(processes: Processes, asked: dict[str, Any], count: int = 101) -> None:
-    loss, gradients, after = one_step(asked, count)
-    for theirs in processes.run(one_step, asked, count):
-        assert theirs[0] == pytest.approx(loss, rel=1e-5)
-        same(gradients, theirs[1])
-        same(after, theirs[2])
+    """In float32 by the kernels, and in float64, where nothing but the sum of the parts is rounded."""
+    for exact, rtol, atol in ((False, 1e-5, 1e-7), (True, 1e-11, 1e-13)):
+        loss, gradients, after = one_step(asked, count, exact)
+        for theirs in processes.run(one_step, asked, count, exact):
+            assert theirs[0] == pytest.approx(loss, rel=rtol)
+            same(gradients, theirs[1], rtol, atol)
+            if exact:
+                same(after, theirs[2], 1e-6, 1e-9)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -84,7 +52,8 @@ def test_a_training_is_that_of_one_process(pair, name):
     for theirs in (mine, others):
         np.testing.assert_allclose(theirs[0], losses, rtol=1e-5)
         assert theirs[1] == metrics
-        same(tables, theirs[2])
+        # Adam divides by the size of the gradient: where that is near zero, its last digits count.
+        same(tables, theirs[2], 1e-5, 5e-5)
     for table, other in zip(mine[2], others[2], strict=True):
         np.testing.assert_array_equal(table, other)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from ssmrec.training.step import Places, loss_rows
 def test_the_parts_make_the_whole(count, size, multiple):
     parts = [bounds(count, rank, size, multiple) for rank in range(size)]
     assert parts[0].start == 0 and parts[-1].stop == count
-    assert all(a.stop == b.start for a, b in zip(parts[:-1], parts[1:], strict=True))
+    assert all(a.stop == b.start for a, b in pairwise(parts))
     assert all(part.start % multiple == 0 or part.start == count for part in parts)
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= multiple
@@ -45,8 +47,8 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
         loss.before_epoch(1, trainer.model.vectors)
     drawn = trainer.sampler.draw(batch, draws)
     places = Places.of(batch, drawn, loss.more_items(batch, draws))
-    users, items = (prepare(trainer.model.vectors(places.users, places.items).users, loss.config.similarity),
-                    prepare(trainer.model.vectors(places.users, places.items).items, loss.config.similarity))  # fmt: skip
+    vectors = trainer.model.vectors(places.users, places.items)
+    users, items = (prepare(x, loss.config.similarity) for x in (vectors.users, vectors.items))
 
     def values(part: slice) -> torch.Tensor:
         mine, kept, at = rows_of(batch, drawn, places, part)

@@ -45,6 +45,15 @@ def test_case_6_block_does_not_matter() -> None:
         assert other.counts == results[0].counts
 
 
+def test_pairs_over_other_ids_are_refused_though_the_numbers_are_equal() -> None:
+    train, test = pairs([[0], [1]], 3), pairs([[2], [2]], 3)
+    other = Interactions(Vocabulary(pl.Series([0, 7])), test.items, test.indptr, test.indices)
+    vectors = scored([[3.0, 2, 1]] * 2)
+    assert evaluate(*vectors, test, [train], ["recall@3"]).values == {"recall@3": 1.0}
+    with pytest.raises(DataError, match="held-out pairs over other user or item ids"):
+        evaluate(*vectors, other, [train], ["recall@3"])
+
+
 def test_case_8_users_without_a_list_count_as_zero() -> None:
     train = pairs([[2], [2], [0, 1]], 3)
     test = pairs([[0], [0, 1], [2]], 3)

@@ -216,7 +216,7 @@ def test_a_swap_under_load_loses_nothing(models, tmp_path):
         async with client(app) as http:
             tasks = [asyncio.create_task(asking(http, stop)) for _ in range(8)]
             await asyncio.sleep(0.2)
-            await asyncio.to_thread(models("mf").save, folder)
+            await asyncio.to_thread(models("mf").save, folder, overwrite=True)
             assert await asyncio.to_thread(service.look)
             await asyncio.sleep(0.2)
             stop.set()

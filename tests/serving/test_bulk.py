@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import polars as pl
 import pytest
 
@@ -41,6 +43,7 @@ def test_nobody_gives_an_empty_table(live, tmp_path):
     assert pl.read_parquet(tmp_path / "r.parquet").columns == ["user", "rank", "item", "score"]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_failure_leaves_the_old_file(live, tmp_path):
     out = tmp_path / "recs.parquet"
     out.write_text("old")
@@ -51,4 +54,5 @@ def test_a_failure_leaves_the_old_file(live, tmp_path):
 
     with pytest.raises(RunError, match=r"recs\.parquet: cannot be written"):
         write_lists(out, failing())
+    gc.collect()  # a writer that is still open would write to a closed file
     assert out.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]

@@ -56,6 +56,28 @@ def test_an_index_finds_nearly_all_and_scores_exactly(ranker, kind, tmp_path):
         load(tmp_path, ranker, kind, "abd")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_does_not_fit_leaves_the_older_one(ranker, live, kind, tmp_path):
+    """Files may grow to 64 KB here, and the new index has more: a write fails as on a full disk."""
+    pytest.importorskip(MODULES[kind], reason="extra `index` is not installed")
+    resource = pytest.importorskip("resource", reason="the system has no limit on files")
+    build(live.ranker, kind, "old").save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == [f"index.{kind}", f"index.{kind}.json"]
+    large = build(ranker, kind, "new")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(RunError, match=f"index.{kind}: cannot be written"):
+            large.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    choice = live.ranker.choice(3)
+    again = load(tmp_path, live.ranker, kind, "old").top(live.ranker, np.arange(5), choice)
+    np.testing.assert_array_equal(again.ids, live.ranker.top(np.arange(5), choice).ids)
+
+
 def test_a_catalogue_smaller_than_the_list(live):
     pytest.importorskip("hnswlib", reason="extra `index` is not installed")
     choice = live.ranker.choice(100)

@@ -38,7 +38,7 @@ def test_a_new_run_in_the_folder_is_taken_up(models, tmp_path):
             except OSError:
                 time.sleep(0.1)
         assert first is not None and first["model"] == "lightgcn"
-        models("mf").save(folder)
+        models("mf").save(folder, overwrite=True)
         for _ in range(200):
             now = get(port, "/health")
             if now["run"] != first["run"]:

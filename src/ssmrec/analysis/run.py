@@ -86,6 +86,7 @@ from ssmrec.analysis.optimum import theory_section
 from ssmrec.analysis.popularity import popularity_section
 from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.data import Interactions
+from ssmrec.data.align import same_ids
 from ssmrec.errors import DataError, RunError
 from ssmrec.evaluation import most_popular
 from ssmrec.training import Listener, Trained, label
@@ -130,8 +131,17 @@ class Run:
     folder: str | None = None
 
     def subject(self) -> Subject:
-        """What the analyses look at; validation pairs are masked only when test is judged."""
+        """What the analyses look at; validation pairs are masked only when test is judged.
+
+        Raises:
+            DataError: the held-out pairs are over other ids than the run.
+        """
         trained = self.trained
+        if not same_ids(self.held_out, trained.train):
+            raise DataError(
+                "the held-out pairs have other user or item ids than the run: match them with "
+                "ssmrec.data.align.aligned"
+            )
         seen = [trained.train, trained.seen] if self.on == "test" else [trained.train]
         return Subject(trained, self.held_out, seen)
 

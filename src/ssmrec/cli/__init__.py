@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from importlib import metadata
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -28,13 +30,15 @@ from ssmrec.cli import (
     tune,
     update,
 )
+from ssmrec.cli.shape import Commands
 from ssmrec.distributed import Place, work
-from ssmrec.errors import SsmrecError
+from ssmrec.errors import ConfigError, SsmrecError
 
 MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
 """How torch tells that memory has run out; on a CPU it is a plain RuntimeError."""
 
 app = typer.Typer(
+    cls=Commands,
     help="Recommenders from implicit feedback, with the sampled softmax loss at the centre.\n\n"
     "Begin with: ssmrec demo",
     no_args_is_help=True,
@@ -83,6 +87,7 @@ def root(
 def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
+        _refuse_empty(sys.argv[1:])
         if (place := Place.found()) is not None and place.size > 1:
             work(app, _said, place)
         app()
@@ -92,6 +97,19 @@ def main() -> None:
             raise
         print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """An empty path would be the current folder; it comes of a shell variable that is not set.
+
+    Raises:
+        ConfigError: names the option, or the word before.
+    """
+    for before, word in pairwise(["ssmrec", *words]):
+        if not word.strip() or re.fullmatch(r"--[a-z-]+=\s*", word):
+            option = word.partition("=")[0] if word.strip() else before
+            place = option if option.startswith("-") else f"an argument after {option!r}"
+            raise ConfigError(f"{place}: empty; name something, or leave it out")
 
 
 def _said(error: Exception) -> str | None:

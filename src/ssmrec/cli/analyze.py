@@ -13,6 +13,7 @@ from ssmrec.cli.evaluate import held_out_pairs
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import load_run
+from ssmrec.training.files import ready
 
 logger = logging.getLogger("ssmrec")
 
@@ -57,14 +58,16 @@ def analyze(
 
     if on not in ("test", "valid"):
         raise ConfigError(f"--on must be test or valid, not {on!r}")
+    out = out or run / "analysis.json"
     ours = _load(run, on, data, any_data)
     theirs = None if against is None else _load(against, on, data, any_data)
+    for path in (out, html or out):  # before the work, not after it
+        _claim(path.parent)
     with ProgressBars() as bars:
         result = analyze(
             ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
             over_training=over_training, listener=bars,
         )  # fmt: skip
-    out = out or run / "analysis.json"
     write_analysis(result, out)
     console = Console()
     for note in (result["run"]["warning"], *result["notes"]):
@@ -75,6 +78,15 @@ def analyze(
         console.print(table)
     written = [str(out), *_page(result, html, out.with_suffix(".html"))]
     typer.echo(f"\nwritten: {', '.join(written)}")
+
+
+def _claim(folder: Path) -> None:
+    try:
+        ready(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
 
 
 def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:

@@ -15,7 +15,7 @@ from rich.table import Table
 from ssmrec.config import build, override
 from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare, statistics
 from ssmrec.data.fetch import fetch
-from ssmrec.data.named import BUNDLED, NAMED, cache, locate, search
+from ssmrec.data.named import BUNDLED, NAMED, cache, files_of, search
 from ssmrec.errors import ConfigError
 
 app = typer.Typer(help="Data sets: facts, list, download.", no_args_is_help=True)
@@ -72,7 +72,7 @@ def stats(
 
 def _read(config: DataConfig) -> tuple[Split | Interactions, dict[str, int]]:
     """With a test file its split is shown as it is; a single file is one table."""
-    files = locate(config)
+    files = files_of(config)
     if "test" not in files:
         table = load(config.source, config)
         return table, dict(table.counts)

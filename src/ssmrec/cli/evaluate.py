@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ssmrec.analysis.popularity import exposure
 from ssmrec.data import Interactions, prepare
+from ssmrec.data.align import aligned
+from ssmrec.data.named import files_of
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation import best_possible, most_popular
 from ssmrec.evaluation import evaluate as evaluate_vectors
@@ -116,8 +118,11 @@ def held_out_pairs(
 ) -> Interactions:
     """The held-out part `on` of a run's data, read again from `source` or where the run had it.
 
+    Its pairs are over the ids of the run; those with ids the run does not know are left out and told.
+
     Raises:
-        DataError: the data are not found, lack that part, or have another fingerprint (None: any).
+        DataError: the data are not found, lack that part, have another fingerprint (None: any), or
+            no id in common with the run.
     """
     settings = trained.config.data
     if source is None and settings.source == PYTHON:
@@ -126,6 +131,11 @@ def held_out_pairs(
         )
     if source is not None:
         settings = settings.model_copy(update={"source": source})
+    try:
+        files_of(settings)
+    except DataError as error:
+        advice = "" if source else "; if the run's data were moved, name their place with --data"
+        raise DataError(f"{error}{advice}") from None
     split = prepare(settings, trained.config.seed)
     if fingerprint is not None and split.fingerprint != fingerprint:
         raise DataError(
@@ -135,7 +145,7 @@ def held_out_pairs(
     part = split.test if on == "test" else split.valid
     if part is None:
         raise DataError(f"{settings.source}: has no {on} part")
-    return part
+    return aligned(part, trained.train)
 
 
 def _widest(names: list[str]) -> list[str]:

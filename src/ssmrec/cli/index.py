@@ -19,7 +19,10 @@ def index(
     top: Annotated[
         int, typer.Option(help="Length of the lists recall is measured on.", min=1)
     ] = 20,
-    out: Annotated[Path | None, typer.Option(help="Write it to another folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write it elsewhere; ssmrec serve wants it in the run folder."),
+    ] = None,
 ) -> None:
     """Build an index for approximate search, and print how much of the exact lists it finds.
 
@@ -35,6 +38,8 @@ def index(
         f"{kind}: {made.size:,} items, finds {found:.2%} of the exact top {top}; "
         f"written to {(out or run) / f'index.{kind}'}"
     )
+    if out is not None and out.resolve() != run.resolve():
+        typer.echo(f"to serve it: copy index.{kind} and index.{kind}.json from there into {run}")
 
 
 def export(

@@ -23,7 +23,9 @@ NegativesOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Decides all randomness.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the run in the folder.")
+]
 TrackOption = Annotated[
     list[str] | None,
     typer.Option(help="Also log to tensorboard (into OUT) or mlflow; repeat for both."),

@@ -45,12 +45,17 @@ def recommend(
     to: Annotated[
         str | None, typer.Option(help="Write to a database, such as sqlite:///shop.db, instead.")
     ] = None,
-    table: Annotated[str, typer.Option(help="Table of --to; its rows are replaced.")] = (
-        "recommendations"
-    ),
+    table: Annotated[
+        str | None,
+        typer.Option(help="Table of --to; its rows are replaced. Default: recommendations."),
+    ] = None,
     unknown: Annotated[
-        str, typer.Option(help="Users that were not trained on: skip, popular or error.")
-    ] = "skip",
+        str | None,
+        typer.Option(
+            help="Users that were not trained on: skip, popular or error. Default: skip, and an error "
+            "where it is all of them."
+        ),
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also list items the user already has.")
     ] = False,
@@ -87,6 +92,8 @@ def recommend(
         raise ConfigError(f"--out {out}: must end in .parquet or .csv")
     names = [*(users or []), *(more or [])]
     _check_asked(names, everybody, liked, candidates, out, to)
+    if table is not None and to is None:
+        raise ConfigError("--table is a table of --to: name the database, or leave it out")
     live = Live.load(run)
     ranker = live.ranker if correct is None else _corrected(live, correct, liked)
     choice = ranker.choice(
@@ -100,18 +107,18 @@ def recommend(
         frames = iter([_new_user(live, liked, choice)])
     else:
         wanted = _ids(names, "--users")
-        _check_known(ranker, wanted)
+        if unknown is None:
+            _check_known(ranker, wanted)
         ids = None if wanted is None else as_ids(wanted)
-        frames = shown(blocks, ranker, ids, choice, unknown)
-    most = int(choice.allowed.sum())
+        frames = shown(blocks, ranker, ids, choice, unknown or "skip")
     if out is not None or to is not None:
+        table = table or "recommendations"
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
         typer.echo(f"{rows:,} recommendations for {count:,} users in {out or table}")
     else:
         source = live.trained.config.data.source
         _show(pl.concat(frames), None if source == PYTHON else item_titles(source))
-    if top > most:
-        logger.warning("--top %d: the run knows %d items, so the lists are shorter", top, most)
+    _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()))
 
 
 def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
@@ -165,13 +172,21 @@ def _new_user(live: Live, liked: list[str], choice: Choice) -> pl.DataFrame:
 
 
 def _check_known(ranker: Ranker, wanted: list[str] | None) -> None:
-    """Nothing to do for anyone is an error, whatever the policy; a mistyped file looks like that."""
+    """Nothing to do for anyone is an error where no policy is asked for; a mistyped file looks like that."""
     if wanted is not None and (ranker.find_users(as_ids(wanted)) < 0).all():
         shown = ", ".join(wanted[:3]) + (" ..." if len(wanted) > 3 else "")
         raise DataError(
             f"--users {shown}: neither a file nor ids of users the run was trained on "
-            f"(such as {', '.join(str(name) for name in ranker.known_users.head(2))})"
+            f"(such as {', '.join(str(name) for name in ranker.known_users.head(2))}); for strangers "
+            "there is --unknown popular"
         )
+
+
+def _tell_short(top: int, known: int, allowed: int) -> None:
+    """Warn that no list can be as long as asked for, and why."""
+    if top > allowed:
+        why = "the run knows" if allowed == known else "--allow and --deny leave"
+        logger.warning("--top %d: %s %d items, so the lists are shorter", top, why, allowed)
 
 
 def _ids(values: list[str], option: str) -> list[str] | None:
@@ -179,11 +194,15 @@ def _ids(values: list[str], option: str) -> list[str] | None:
     found: list[str] = []
     for value in values:
         path = Path(value)
-        if not path.is_file():
+        try:
+            if not path.is_file():
+                found.append(value)
+                continue
+        except OSError:  # longer than the name of a file may be
             found.append(value)
             continue
         try:
-            lines = path.read_text().splitlines()
+            lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as ids, one a line ({error})") from None
         found += [line.strip() for line in lines if line.strip()]

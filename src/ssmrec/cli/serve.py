@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
+import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +17,7 @@ from ssmrec.data import item_titles
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import open_table
 from ssmrec.data.named import TITLES
-from ssmrec.errors import ConfigError, DataError
+from ssmrec.errors import ConfigError, DataError, SsmrecError
 from ssmrec.recommender import PYTHON
 from ssmrec.serving.index import load as load_index
 from ssmrec.serving.live import Live
@@ -26,7 +29,9 @@ logger = logging.getLogger("ssmrec")
 def serve(
     run: Annotated[Path, typer.Argument(help="Run folder, or a link to one.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
     watch: Annotated[
         float, typer.Option(help="Seconds between looks for a new run; 0 for never.", min=0)
     ] = 2.0,
@@ -56,21 +61,72 @@ def serve(
         from ssmrec.serving.app import Limits, make_app
     except ImportError as error:
         raise ConfigError(f"serving needs {error.name}: pip install 'ssmrec[serve]'") from None
-    names = _titles(titles, Live.load(run).trained.config.data.source)
-    read = partial(load, titles=names, search=None if index is None else partial(_search, index))
+    search = None if index is None else partial(_search, index)
+    read = partial(load, titles=Titles(titles), search=search)
     service = Service(read(run), read)
     limits = Limits(k=max_k, batch=max_batch, body=max_body)
     app = make_app(service, limits, watch)
-    logger.info("run %s at http://%s:%d", service.loaded.version, host, port)
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=10,
-        access_log=False,
-    )  # fmt: skip
+    with listening(host, port) as place:
+        logger.info("run %s at %s", service.loaded.version, _address(place))
+        settings = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=10, access_log=False
+        )
+        with suppress(KeyboardInterrupt):  # Ctrl-C: all that was asked has been answered
+            uvicorn.Server(settings).run(sockets=[place])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the port is in use or not allowed, or the address is not of this machine.
+    """
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if sys.platform != "win32":  # there it would share a port that is in use
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((host, port))
+        place.listen(2048)
+    except (OSError, UnicodeError) as error:
+        place.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot listen at {host}, port {port} ({reason}): choose another --port (0 takes a free "
+            "one), or a --host of this machine (0.0.0.0 for all of its addresses)"
+        ) from None
+    return place
+
+
+def _address(place: socket.socket) -> str:
+    host, port = place.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _search(kind: str, live: Live, folder: Path):
     made = load_index(folder, live.ranker, kind, version_of(folder))
     return partial(made.top, live.ranker)
+
+
+class Titles:
+    """Titles for each run that is served: of a file, or of the run's own data set.
+
+    A fault in them is an error for the first run. A later run is served in spite of it, with the titles
+    that the file had, or without any.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.file, self.last = file, None
+
+    def __call__(self, live: Live) -> dict[str, str]:
+        try:
+            found = _titles(self.file, live.trained.config.data.source)
+        except (SsmrecError, OSError) as error:
+            if self.last is None:
+                raise
+            logger.warning("titles of the new run: %s", error)
+            found = self.last if self.file else {}
+        self.last: dict[str, str] | None = found
+        return found
 
 
 def _titles(file: Path | None, source: str) -> dict[str, str]:

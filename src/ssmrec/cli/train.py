@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,15 +23,15 @@ from ssmrec.cli.options import (
     TrackOption,
     seconds,
 )
+from ssmrec.cli.rows import Query, fetched_rows, forget_rows, query_of, rows_of
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
-from ssmrec.data.named import locate
+from ssmrec.data.named import files_of, locate
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, run_table
 from ssmrec.reporting.trackers import trackers
-from ssmrec.serving.sql import is_database, snapshot
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
@@ -44,8 +45,11 @@ from ssmrec.training import (
     train_best,
     unused,
 )
+from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import closed_form
+from ssmrec.training.files import ready
 from ssmrec.training.peers import current
+from ssmrec.training.run import holds
 
 logger = logging.getLogger("ssmrec")
 
@@ -106,15 +110,16 @@ def train(
 
       ssmrec train sqlite:///shop.db --query "select user_id, item_id, ts from clicks" --out runs/shop
     """
-    data = from_database(data, query, out, resume, overwrite)
+    rows = query_of(data, query, out, "data.parquet")
     if data is None and recipe is None:
         raise ConfigError("nothing to train on: name a file, a folder or a data set, or a --recipe")
+    source = data if rows is None else str(rows.file)
     asked: dict[str, Any] = {"data": {}, "train": {}}
     for part, name in (("model", model), ("loss", loss), ("negatives", negatives)):
         if name is not None:
             asked[part] = {"name": name}
     for section, key, value in (
-        ("data", "source", data), ("data", "test", test), ("data", "valid", valid),
+        ("data", "source", source), ("data", "test", test), ("data", "valid", valid),
         ("train", "protocol", protocol), ("train", "epochs", epochs),
         ("train", "budget", None if budget is None else seconds(budget)),
     ):  # fmt: skip
@@ -124,75 +129,71 @@ def train(
         asked["seed"] = seed
     start = {} if recipe is None else read_recipe(recipe)
     config = resolve(override(merged(start, asked), set_ or []))
-    trained, _, folder = run(config, out, resume, overwrite, track or ())
+    if rows is not None and config.data.source != source:
+        raise ConfigError("data.source: leave --set data.source out with --query")
+    trained, _, folder = run(config, out, resume, overwrite, track or (), rows)
     print_run(trained)
     typer.echo(f"run folder: {folder}")
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
 
 
-def from_database(
-    data: str | None, query: str | None, out: Path | None, resume: bool, overwrite: bool
-) -> str | None:
-    """The rows of a query as a file in the run folder; other sources as they are."""
-    if query is None and (data is None or not is_database(data)):
-        return data
-    if data is None or query is None or not is_database(data) or out is None:
-        raise ConfigError(
-            "a database needs its address, such as sqlite:///shop.db, --query and --out"
-        )
-    kept = out / "data.parquet"
-    finished = (out / "metrics.json").exists()
-    stays = (resume and kept.exists()) or (finished and not overwrite)
-    if not stays and current().rank == 0:  # a resumed training goes on with the rows it began with
-        snapshot(data, query, kept)
-    current().meet()
-    return str(kept)
-
-
 def run(
-    config: RunConfig, out: Path | None, resume: bool, overwrite: bool, track: Sequence[str] = ()
+    config: RunConfig,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    track: Sequence[str] = (),
+    query: Query | None = None,
 ) -> tuple[Trained, Split, Path]:
     """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
     parts = [Path(config.data.source).stem, *label(config).split(" + ")]
     folder = out or Path("runs") / "-".join(parts)
-    peers = current()
+    (peers := current()).admit(config)
+    refuse_early(config)
+    if query is None:  # else the rows are fetched later
+        files_of(config.data)
     resume = resume or (peers.restarted and (folder / "checkpoint.safetensors").exists())
-    peers.admit(config)
     following = trackers(track, folder, resume) if peers.rank == 0 else []
     if peers.rank == 0:
         claim(folder, resume, overwrite or peers.restarted)
     peers.meet()
     tell_settings(config)
     config = _without_idle_validation(config)
-    with Listeners([ProgressBars(), *following]) as ears:
-        logger.info("reading %s", config.data.source)
-        split = prepare(config.data, config.seed)
-        tell_split(split)
-        tell_room(folder, config, split)
-        settings = config.model_dump(mode="json")
-        checkpoint = Checkpoint(folder, split.fingerprint, settings, resume)
-        peers.same(data=split.fingerprint, settings=settings, checkpoint=checkpoint.phases)
-        ears.begin(config)
-        trained = best_kept(
-            lambda ear: train_best(config, split, ear, checkpoint), ears, folder, split, checkpoint
-        )
-        ears.finish(trained.metrics)
-    keep(trained, folder, split, checkpoint)
+    with rows_of(query, folder, resume) as file:
+        with Listeners([ProgressBars(), *following]) as ears:
+            source = config.data.source if file is None else str(file)
+            logger.info("reading %s", source)
+            split = prepare(config.data.model_copy(update={"source": source}), config.seed)
+            tell_split(split)
+            tell_room(folder, config, split)
+            settings = config.model_dump(mode="json")
+            checkpoint = Checkpoint(folder, split.fingerprint, settings, resume)
+            peers.same(data=split.fingerprint, settings=settings, checkpoint=checkpoint.phases)
+            ears.begin(config)
+            trained = best_kept(
+                lambda ear: train_best(config, split, ear, checkpoint),
+                ears, folder, split, checkpoint,
+            )  # fmt: skip
+            ears.finish(trained.metrics)
+        keep(trained, folder, split, checkpoint)
     return trained, split, folder
 
 
 def claim(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make `folder` where it is missing, if a run may be written there."""
+    """Make `folder` where it is missing, if a run may be written there.
+
+    Raises:
+        RunError: it holds a run that is neither to go on nor to be replaced, or cannot be written.
+    """
     left = (folder / "checkpoint.safetensors").exists()
-    if (folder / "metrics.json").exists() and not overwrite and not (resume and left):
-        raise RunError(f"{folder}: holds a finished run; choose another --out, or --overwrite")
+    if (held := holds(folder)) and not overwrite and not (resume and left):
+        goes_on = "--resume to go on" if left else "choose another --out"
+        raise RunError(f"{folder}: holds {held}; {goes_on}, or --overwrite")
     if resume and not left:
         logger.warning("%s holds no checkpoint: training starts from the beginning", folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".write").write_text("x")  # a full disk takes an empty file
-        (folder / ".write").unlink()
+        ready(folder)
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
@@ -217,9 +218,7 @@ def best_kept(
         if not error.best_epoch:
             raise
         trained = train(None)
-        if current().rank == 0:
-            save_run(folder, trained, split.fingerprint)
-        checkpoint.remove()
+        keep(trained, folder, split, checkpoint)
         current().meet()
         raise RunError(
             f"{error}; the best model until then, of epoch {error.best_epoch}, is in {folder}"
@@ -237,9 +236,11 @@ def keep(trained: Trained, folder: Path, split: Split, checkpoint: Checkpoint) -
             "add --resume to go on" if left else "start again",
         )  # fmt: skip
         raise typer.Exit(130)
+    trained = replace(trained, model=current().whole(trained.model, trained.train))
     if current().rank:
         return
-    save_run(folder, trained, split.fingerprint)
+    save_run(folder, trained, split.fingerprint, fetched_rows(folder))
+    forget_rows(folder)
     if stopped != "interrupted":
         checkpoint.remove()
     else:
@@ -268,9 +269,8 @@ def tell_settings(config: RunConfig) -> None:
         own = {k: v for k, v in own.items() if not k.startswith(("model.", "loss.", "negatives."))}
     told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
-    if idle := unused(config):
-        logger.warning("%s: solved in closed form, so without effect are %s",
-                       config.model["name"], ", ".join(idle))  # fmt: skip
+    for reason, idle in unused(config).items():
+        logger.warning("%s, so without effect: %s", reason, ", ".join(idle))
 
 
 def _without_idle_validation(config: RunConfig) -> RunConfig:

@@ -14,6 +14,8 @@ from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training import RunConfig, label, load_run
+from ssmrec.training.ahead import refuse_early
+from ssmrec.training.run import holds
 from ssmrec.tuning import (
     PICTURE,
     RECIPE,
@@ -48,7 +50,7 @@ def tune(
     timeout: Annotated[
         str | None, typer.Option(help="Time for this command, such as 90s, 30m or 2h; then stop.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a trial, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a trial, at most.", min=1)] = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,6 +124,8 @@ def tune(
     load_optuna()  # told before data are read
     stem = Path(config.data.source).stem
     folder = out or Path("runs") / "-".join(["tune", stem, *label(config).split(" + ")])
+    if held := holds(folder):
+        raise RunError(f"{folder}: holds {held}; choose another --out for the search")
     tell_settings(config)
     found = _search(task, folder, trials, timeout)
     best = best_of(found)
@@ -167,6 +171,7 @@ def _show(task: Task) -> None:
 
 def _search(task: Task, folder: Path, trials: int, timeout: str | None) -> list[Done]:
     config = task.asked()
+    refuse_early(task.trial())
     limit = None if timeout is None else _seconds(timeout)
     with SearchBars(task) as bars:
         logger.info("reading %s", config.data.source)

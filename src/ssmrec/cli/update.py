@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from ssmrec.cli.options import OverwriteOption, ResumeOption, TrackOption
+from ssmrec.cli.rows import query_of, rows_of
 from ssmrec.cli.train import (
     best_kept,
     claim,
-    from_database,
     keep,
     print_run,
     seconds,
@@ -44,7 +44,7 @@ def update(
         ),
     ],
     query: Annotated[
-        str | None, typer.Option(help="SQL of a database's new rows, kept in OUT/data.parquet.")
+        str | None, typer.Option(help="SQL of a database's new rows, kept in OUT/update.parquet.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the new run; default: RUN-updated.")
@@ -85,35 +85,43 @@ def update(
     """
     old, fingerprint = load_run(run)
     config = _settings(old, epochs, budget, set_ or [])
-    folder = out or Path(f"{run}-updated")
+    folder = out or _beside(run)
     following = trackers(track or (), folder, resume)
-    source = from_database(new_data, query, folder, resume, overwrite)
+    rows = query_of(new_data, query, folder, "update.parquet")
+    source = new_data if rows is None else str(rows.file)
     claim(folder, resume, overwrite)
     tell_settings(config)
-    with Listeners([ProgressBars(), *following]) as ears:
-        data = grown(
-            old, _read(source, config.data), config, replace_data,
-            None if test is None else _read(test, config.data),
-        )  # fmt: skip
-        tell_split(data.split)
-        _tell(data, config)
-        tell_room(folder, config, data.split)
-        settings = config.model_dump(mode="json")
-        key = f"{data.split.fingerprint} after {fingerprint}"
-        checkpoint = WarmStart(old, folder, key, settings, resume)
-        ears.begin(config)
-        begun = {"run": str(run), "data_fingerprint": fingerprint, "new_data": str(source)}
-        trained = best_kept(
-            lambda ear: update_run(old, data, config, begun, ear, checkpoint),
-            ears, folder, data.split, checkpoint,
-        )  # fmt: skip
-        ears.finish(trained.metrics)
-    keep(trained, folder, data.split, checkpoint)
+    with rows_of(rows, folder, resume) as file:
+        with Listeners([ProgressBars(), *following]) as ears:
+            data = grown(
+                old, _read(source if file is None else str(file), config.data), config, replace_data,
+                None if test is None else _read(test, config.data),
+            )  # fmt: skip
+            tell_split(data.split)
+            _tell(data, config)
+            tell_room(folder, config, data.split)
+            settings = config.model_dump(mode="json")
+            key = f"{data.split.fingerprint} after {fingerprint}"
+            checkpoint = WarmStart(old, folder, key, settings, resume)
+            ears.begin(config)
+            begun = {"run": str(run), "data_fingerprint": fingerprint, "new_data": source}
+            trained = best_kept(
+                lambda ear: update_run(old, data, config, begun, ear, checkpoint),
+                ears, folder, data.split, checkpoint,
+            )  # fmt: skip
+            ears.finish(trained.metrics)
+        keep(trained, folder, data.split, checkpoint)
     if trained.metrics["test"] or trained.metrics["valid"]:
         print_run(trained)
     typer.echo(f"run folder: {folder}")
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
+
+
+def _beside(run: Path) -> Path:
+    """RUN-updated, also where RUN is `.` or ends with `..`."""
+    named = run if run.name not in ("", "..") else run.resolve()
+    return named.with_name(f"{named.name}-updated")
 
 
 def _settings(old: Trained, epochs: int | None, budget: str | None, pairs: list[str]) -> RunConfig:

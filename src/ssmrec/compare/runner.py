@@ -17,6 +17,7 @@ from ssmrec.compare.store import Outcome, Store
 from ssmrec.data import Split, prepare
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training import Checkpoint, Listener, Trained, load_run, save_run, train_run
+from ssmrec.training.ahead import refuse_early
 
 
 class Watcher(Listener):
@@ -182,7 +183,10 @@ class _Work:
         return outcome
 
     def _trained(self, job: Job) -> tuple[Trained, str, Split]:
-        split, folder = self._data(job), self.store.folder(job)
+        folder = self.store.folder(job)
+        if not (folder / "metrics.json").exists():
+            refuse_early(job.config)
+        split = self._data(job)
         if (folder / "metrics.json").exists():
             trained, fingerprint = load_run(folder)
             differs = job.difference(trained.config.model_dump(mode="json"))

@@ -19,6 +19,7 @@ import numpy as np
 from ssmrec.compare.methods import Job
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
+from ssmrec.training.files import ready
 
 FORMAT = 1
 """Version of the layout; a result of another one is not used."""
@@ -54,9 +55,7 @@ class Store:
             RunError: it cannot be written.
         """
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / ".write").touch()
-            (self.out / ".write").unlink()
+            ready(self.out)
         except OSError as error:
             raise _unwritable(self.out, error) from None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from ssmrec.errors import ConfigError
 
@@ -17,6 +18,41 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """`yes` and `true` of YAML are no 1; pydantic alone would take them."""
+        kinds = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if (
+            kinds & {int, float}
+            and bool not in kinds
+            and any(v is True or v is False for v in values)
+        ):
+            kind = "float" if float in kinds else "int"
+            raise PydanticCustomError(f"{kind}_type", "must be a number")  # type: ignore[arg-type]
+        return value
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """The types a setting may have, members of unions and lists among them; those of a mapping not."""
+    if get_origin(annotation) is dict:
+        return {dict}
+    return set().union(*map(_plain_types, get_args(annotation))) or {annotation}
+
+
+def as_part(value: Any, what: str) -> dict[str, Any]:
+    """A part as settings: `"bpr"` is `{"name": "bpr"}`.
+
+    Raises:
+        ConfigError: neither a name nor settings.
+    """
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what}: must be a name or settings as `key: value` (got {value!r})")
+    return dict(value)
 
 
 def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
@@ -45,6 +81,8 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
 
     `where` is the dotted prefix shown before the key, such as `loss`.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: {WANTED['dict']} (got {values!r})")
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
@@ -54,7 +92,10 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
 def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
+    if "[key]" in path:  # of a mapping inside a setting
+        held = ".".join([*([where] if where else []), *path[: path.index("[key]") - 1]])
+        return f"{held}: has a key that is no text: {first['input']!r}"
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         key = ".".join([*([where] if where else []), *path])
         owner = _owner(schema, path)
         return f"unknown key {key}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"

@@ -74,17 +74,31 @@ def override(values: Mapping[str, Any], pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Later layers win, key by key; a part whose `name` changes starts afresh."""
+    """Later layers win, key by key; a part whose `name` changes starts afresh.
+
+    Raises:
+        ConfigError: a layer has keys below what is a single value in an earlier one.
+    """
     out: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
-            old = out.get(key)
-            if isinstance(value, Mapping) and isinstance(old, dict):
-                renamed = "name" in value and value["name"] != old.get("name", value["name"])
-                out[key] = dict(value) if renamed else merged(old, value)
-            else:
-                out[key] = _copy(value) if isinstance(value, Mapping) else value
+        _merge(out, layer, "")
     return out
+
+
+def _merge(out: dict[str, Any], layer: Mapping[str, Any], prefix: str) -> None:
+    for key, value in layer.items():
+        old = out.get(key)
+        if not isinstance(value, Mapping):
+            out[key] = value
+        elif isinstance(old, dict):
+            if "name" in value and value["name"] != old.get("name", value["name"]):
+                out[key] = _copy(value)
+            else:
+                _merge(old, value, f"{prefix}{key}.")
+        elif old is None:
+            out[key] = _copy(value)
+        else:  # it would be lost without a word
+            raise ConfigError(f"{prefix}{key}: must hold settings as `key: value` (got {old!r})")
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,9 +120,28 @@ def _value(text: str) -> Any:
     return value
 
 
+class _TwiceError(Exception):
+    """A key that stands twice in one mapping."""
+
+
+class _Once(yaml.SafeLoader):
+    """The safe loader, for which a repeated key is an error: plain YAML drops the first one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines and key.tag != "tag:yaml.org,2002:merge":
+                raise _TwiceError(f"{name!r} stands at line {lines[name]} and again at line {line}")
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = _Once(text).get_single_data()
+    except _TwiceError as error:
+        raise ConfigError(f"{where}: {error}; put all below one of them") from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         at = "" if line is None else f" at line {line + 1}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from ssmrec.config import Config
+from ssmrec.data.aliases import is_number
 
 Column = str | int | None
 Strategy = Literal["auto", "random", "temporal", "last", "time", "given"]
@@ -46,6 +47,20 @@ class SplitConfig(Config):
         if isinstance(value, bool):
             raise ValueError("must be an ISO date, seconds, or a quantile, not true or false")
         return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("cut")
+    @classmethod
+    def _is_moment(cls, value: Any) -> Any:
+        if value is None or isinstance(value, float):
+            return value
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            if not is_number(value):
+                raise ValueError(
+                    "must be an ISO date, seconds, or a quantile between 0 and 1"
+                ) from None
+        return value
 
     @field_validator("cut", "last_k")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from ssmrec.data.sniff import (
     integers,
     is_adjacency,
     refuse_lists,
+    refuse_title,
     split_line,
 )
 from ssmrec.errors import DataError
@@ -49,8 +51,17 @@ MAGIC = {
     b"\x1f\x8b": "a gzip file; name it .gz, such as .csv.gz",
     b"PK\x03\x04": "a zip archive (or an Excel file); unpack it, or save it as CSV",
     b"SQLite format 3": "an SQLite database; export the table as CSV or Parquet",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with git lfs pull",
 }
 """How files begin that are no text, and what to do with them."""
+TEXTS = {
+    r"""\s*(\{\s*(\}|["'][^"']*["']\s*:)|\[\s*([{\[]|$))""": (
+        "JSON; convert it to CSV or Parquet, as with polars: pl.read_ndjson(...) (one object a "
+        "line) or pl.read_json(...), then .write_parquet(...)"
+    ),
+    r"(?i)\s*<(\?xml|!doctype|html)\b": "XML or HTML; save the table as CSV or Parquet",
+}
+"""The same for text that is no table."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,8 @@ def open_table(path: Path, config: DataConfig) -> Table:
         with readable(path):
             return Table(pl.scan_parquet(path), Place(str(path)))
     lines = _head(path)
+    if config.format != "adjacency":
+        refuse_title(lines, str(path))
     if config.format == "adjacency" or (config.format == "auto" and is_adjacency(lines, config)):
         guessed = config.format == "auto" and not integers(lines)
         log.log(
@@ -137,7 +150,10 @@ def pinned(path: Path, config: DataConfig) -> DataConfig:
     """
     if config.format != "auto" or path.suffix in PARQUET or not path.is_file():
         return config
-    adjacency = path.stat().st_size > 0 and is_adjacency(_head(path), config)
+    if path.stat().st_size == 0:
+        return config
+    refuse_title(lines := _head(path), str(path))
+    adjacency = is_adjacency(lines, config)
     return config.model_copy(update={"format": "adjacency"}) if adjacency else config
 
 
@@ -155,6 +171,9 @@ def _head(path: Path) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it first") from None
+    for pattern, remedy in TEXTS.items():
+        if re.match(pattern, text):
+            raise DataError(f"{path}: is {remedy}")
     lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not lines:
         raise DataError(f"{path}: the file has no rows")
@@ -178,6 +197,7 @@ def _lines(path: Path) -> pl.LazyFrame:
 def _adjacency(path: Path, place: Place) -> pl.LazyFrame:
     line = pl.col("line").str.strip_chars()
     blanks = place.delimiter is None
+    _tell_without_items(path, place)
     fields = line.str.extract_all(r"\S+") if blanks else line.str.split(place.delimiter)
     return (
         _lines(path)
@@ -187,6 +207,18 @@ def _adjacency(path: Path, place: Place) -> pl.LazyFrame:
         .filter(pl.col("1").list.len() > 0)  # a user without items has no row
         .explode("1")
     )
+
+
+def _tell_without_items(path: Path, place: Place) -> None:
+    """Log how many lines name a user and no item: a warning when they are most lines."""
+    line = pl.col("line").str.strip_chars()
+    several = line.str.contains(place.delimiter or r"\s", literal=place.delimiter is not None)
+    with readable(path):
+        lines = _lines(path).filter(line.str.len_bytes() > 0)
+        alone, total = lines.select((~several).sum(), pl.len().alias("n")).collect().row(0)
+    if alone:
+        level = logging.WARNING if 2 * alone > total else logging.INFO
+        log.log(level, "%s: %s of %s lines name no item", path, f"{alone:,}", f"{total:,}")
 
 
 def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:

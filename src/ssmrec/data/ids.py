@@ -103,8 +103,9 @@ def _cast(values: pl.Series, dtype: type[pl.DataType], where: Place) -> pl.Serie
     cast = values.cast(dtype, strict=False)
     if cast.null_count() > values.null_count():
         row = first_row(cast.is_null() & values.is_not_null())
+        fault = "is too large for" if isinstance(values[row], int) else "is not"
         raise DataError(
-            f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not an integer "
+            f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} {fault} an integer "
             "id; set data.ids=str"
         )
     return cast

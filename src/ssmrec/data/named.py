@@ -202,6 +202,11 @@ def locate(config: DataConfig) -> dict[str, Path]:
 
 
 def _located(config: DataConfig) -> dict[str, Path]:
+    for key in ("source", "test", "valid"):
+        if (path := getattr(config, key)) is not None and not path.strip():
+            raise DataError(f"data.{key} is empty: name a file, or leave it out")
+        if path is not None and "://" in path:
+            raise DataError(f"{path}: is an address; download the file and give its path")
     source = Path(config.source).expanduser()
     looks_like_path = source.suffix in SUFFIXES or len(source.parts) > 1 or "/" in config.source
     if config.source in NAMED or not (source.exists() or looks_like_path):
@@ -215,6 +220,23 @@ def _located(config: DataConfig) -> dict[str, Path]:
     asked = {"valid": config.valid, "test": config.test}
     files |= {part: Path(path).expanduser() for part, path in asked.items() if path}
     return {part: files[part] for part in PARTS if part in files}
+
+
+def files_of(config: DataConfig) -> dict[str, Path]:
+    """As `locate`, and all files are there, so that none is missed after others have been read.
+
+    Raises:
+        DataError: as `locate`, or a file does not exist.
+    """
+    files = locate(config)
+    for path in files.values():
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except (OSError, ValueError):  # the reader tells what is wrong
+            continue
+    return files
 
 
 def item_titles(source: str | Path) -> pl.DataFrame | None:

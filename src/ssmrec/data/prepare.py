@@ -14,7 +14,7 @@ from ssmrec.data.clean import Coded, drop_overlap, encode, k_core, merge_duplica
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import pinned
 from ssmrec.data.interactions import Interactions, Split
-from ssmrec.data.named import locate
+from ssmrec.data.named import files_of
 from ssmrec.data.read import no_rows_left, read_frame
 from ssmrec.data.split import STREAM, carve, counted, split_by
 from ssmrec.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ def load(source: Any, config: DataConfig | None = None, **options: Any) -> Inter
     settings = config or build(DataConfig, options, "data")
     if isinstance(source, (str, Path)):
         settings = settings.model_copy(update={"source": str(source)})
-        files = locate(settings)
+        files = files_of(settings)
         if len(files) > 1:
             log.warning(
                 "%s comes in parts (%s) and load() puts them together; ssmrec.prepare(%r) keeps them apart",
@@ -71,7 +71,7 @@ def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> S
         config = source
     else:
         config = build(DataConfig, {"source": str(source), **options}, "data")
-    files = locate(config)
+    files = files_of(config)
     strategy = config.split.strategy
     if strategy == "given" and "test" not in files:
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmrec.data.align import check_pairs
 from ssmrec.data.interactions import Array, Interactions, Split
 from ssmrec.data.split import MILLISECONDS, cold, merge
 
@@ -30,6 +31,8 @@ def statistics(data: Split | Interactions) -> dict[str, Any]:
         For a split also the size of the parts, overlap, and for each held-out part its users and
         items without a train row; then gini and interactions per user are those of train.
     """
+    if not isinstance(data, Split):
+        check_pairs(data, "data")
     whole = data if isinstance(data, Interactions) else _whole(data)
     base = data if isinstance(data, Interactions) else data.train
     facts: dict[str, Any] = {

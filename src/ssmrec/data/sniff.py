@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from ssmrec.data.aliases import is_known, is_number
+from ssmrec.data.aliases import find_alias, is_known, is_number
 from ssmrec.data.config import DataConfig
 from ssmrec.data.place import split_fields
 from ssmrec.errors import DataError
@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 DELIMITERS = ("::", "\t", ",", ";", "|", " ")
 MAX_COLUMNS = 4  # user item rating timestamp
+TITLE_LINES = 20  # so many lines at most are taken for what stands above the columns
+MOST = 0.9  # the share of lines that a rule for all of them must hold for: a footer may follow
 INTEGERS = re.compile(r"-?\d+( +-?\d+)* *")
 LINES_ADVICE = "if the lines are 'user item item ...', set data.format=adjacency"
 
@@ -42,12 +44,53 @@ def integers(lines: list[str]) -> bool:
 
 
 def _words(lines: list[str]) -> bool:
-    """Blanks are the only delimiter of lines of text ids, and the first line is no header."""
-    if any('"' in line for line in lines) or not any(" " in line.strip() for line in lines):
+    """Blanks are what divides most lines of text ids, and the first line is no header."""
+    if any('"' in line for line in lines) or share(lines, " ") < 0.5:
         return False
-    if any(all(d in line for line in lines) for d in DELIMITERS if d != " "):
+    if any(share(lines, d) > 0.5 for d in DELIMITERS if d != " "):
         return False
     return sum(is_known(field) for field in lines[0].split()) < 2
+
+
+def share(lines: list[str], delimiter: str) -> float:
+    """The share of lines that hold a delimiter, blanks around a line not counted."""
+    return sum(delimiter in line.strip(" ") for line in lines) / max(len(lines), 1)
+
+
+def refuse_title(lines: list[str], where: str) -> None:
+    """A title or a comment above the columns would be taken for their first row.
+
+    Such are lines without the delimiter of (nearly) all lines below, and lines above names of a user
+    and an item column.
+
+    Raises:
+        DataError: there are such lines.
+    """
+    if lines[0].count('"') % 2:  # a quoted field goes on in the next line
+        return
+    above = next((n for n in range(1, min(len(lines), TITLE_LINES)) if _is_header(lines[n])), 0)
+    for delimiter in (d for d in DELIMITERS if d != " "):
+        first = next((n for n, line in enumerate(lines) if delimiter in line), 0)
+        below = lines[first:]
+        if first <= TITLE_LINES and len(below) > 1 and share(below, delimiter) >= MOST:
+            above = max(above, first)
+    if not above or _is_header(lines[0]):
+        return
+    title = "the first line" if above == 1 else f"the first {above} lines"
+    raise DataError(
+        f"{where}: {title}, {lines[0][:60]!r}, and the lines below do not have the same columns: "
+        f"delete what stands above the rows and their names; {LINES_ADVICE}"
+    )
+
+
+def _is_header(line: str) -> bool:
+    """Whether a line is names, of a user and an item column among them."""
+    for delimiter in DELIMITERS:
+        fields = split_line(line, delimiter)
+        plain = delimiter != " " or all(map(is_known, fields))
+        if plain and find_alias("user", fields) and find_alias("item", fields):
+            return True
+    return False
 
 
 def guess_delimiter(lines: list[str], where: str) -> str:

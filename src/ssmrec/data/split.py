@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ssmrec.config import build
+from ssmrec.data.align import check_pairs, same_ids
 from ssmrec.data.config import SplitConfig
 from ssmrec.data.interactions import Array, Interactions, Split
 from ssmrec.errors import ConfigError, DataError
@@ -52,8 +53,10 @@ def split(
 
     Raises:
         ConfigError: a setting is out of range.
-        DataError: no timestamps for a strategy that needs them, or a part would be empty.
+        DataError: no timestamps for a strategy that needs them, a part would be empty, or no
+            `Interactions`.
     """
+    check_pairs(interactions, "interactions")
     given = {"strategy": strategy, "test": test, "valid": valid, "last_k": last_k, "cut": cut}
     return split_by(interactions, build(SplitConfig, given, "data.split"), seed)
 
@@ -160,12 +163,7 @@ def _bound(times: Array, cut: str | float) -> float:
     try:
         number = float(cut)
     except ValueError:
-        try:
-            moment = datetime.fromisoformat(str(cut))
-        except ValueError:
-            raise ConfigError(
-                f"data.split.cut: {cut!r} is not an ISO date, seconds, or a quantile between 0 and 1"
-            ) from None
+        moment = datetime.fromisoformat(str(cut))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if 0 < number < 1:
         return float(np.sort(times)[int(number * len(times) + ROUNDING)])
@@ -217,7 +215,9 @@ def merge(a: Interactions, b: Interactions) -> Interactions:
         DataError: the vocabularies differ, a pair is in both, or only one of them has timestamps
             (or weights).
     """
-    if not (a.users.ids.equals(b.users.ids) and a.items.ids.equals(b.items.ids)):
+    check_pairs(a, "a")
+    check_pairs(b, "b")
+    if not same_ids(a, b):
         raise DataError("only interactions over the same users and items can be merged")
     return Interactions.from_pairs(
         np.concatenate([a.rows, b.rows]),

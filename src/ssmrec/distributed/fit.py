@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 import torch
 from torch import nn
 
+from ssmrec.data import Interactions
 from ssmrec.distributed.place import Place
 from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES
 from ssmrec.models import Graph
+from ssmrec.models.mf import MFConfig
 from ssmrec.training import RunConfig
 from ssmrec.training.config import closed_form
 
+logger = logging.getLogger("ssmrec")
+
+_COPIES = 4
+"""Numbers held for one of a table: itself, its gradient and two moments of Adam."""
+_SHARE = 0.5
+"""Share of the memory that replicated tables may take."""
 ROW_BY_ROW = (
     "ssm", "softmax", "bpr", "bce", "sl", "psl", "sl_at_k", "ccl", "mmcl", "sce", "gbce", "popdcl",
     "dcl", "hcl", "ihn", "dpl", "mscl",
@@ -42,6 +53,7 @@ def admit(config: RunConfig, place: Place) -> None:
             f"loss={loss} looks at all rows of a batch at once or has parameters of its own, and cannot "
             f"be split over processes: start one, or choose from {', '.join(own)}"
         )
+    _sharding(config)
     _device(config, place)
 
 
@@ -65,3 +77,47 @@ def divides(model: nn.Module, config: RunConfig) -> bool:
     if asked == "rows" and possible and not on_cpu:
         raise ConfigError("distributed.propagation=rows is for the CPU: leave it at auto on a GPU")
     return asked != "whole" and possible and on_cpu
+
+
+def shards(config: RunConfig, train: Interactions, place: Place, device: torch.device) -> bool:
+    """Whether the table is divided among the processes; told with the memory of each."""
+    asked, nodes = config.distributed.tables, train.n_users + train.n_items
+    if not _shardable(config):
+        return False
+    whole = _COPIES * 4 * nodes * int(config.model["dim"])
+    room = _room(device) / (place.local_size if device.type == "cpu" else 1)
+    chosen = asked == "sharded" or (asked == "auto" and whole > _SHARE * room)
+    each = whole / place.size if chosen else whole
+    logger.info(
+        "tables: %s over %d processes, %.1f MB in each for rows, gradients and moments, of %.0f MB",
+        "sharded" if chosen else "replicated", place.size, each / 1e6, room / 1e6,
+    )  # fmt: skip
+    return chosen
+
+
+def mf_settings(config: RunConfig) -> MFConfig:
+    """The settings of `mf` in those of a run."""
+    return MFConfig(**{name: value for name, value in config.model.items() if name != "name"})
+
+
+def _shardable(config: RunConfig) -> bool:
+    return (
+        config.model["name"] == "mf"
+        and config.train.optimizer == "adam"
+        and config.model["init"] == "xavier"
+    )
+
+
+def _sharding(config: RunConfig) -> None:
+    if config.distributed.tables == "sharded" and not _shardable(config):
+        raise ConfigError(
+            "distributed.tables=sharded is for model=mf with model.init=xavier and "
+            "train.optimizer=adam: leave it at replicated for others"
+        )
+
+
+def _room(device: torch.device) -> float:
+    """Bytes of memory of the machine, or of the GPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

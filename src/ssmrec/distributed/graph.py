@@ -37,7 +37,9 @@ class DividedGraph(Graph):
         self.own = np.arange(self.cuts[rank], self.cuts[rank + 1])
 
     def layer(self, x: Array, rows: Array | None) -> Array:
-        return self._together(x, self.receive, self.send) if rows is None else super().layer(x, rows)
+        return (
+            self._together(x, self.receive, self.send) if rows is None else super().layer(x, rows)
+        )
 
     def layer_transposed(self, g: Array) -> Array:
         return self._together(g, self.send, self.receive)

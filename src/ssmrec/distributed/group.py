@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssmrec.distributed.fit import admit, divides
+from ssmrec.data import Interactions
+from ssmrec.distributed.fit import admit, divides, mf_settings, shards
 from ssmrec.distributed.graph import DividedGraph
 from ssmrec.distributed.place import Place
 from ssmrec.distributed.rows import Summing, bounds, rows_of
+from ssmrec.distributed.sharded import ShardedMF
 from ssmrec.errors import RunError
 from ssmrec.evaluation.protocol import Judged
+from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import PANEL
 from ssmrec.training import RunConfig
@@ -26,6 +30,10 @@ from ssmrec.training.step import Places
 
 _READ_EVERY = 16
 """Steps between two readings of the loss: by their number, so that all processes read at the same ones."""
+
+
+_REASON = re.compile("connection (closed|reset) by peer|timed out", re.IGNORECASE)
+"""What gloo and NCCL say, among much else, when a process is gone."""
 
 
 class LostError(RunError):
@@ -67,11 +75,34 @@ class Together(Peers):
                         "command, data and version"
                     )
 
-    def adopt(self, model: nn.Module, config: RunConfig) -> None:
+    def backbone(
+        self,
+        config: RunConfig,
+        train: Interactions,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> Backbone:
+        if shards(config, train, self.place, device):
+            return ShardedMF(mf_settings(config), train, generator, self.place, device).to(device)
+        model = super().backbone(config, train, generator, device)
         if divides(model, config):
-            model.graph = DividedGraph(model.graph, self.rank, self.size, self._exchange)
+            whole: Any = model.graph
+            divided: Any = DividedGraph(whole, self.rank, self.size, self._exchange)
+            model.graph = divided
+        return model
 
-    def align(self, model: nn.Module) -> None:
+    def divided(self, model: Backbone) -> bool:
+        return isinstance(model, ShardedMF)
+
+    def whole(self, model: Backbone, train: Interactions) -> Backbone:
+        return model.whole(train) if isinstance(model, ShardedMF) else model
+
+    def any(self, found: bool) -> bool:
+        return bool(self._sum(torch.tensor([float(found)])).item())
+
+    def align(self, model: Backbone) -> None:
+        if self.divided(model):  # no row is held twice
+            return
         for tensor in model.state_dict().values():
             self.bytes += tensor.nbytes
             with _talking():
@@ -143,8 +174,9 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = _REASON.search(str(error))
+        told = f" ({reason[0].lower()})" if reason else f": {str(error).splitlines()[0][:100]}"
         raise LostError(
-            f"another process of this training has ended ({reason}); repeat the command with "
-            "--resume to go on from the last checkpoint"
+            f"another process of this training has ended{told}; repeat the command with --resume to "
+            "go on from the last checkpoint"
         ) from None

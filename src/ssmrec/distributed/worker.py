@@ -13,6 +13,8 @@ from typing import TextIO
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from ssmrec.distributed.group import LostError, Together
 from ssmrec.distributed.place import Place
@@ -53,15 +55,17 @@ def work(app: Callable[[], object], said: Callable[[Exception], str | None], pla
     _end(code, console)
 
 
-def _join(place: Place) -> dist.Store:
+def _join(place: Place) -> Store:
     """Meet the others; the store is where the first error is noted."""
     if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(place.local_rank)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, rank, size = next(iter(dist.rendezvous("env://")))
-        group = dist.PrefixStore("ssmrec", store)
-        dist.init_process_group(backend, store=group, rank=rank, world_size=size)
+        store, rank, size = next(iter(rendezvous("env://")))
+        store = PrefixStore(
+            f"ssmrec/{place.restarts}", store
+        )  # nothing of an earlier start is found
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).splitlines()[0]
@@ -90,7 +94,7 @@ def _code(app: Callable[[], object]) -> int:
 def _fail(
     error: Exception,
     said: Callable[[Exception], str | None],
-    board: dist.Store | None,
+    board: Store | None,
     place: Place,
     console: TextIO,
 ) -> None:
@@ -108,7 +112,7 @@ def _fail(
     print(f"error: {where}{text}", file=console)
 
 
-def _first(board: dist.Store, place: Place) -> bool:
+def _first(board: Store, place: Place) -> bool:
     """Whether no other process has told of an error; process 0 tells of what all of them meet."""
     mine = str(place.rank)
     if place.rank:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
+from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
 from ssmrec.kernels.memory import fitting
@@ -42,7 +43,8 @@ class Result:
         counts: `users` averaged, of them `users_without_list`; `cold_users` left out for want of
             train items; `held_out_pairs` of the averaged users, of them `cold_pairs` whose item has
             no train interaction; `cold_items`, the distinct items of those; `overlapping_pairs`
-            removed from the held-out set because they are among the seen.
+            removed from the held-out set because they are among the seen; `unknown_pairs` left
+            out before, where the pairs were matched by id and some ids were unknown (`aligned`).
         seconds: time taken, scoring and metrics.
     """
 
@@ -201,6 +203,10 @@ def _parse(metrics: Sequence[str]) -> list[Metric]:
 
 
 def _prepare(held_out: Interactions, seen: Sequence[Interactions]) -> _Task:
+    if not all(same_ids(held_out, known) for known in seen):
+        raise DataError(
+            "held-out pairs over other user or item ids than the seen ones: use the same vocabularies"
+        )
     overlap = np.zeros(len(held_out), dtype=bool)
     for known in seen:
         overlap |= contains(known, held_out.rows, held_out.indices)
@@ -221,6 +227,7 @@ def _prepare(held_out: Interactions, seen: Sequence[Interactions]) -> _Task:
         "cold_pairs": int(cold.sum()),
         "cold_items": len(np.unique(kept.indices[cold])),
         "overlapping_pairs": int(overlap.sum()),
+        **{name: n for name, n in held_out.counts.items() if name == "unknown_pairs"},
     }
     return _Task(kept, index, kept.user_degrees[index], counts)
 

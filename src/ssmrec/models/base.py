@@ -58,6 +58,11 @@ class Backbone(nn.Module):
         self.config = config
         self.n_users, self.n_items = train.n_users, train.n_items
 
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        """Numbers of a vector, where the settings alone tell it; else None."""
+        return getattr(config, "dim", None)
+
     @abstractmethod
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         """Vectors of distinct `users` (m,) and `items` (n,), int64; None means all of that side."""

@@ -41,6 +41,11 @@ class NGCF(Backbone):
     """
 
     Config = NGCFConfig
+
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        return (config.layers + 1) * config.dim
+
     message_passing = True
     drawn: Tensor
 

@@ -77,6 +77,14 @@ class Sampler(ABC):
         """Whether the expected gradient is free of popularity: uniform draws, or log q subtracted."""
         return bool(getattr(config, "log_q", False))
 
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise a `ConfigError` or `DataError` for settings no sampler can be built with.
+
+        It is asked before training data are read; `config` is of the class `Config`.
+        """
+        return
+
     @abstractmethod
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         """Negatives for `batch`; equal generator states give equal draws."""

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 
 from ssmrec.config import Config
-from ssmrec.data import Interactions, load
+from ssmrec.data import DataConfig, Interactions, load
+from ssmrec.data.named import files_of
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.negatives.base import Batch, Negatives, Sampler
 from ssmrec.negatives.drawn import Uniform, UniformConfig
@@ -37,14 +38,19 @@ class Given(Sampler):
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
-        if not config.path:
-            raise ConfigError("negatives=given needs negatives.path, a file of user, item pairs")
+        self.check(config)
         self.given = _unwanted(config.path, train)
         self.uniform = Uniform(UniformConfig(n=config.n, shared=False, full_users="skip"), train)
 
     @classmethod
     def is_debiased(cls, config: Any) -> bool:
         return True
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        if not config.path:
+            raise ConfigError("negatives=given needs negatives.path, a file of user, item pairs")
+        files_of(DataConfig(source=config.path))
 
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         spare = self.uniform.draw(batch, generator)

@@ -86,7 +86,7 @@ class Ranker:
         deny: Iterable[Any] | None = None,
         candidates: pl.DataFrame | None = None,
     ) -> Choice:
-        """Filters given by external ids; ids the model does not know are counted in a warning.
+        """Filters given by external ids; ids the model does not know are told in a warning.
 
         Args:
             k: length of the lists, at least 1.
@@ -103,9 +103,9 @@ class Ranker:
             raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
         allowed = self.known_items
         if allow is not None:
-            allowed = allowed & self._mask(as_ids(allow, "allow"), "allow", needed=True)
+            allowed = allowed & self.mask(allow, "allow", needed=True)
         if deny is not None:
-            allowed = allowed & ~self._mask(as_ids(deny, "deny"), "deny", needed=False)
+            allowed = allowed & ~self.mask(deny, "deny")
         only = None if candidates is None else self._candidates(candidates)
         return Choice(k, allowed, include_seen, only)
 
@@ -208,9 +208,15 @@ class Ranker:
     def _unit_items(self) -> Tensor:
         return F.normalize(self.items.float(), dim=1)
 
-    def _mask(self, ids: pl.Series, name: str, needed: bool) -> Array:
-        index = self.find_items(ids)
-        self._tell_items(index, name, needed)
+    def mask(self, ids: Iterable[Any], name: str, needed: bool = False) -> Array:
+        """bool (n_items,): the items of `ids`; those the model does not know are told in a warning.
+
+        Raises:
+            DataError: `needed`, and it knows none of them; the message begins with `name`.
+        """
+        given = as_ids(ids, name)
+        index = self.find_items(given)
+        self._tell_items(given, index, name, needed)
         mask = np.zeros(self.train.n_items, dtype=bool)
         mask[index[index >= 0]] = True
         return mask
@@ -219,7 +225,7 @@ class Ranker:
         if not {"user", "item"} <= set(frame.columns):
             raise DataError(f"candidates need columns user and item, not {frame.columns}")
         user, item = self.find_users(frame["user"]), self.find_items(frame["item"])
-        self._tell_items(item, "candidates", needed=True)
+        self._tell_items(frame["item"], item, "candidates", needed=True)
         keep = (user >= 0) & (item >= 0)
         pairs = np.unique(user[keep].astype(np.int64) * self.train.n_items + item[keep])
         rows, columns = np.divmod(pairs, self.train.n_items)
@@ -227,7 +233,7 @@ class Ranker:
         indptr = np.concatenate(([0], np.cumsum(counts)))
         return ItemRows(indptr, columns.astype(np.int32), self.train.n_items)
 
-    def _tell_items(self, index: Array, name: str, needed: bool) -> None:
+    def _tell_items(self, ids: pl.Series, index: Array, name: str, needed: bool) -> None:
         missing = int((index < 0).sum())
         if needed and missing == len(index):
             raise DataError(
@@ -235,20 +241,27 @@ class Ranker:
                 f"(it knows such as {', '.join(map(repr, self.train.items.ids.head(2)))})"
             )
         if missing:
-            logger.warning("%s: %d of %d items were not trained on", name, missing, len(index))
+            unknown = ids.filter(pl.Series(index < 0)).unique(maintain_order=True)
+            logger.warning("%s: %d of %d items were not trained on: %s",
+                           name, missing, len(index), _some(unknown))  # fmt: skip
 
 
 def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
     """External ids as one column; numbers beside text, or too large for an id, become text.
 
     Raises:
-        DataError: `values` is a single value, not a list.
+        DataError: `values` is a single value, not a list, or holds True or False.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise DataError(f"{what} must be a list of ids, not the single value {values!r}")
-    if isinstance(values, pl.Series):
-        return values
-    ids = list(values)
+    table = values if isinstance(values, pl.Series) else None
+    ids = [] if table is not None else list(values)
+    if (table is not None and table.dtype == pl.Boolean) or any(
+        isinstance(one, (bool, np.bool_)) for one in ids
+    ):
+        raise DataError(f"{what} must be ids, numbers or text: True and False are none")
+    if table is not None:
+        return table
     if any(isinstance(one, str) or (type(one) is int and abs(one) >= 2**63) for one in ids):
         return pl.Series([None if one is None else str(one) for one in ids], dtype=pl.String)
     return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
@@ -267,10 +280,12 @@ def _find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
 
 
 def _named(missing: pl.Series, what: str) -> str:
-    names = ", ".join(repr(name) for name in missing.head(3).to_list())
-    return (
-        f"{len(missing)} {what}(s) were not trained on: {names}{' ...' if len(missing) > 3 else ''}"
-    )
+    return f"{len(missing)} {what}(s) were not trained on: {_some(missing)}"
+
+
+def _some(ids: pl.Series) -> str:
+    """The first three of some ids."""
+    return ", ".join(map(repr, ids.head(3).to_list())) + (" ..." if len(ids) > 3 else "")
 
 
 def _check_policy(unknown: str) -> None:

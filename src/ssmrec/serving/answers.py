@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ssmrec.errors import DataError
-from ssmrec.ranking import Choice, TopK, as_ids
+from ssmrec.ranking import Choice, Ranker, TopK, as_ids
 from ssmrec.serving.service import Loaded, Service
 
+Array = np.ndarray
 Id = int | str
+
+ASIDE = 2000
+"""Ids or rows from which work is done beside the event loop, which goes on with other questions."""
+
+
+async def aside(size: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """`work(*arguments)`, on a thread where there are `size` >= ASIDE things to go through."""
+    if size < ASIDE:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)
+
+
+async def encoded(content: dict[str, Any]) -> bytes:
+    """An answer that ends with `lists` as JSON, list by list: one call of the encoder stops all threads."""
+
+    def text() -> bytes:
+        head = _dumps({key: value for key, value in content.items() if key != "lists"})
+        return f'{head[:-1]},"lists":[{",".join(map(_dumps, content["lists"]))}]}}'.encode()
+
+    return await aside(sum(1 + len(part["items"]) for part in content["lists"]), text)
 
 
 async def recommend(
@@ -29,34 +53,35 @@ async def recommend(
 ) -> dict[str, Any]:
     """A list for each user, in the order asked; unknown users are marked `known: false`.
 
+    Listed are items that are in `allow` and in `candidates`, where given, and not in `deny`; ids match
+    by their text. Filters that leave nothing give empty lists.
+
     Raises:
         DataError: an unknown user under `unknown="error"`, or filters of unknown items.
     """
     loaded = service.loaded
     ranker = loaded.live.ranker
-    allowed = (
-        allow if candidates is None else [c for c in candidates if allow is None or c in allow]
-    )
-    if allowed is None and not deny:
-        choice = Choice(k, ranker.known_items, include_seen)
-    else:
-        choice = ranker.choice(k, include_seen=include_seen, allow=allowed, deny=deny)
-    ids = as_ids(users)
-    index = ranker.find_users(ids)
+    filters = sum(len(ids or ()) for ids in (allow, deny, candidates))
+    choice = await aside(filters, _choice, ranker, k, include_seen, allow, deny, candidates)
+    index = ranker.find_users(as_ids(users))
     known = index >= 0
     if unknown == "error" and not known.all():
         missing = [users[at] for at in np.flatnonzero(~known)[:3]]
         raise DataError(f"{(~known).sum()} user(s) were not trained on: {missing}")
     lists = await service.top(loaded, index[known], choice) if known.any() else None
-    found = iter(_rows(loaded, lists, details) if lists is not None else [])
-    fallback = _popular(loaded, choice, details) if unknown == "popular" and not known.all() else []
-    return {
-        "run": loaded.version,
-        "lists": [
-            {"user": user, "known": bool(is_known), "items": next(found) if is_known else fallback}
-            for user, is_known in zip(users, known, strict=True)
-        ],
-    }
+
+    def answer() -> dict[str, Any]:
+        found = iter(_rows(loaded, lists, details) if lists is not None else [])
+        popular = unknown == "popular" and not known.all()
+        fallback = _popular(loaded, choice, details) if popular else []
+        rows = [next(found) if is_known else fallback for is_known in known]
+        parts = [
+            {"user": user, "known": bool(is_known), "items": items}
+            for user, is_known, items in zip(users, known, rows, strict=True)
+        ]
+        return {"run": loaded.version, "lists": parts}
+
+    return await aside(len(users) * min(k, len(ranker.items)), answer)
 
 
 async def similar(
@@ -68,20 +93,22 @@ async def similar(
     ids = as_ids(items, "items")
     known = ranker.find_items(ids) >= 0
     wanted = ids.filter(pl.Series(known)).unique(maintain_order=True)
-    lists: dict[Any, list[dict[str, Any]]] = {}
-    if len(wanted):
-        frame = await service.run(ranker.similar, wanted, k)
-        for item, other, score in frame.select("item", "similar", "score").iter_rows():
-            lists.setdefault(item, []).append({"item": other, "score": score})
-    for rows in lists.values():
-        _describe(loaded, rows, details)
-    return {
-        "run": loaded.version,
-        "lists": [
+    frame = await service.run(ranker.similar, wanted, k) if len(wanted) else None
+
+    def answer() -> dict[str, Any]:
+        lists: dict[Any, list[dict[str, Any]]] = {}
+        if frame is not None:
+            for item, other, score in frame.select("item", "similar", "score").iter_rows():
+                lists.setdefault(item, []).append({"item": other, "score": score})
+        for rows in lists.values():
+            _describe(loaded, rows, details)
+        parts = [
             {"item": item, "known": bool(is_known), "items": lists.get(key, []) if is_known else []}
             for item, key, is_known in zip(items, ids, known, strict=True)
-        ],
-    }
+        ]
+        return {"run": loaded.version, "lists": parts}
+
+    return await aside(0 if frame is None else len(frame), answer)
 
 
 async def fold_in(
@@ -94,29 +121,28 @@ async def fold_in(
     """Lists for new users from the items each liked; unknown items are named, and count for nothing."""
     loaded = service.loaded
     live = loaded.live
-    choice = live.ranker.choice(k, deny=deny)
-    liked = [as_ids(one, "items") for one in items]
-    index = [live.ranker.find_items(ids) for ids in liked]
-    missing = [
-        [one for one, at in zip(ids, found, strict=True) if at < 0]
-        for ids, found in zip(items, index, strict=True)
-    ]
-    some = [number for number, found in enumerate(index) if (found >= 0).any()]
-    rows: list[list[dict[str, Any]]] = [[] for _ in items]
-    if some:
-        frame, _ = await service.run(live.fold_in, [liked[number] for number in some], choice)
-        for user, item, score in frame.select("user", "item", "score").iter_rows():
-            rows[some[user]].append({"item": item, "score": score})
-    fallback = _popular(loaded, choice, details) if len(some) < len(items) else []
-    answers = [
-        {
-            "known": number in set(some),
-            "items": _describe(loaded, rows[number], details) if number in set(some) else fallback,
-            "unknown_items": missing[number],
-        }
-        for number in range(len(items))
-    ]
-    return {"run": loaded.version, "how": live.folding.how, "lists": answers}
+    asked = sum(10 + len(ids) for ids in items)  # to look up a user's items has a cost of its own
+    choice = await aside(len(deny or ()), _choice, live.ranker, k, False, None, deny, None)
+    liked, missing, some = await aside(asked, _liked, live.ranker, items)
+    frame = await service.run(live.fold_in, [liked[at] for at in some], choice) if some else None
+
+    def answer() -> dict[str, Any]:
+        rows: dict[int, list[dict[str, Any]]] = {number: [] for number in some}
+        if frame is not None:
+            for user, item, score in frame[0].select("user", "item", "score").iter_rows():
+                rows[some[user]].append({"item": item, "score": score})
+        fallback = _popular(loaded, choice, details) if len(some) < len(items) else []
+        parts = [
+            {
+                "known": number in rows,
+                "items": _describe(loaded, rows[number], details) if number in rows else fallback,
+                "unknown_items": unknown,
+            }
+            for number, unknown in enumerate(missing)
+        ]
+        return {"run": loaded.version, "how": live.folding.how, "lists": parts}
+
+    return await aside(len(items) * min(k, len(live.ranker.items)), answer)
 
 
 def history(service: Service, user: Id) -> dict[str, Any]:
@@ -147,6 +173,38 @@ def users(service: Service, search: str, limit: int) -> dict[str, Any]:
         "users": found.head(limit).to_list(),
         "matches": len(found),
     }
+
+
+def _choice(
+    ranker: Ranker,
+    k: int,
+    include_seen: bool,
+    allow: Sequence[Id] | None,
+    deny: Sequence[Id] | None,
+    candidates: Sequence[Id] | None,
+) -> Choice:
+    choice = ranker.choice(k, include_seen=include_seen, allow=allow, deny=deny or None)
+    if candidates is None:
+        return choice
+    both = choice.allowed & ranker.mask(candidates, "candidates", needed=True)
+    return replace(choice, allowed=both)
+
+
+def _liked(
+    ranker: Ranker, items: Sequence[Sequence[Id]]
+) -> tuple[list[pl.Series], list[list[Id]], list[int]]:
+    """Items of each new user, those of them that are unknown, and who has any that is known."""
+    liked = [as_ids(one, "items") for one in items]
+    index = [ranker.find_items(ids) for ids in liked]
+    missing = [
+        [one for one, at in zip(ids, found, strict=True) if at < 0]
+        for ids, found in zip(items, index, strict=True)
+    ]
+    return liked, missing, [at for at, found in enumerate(index) if (found >= 0).any()]
+
+
+def _dumps(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _rows(loaded: Loaded, lists: TopK, details: bool) -> list[list[dict[str, Any]]]:

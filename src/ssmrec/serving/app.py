@@ -125,17 +125,19 @@ def _add_bodies(app: FastAPI, service: Service, limits: Limits) -> None:
     async def recommend(body: bodies.recommend):  # type: ignore[name-defined]
         """Lists for many users. `candidates` and `allow` are the only items listed, `deny` never is."""
         asked = body.model_dump()
-        return _json(await answers.recommend(service, asked.pop("users"), asked.pop("k"), **asked))
+        found = await answers.recommend(service, asked.pop("users"), asked.pop("k"), **asked)
+        return await _lists(found)
 
     @app.post("/similar", response_model=SimilarItems, responses=ERRORS)
     async def similar(body: bodies.similar):  # type: ignore[name-defined]
         """Items like each of some items."""
-        return _json(await answers.similar(service, body.items, body.k, body.details))
+        return await _lists(await answers.similar(service, body.items, body.k, body.details))
 
     @app.post("/fold-in", response_model=Folded, responses=ERRORS)
     async def fold_in(body: bodies.fold_in):  # type: ignore[name-defined]
         """Lists for new users, from the items each of them liked."""
-        return _json(await answers.fold_in(service, body.users, body.k, body.deny, body.details))
+        found = await answers.fold_in(service, body.users, body.k, body.deny, body.details)
+        return await _lists(found)
 
 
 def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
@@ -154,12 +156,12 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
         found = await answers.recommend(
             service, [user], k, include_seen=include_seen, unknown=unknown, details=details
         )
-        return _json(found)
+        return await _lists(found)
 
     @app.get("/similar", response_model=SimilarItems, responses=ERRORS)
     async def similar_one(item: Text, k: Annotated[int, length] = 10, details: bool = False):
         """Items like an item."""
-        return _json(await answers.similar(service, [item], k, details))
+        return await _lists(await answers.similar(service, [item], k, details))
 
     @app.get("/history", response_model=History, responses=ERRORS)
     async def history(user: Text):
@@ -205,6 +207,11 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
         )  # fmt: skip
 
 
+async def _lists(content: dict[str, Any]) -> Response:
+    """As `_json`, for what may be long."""
+    return Response(await answers.encoded(content), media_type="application/json")
+
+
 def _json(content: dict[str, Any]) -> JSONResponse:
     """Past validation: what is answered was made here."""
     return JSONResponse(content)
@@ -214,6 +221,9 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """What is wrong and where, in one line; the input is not sent back."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        at, why = first["loc"][-1], first.get("ctx", {}).get("error", "")
+        return JSONResponse({"detail": f"body: not JSON, from character {at} on ({why})"}, 422)
     place = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
 

@@ -62,17 +62,21 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
     rows = users = 0
     writer = None
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with replaced(out) as part, open(part, "wb") as file:
-            for frame in frames:
-                if out.suffix == ".csv":
-                    frame.write_csv(file, include_header=rows == 0 and file.tell() == 0)
-                else:
-                    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-                    writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
-                    writer.write_table(table)
-                rows, users = rows + len(frame), users + frame["user"].n_unique()
-            if writer is not None:
-                writer.close()
+            try:
+                for frame in frames:
+                    if out.suffix == ".csv":
+                        frame.write_csv(file, include_header=rows == 0 and file.tell() == 0)
+                    else:
+                        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+                        writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+                        writer.write_table(table)
+                    rows, users = rows + len(frame), users + frame["user"].n_unique()
+            finally:  # it would try later, when the file is closed
+                if writer is not None:
+                    writer.close()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{out}: cannot be written ({error})") from None
+        reason = getattr(error, "strerror", None) or error  # its own text names the part
+        raise RunError(f"{out}: cannot be written ({reason})") from None
     return rows, users

@@ -37,7 +37,7 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
         "users": (train.users.ids, ranker.users, train.user_degrees > 0),
         "items": (train.items.ids, ranker.items, ranker.known_items),
     }
-    counts = {}
+    counts, new = {}, not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (ids, vectors, known) in sides.items():
@@ -52,6 +52,8 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
             with replaced(folder / f"{name}.parquet") as part:
                 table.write_parquet(part)
             counts[name] = len(table)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if new and not any(folder.glob("*")):
+            folder.rmdir()
         raise RunError(f"{folder}: cannot be written ({error})") from None
     return counts

@@ -22,8 +22,7 @@ from ssmrec.config import nearest
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import HistoryRows
 from ssmrec.ranking import Choice, Ranker, TopK, top_k
-from ssmrec.training import replaced
-from ssmrec.training.run import write_text
+from ssmrec.training.files import replace_together
 
 Array = np.ndarray
 KINDS = ("usearch", "faiss", "hnsw")
@@ -78,16 +77,21 @@ class Index:
         """Write `index.KIND` and `index.KIND.json` into a folder.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: it cannot be written; an older index in the folder is as it was.
         """
         file = folder / f"index.{self.kind}"
+        told = folder / f"{file.name}.json"
+        facts = {"kind": self.kind, "size": self.size, "version": self.version}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with replaced(file) as part:
-                self.write(str(part))
-            facts = {"kind": self.kind, "size": self.size, "version": self.version}
-            write_text(folder / f"{file.name}.json", json.dumps(facts) + "\n")
-        except OSError as error:
+            replace_together(
+                {
+                    file: lambda part: self.write(str(part)),
+                    told: lambda part: part.write_text(json.dumps(facts) + "\n"),
+                },
+                last=told,
+            )
+        except (OSError, RuntimeError) as error:  # the libraries raise the second
             raise RunError(f"{file}: cannot be written ({error})") from None
 
 
@@ -232,7 +236,13 @@ def _use_hnsw(made: Any, module: Any) -> tuple[Callable[[Array, int], Array], Ca
         made.set_ef(max(BUILD, n))
         return made.knn_query(queries, n)[0].astype(np.int64)
 
-    return search, made.save_index
+    def write(path: str) -> None:
+        made.save_index(path)
+        written, whole = Path(path).stat().st_size, made.index_file_size()
+        if written < whole:  # hnswlib does not tell of a full disk
+            raise OSError(f"{written:,} of {whole:,} bytes were written: is the disk full?")
+
+    return search, write
 
 
 def _padded(rows: list[Array], n: int) -> Array:

@@ -74,9 +74,10 @@ class Live:
         ]
         for number, at in enumerate(found):
             if not (at >= 0).any():
+                some = self.ranker.train.items.ids.filter(pl.Series(self.ranker.known_items))[:2]
                 raise DataError(
-                    f"new user {number}: none of the {len(at)} items was trained on, so nothing "
-                    "tells the taste; recommend popular items"
+                    f"new user {number}: none of the {len(at)} items was trained on, so nothing tells "
+                    f"the taste; name items the model knows, such as {', '.join(map(str, some))}"
                 )
         rows = ItemRows.of([np.unique(at[at >= 0]) for at in found], self.ranker.train.n_items)
         lists = top_k(

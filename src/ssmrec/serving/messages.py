@@ -115,13 +115,13 @@ class Bodies:
     """Request bodies with the limits in them, so that the OpenAPI page states them."""
 
     def __init__(self, limits: Limits) -> None:
-        length = Field(ge=1, le=limits.k)
+        length, whole = Field(ge=1, le=limits.k), BeforeValidator(_whole)
         batch = Field(min_length=1, max_length=limits.batch)
         some = Field(min_length=1, max_length=limits.filter)
 
         class RecommendBody(Body):
             users: Annotated[list[Id], batch]
-            k: Annotated[int, length] = 10
+            k: Annotated[StrictInt, length, whole] = 10
             include_seen: StrictBool = False
             unknown: Unknown = "popular"
             allow: Annotated[list[Id], some] | None = None
@@ -131,12 +131,12 @@ class Bodies:
 
         class SimilarBody(Body):
             items: Annotated[list[Id], batch]
-            k: Annotated[int, length] = 10
+            k: Annotated[StrictInt, length, whole] = 10
             details: StrictBool = False
 
         class FoldInBody(Body):
             users: Annotated[list[Annotated[list[Id], some]], batch]
-            k: Annotated[int, length] = 10
+            k: Annotated[StrictInt, length, whole] = 10
             deny: Annotated[list[Id], some] | None = None
             details: StrictBool = False
 

@@ -80,10 +80,15 @@ def stamp(folder: Path) -> tuple[Any, ...]:
 
 def load(
     folder: Path,
-    titles: Mapping[str, str] | None = None,
+    titles: Callable[[Live], Mapping[str, str]] | Mapping[str, str] | None = None,
     search: Callable[[Live, Path], Callable[[Array, Choice], TopK]] | None = None,
 ) -> Loaded:
     """Read a run and make it ready: everything that the first question would wait for is done.
+
+    Args:
+        folder: the run's.
+        titles: as in `Loaded`, or what gives them for this run.
+        search: gives `Loaded.search` for this run.
 
     Raises:
         RunError: not a finished run, damaged, or written anew while it was read.
@@ -94,7 +99,8 @@ def load(
     if stamp(folder) != before:
         raise RunError(f"{folder}: was written while it was read; it is read again")
     found = search(live, folder) if search else None
-    loaded = Loaded(live, folder, version, before, titles or {}, found)
+    named = titles(live) if callable(titles) else titles or {}
+    loaded = Loaded(live, folder, version, before, named, found)
     some = live.ranker.find_users(live.ranker.known_users.head(1))
     loaded.top(some, live.ranker.choice(1))
     _ = live.folding, loaded.item_ids  # computed once, here

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
@@ -17,10 +15,9 @@ from typing import Any
 import polars as pl
 
 from ssmrec.errors import ConfigError, DataError, RunError
+from ssmrec.serving.address import file_of, kind_of, place_of, refuse_unclear, shown, told
 from ssmrec.training import replaced
 
-logger = logging.getLogger("ssmrec")
-KINDS = ("postgresql", "postgres", "sqlite", "duckdb")
 COLUMNS = {"user": "user_id", "rank": "rank", "item": "item_id", "score": "score"}
 DRIVERS = {
     "postgresql": "adbc_driver_postgresql.dbapi",
@@ -29,20 +26,17 @@ DRIVERS = {
 }
 
 
-def is_database(source: str) -> bool:
-    """Whether `source` is written like a database: `kind://...`."""
-    return "://" in source
-
-
 def read_query(uri: str, query: str) -> pl.DataFrame:
     """The rows of one query.
 
     Raises:
         ConfigError: an unknown kind of database, or its driver is not installed.
-        DataError: no connection, or the query fails; the message is the database's.
+        DataError: no such file, no connection, or the query fails; the message is the database's.
     """
-    kind = _kind(uri)
+    kind = kind_of(uri)
     driver = _driver(kind)
+    if (file := file_of(uri)) is not None and not file.exists():  # a driver would make it, empty
+        raise DataError(f"{file}: no such file")
     try:
         with closing(_connect(driver, kind, uri)) as connection:
             if kind == "duckdb":
@@ -51,11 +45,14 @@ def read_query(uri: str, query: str) -> pl.DataFrame:
                 cursor.execute(query)
                 return pl.from_arrow(cursor.fetch_arrow_table())  # type: ignore[return-value]
     except driver.Error as error:
-        raise DataError(f"{shown(uri)}: {_reason(error)}") from None
+        raise DataError(f"{shown(uri)}: {told(error, uri)}") from None
 
 
-def snapshot(uri: str, query: str, file: Path) -> Path:
+def snapshot(uri: str, query: str, file: Path) -> int:
     """Keep the rows of a query as a Parquet file, so that a run can be measured on them again.
+
+    Returns:
+        The number of rows.
 
     Raises:
         DataError, ConfigError: as `read_query`. RunError: the file cannot be written.
@@ -65,10 +62,10 @@ def snapshot(uri: str, query: str, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replaced(file) as part:
             rows.write_parquet(part)
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error})") from None
-    logger.info("%s: %s rows kept in %s", shown(uri), f"{len(rows):,}", file)
-    return file
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{file}: cannot be written ({reason})") from None
+    return len(rows)
 
 
 def write_table(uri: str, table: str, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
@@ -89,14 +86,16 @@ def write_table(uri: str, table: str, frames: Iterator[pl.DataFrame]) -> tuple[i
         ConfigError: an unknown kind of database, a bad name, or no driver.
         RunError: no connection, or the database refuses.
     """
-    kind, parts = _kind(uri), _name(table)
+    kind, parts = kind_of(uri), _name(table)
     driver = _driver(kind)
+    if (file := file_of(uri)) is not None and not file.parent.is_dir():
+        raise RunError(f"{file}: there is no folder {file.parent}")
     rows = users = 0
     try:
         with closing(_connect(driver, kind, uri)) as connection:
             if kind == "duckdb":
                 connection.begin()
-            put = _put_duckdb if kind == "duckdb" else _put_adbc
+            put = PUT[kind]
             first = True
             for frame in frames:
                 put(connection, parts, frame.rename(COLUMNS), first)
@@ -105,26 +104,50 @@ def write_table(uri: str, table: str, frames: Iterator[pl.DataFrame]) -> tuple[i
             connection.commit()
     except driver.Error as error:
         raise RunError(
-            f"{shown(uri)}, table {table}: {_reason(error)}; nothing was changed"
+            f"{shown(uri)}, table {table}: {told(error, uri)}; nothing was changed"
         ) from None
     return rows, users
 
 
-def shown(uri: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", uri)
-
-
-def _put_adbc(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
+def _put_adbc(
+    connection: Any,
+    parts: list[str],
+    frame: pl.DataFrame,
+    first: bool,
+    place: str = "db_schema_name",
+) -> None:
+    where = {place: parts[0]} if len(parts) > 1 else {}
     with closing(connection.cursor()) as cursor:
-        schema = parts[0] if len(parts) > 1 else None
         data = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         if first:
             # An empty ingest makes the table where it is missing.
-            cursor.adbc_ingest(parts[-1], data.slice(0, 0), "create_append", db_schema_name=schema)
+            cursor.adbc_ingest(parts[-1], data.slice(0, 0), "create_append", **where)
             cursor.execute(f"DELETE FROM {_quoted(parts)}")
         if len(frame):
-            cursor.adbc_ingest(parts[-1], data, "append", db_schema_name=schema)
+            cursor.adbc_ingest(parts[-1], data, "append", **where)
+
+
+def _put_sqlite(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
+    if first:
+        _put_adbc(connection, parts, frame[:0], True, "catalog_name")
+    _refuse_text(connection, parts, frame)
+    _put_adbc(connection, parts, frame, False, "catalog_name")
+
+
+def _refuse_text(connection: Any, parts: list[str], frame: pl.DataFrame) -> None:
+    """SQLite takes any text for a column of whole numbers; a join would not find it."""
+    texts = [name for name in ("user_id", "item_id") if frame[name].dtype == pl.String]
+    schema = f"{_quoted(parts[:-1])}." if len(parts) > 1 else ""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"PRAGMA {schema}table_info({_quoted(parts[-1:])})")
+        kinds = {row[1]: str(row[2]).upper() for row in cursor.fetchall()}
+    for name in (name for name in texts if "INT" in kinds.get(name, "")):
+        odd = frame[name].filter(~frame[name].str.contains(r"^-?\d+$"))
+        if len(odd):
+            raise RunError(
+                f"table {'.'.join(parts)}: column {name} is {kinds[name]}, {odd[0]!r} is not; "
+                "nothing was changed"
+            )
 
 
 def _put_duckdb(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
@@ -137,11 +160,7 @@ def _put_duckdb(connection: Any, parts: list[str], frame: pl.DataFrame, first: b
     connection.unregister("ssmrec_rows")
 
 
-def _kind(uri: str) -> str:
-    kind = uri.partition("://")[0]
-    if kind not in KINDS:
-        raise ConfigError(f"{kind}://: unknown database; choose from: {', '.join(KINDS)}")
-    return "postgresql" if kind == "postgres" else kind
+PUT = {"postgresql": _put_adbc, "sqlite": _put_sqlite, "duckdb": _put_duckdb}
 
 
 def _driver(kind: str) -> Any:
@@ -153,11 +172,9 @@ def _driver(kind: str) -> Any:
 
 def _connect(driver: Any, kind: str, uri: str) -> Any:
     if kind == "postgresql":
+        refuse_unclear(uri)
         return driver.connect(uri)
-    place = uri.partition("://")[2].partition("/")[2]
-    if not place:
-        raise ConfigError(f"{uri}: names no file; write {kind}:///file.db")
-    return driver.connect(place)
+    return driver.connect(place_of(uri))
 
 
 def _name(table: str) -> list[str]:
@@ -169,7 +186,3 @@ def _name(table: str) -> list[str]:
 
 def _quoted(parts: list[str]) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

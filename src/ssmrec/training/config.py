@@ -162,8 +162,7 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
         extra = {key: value for key, value in chosen.items() if key != "name"}
         chosen = default_negatives(loss_class) | extra
     negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
-    for name in (run.train.metric, *run.evaluation.names):
-        parse_metric(name)
+    _check_metrics(run)
     if MODELS[model["name"]].own_scores and run.ranking.similarity == "cosine":
         raise ConfigError(
             f"ranking.similarity=cosine: {model['name']} ranks by scores of its own, which have no "
@@ -184,6 +183,17 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
             ),
         }
     )
+
+
+def _check_metrics(run: RunConfig) -> None:
+    if min(run.evaluation.ks) < 1:
+        raise ConfigError(f"evaluation.ks: must be at least 1 (got {list(run.evaluation.ks)})")
+    named = [("evaluation.metrics", name) for name in run.evaluation.names]
+    for key, name in [("train.metric", run.train.metric), *named]:
+        try:
+            parse_metric(name)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
 
 
 def _free_to_choose(run: RunConfig) -> bool:

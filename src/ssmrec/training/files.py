@@ -51,6 +51,20 @@ def replace_together(writers: Mapping[Path, Callable[[Path], object]], last: Pat
         raise
 
 
+def ready(folder: Path) -> None:
+    """Make `folder` where it is missing, and write a byte into it: a full disk takes an empty file.
+
+    Raises:
+        OSError: it cannot be written; nothing of the attempt stays but the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".write"
+    try:
+        probe.write_text("x")
+    finally:
+        _forget(probe)
+
+
 def sweep(folder: Path) -> None:
     """Delete what killed writers left in a run folder: parts, and files safetensors had begun."""
     for path in folder.iterdir() if folder.is_dir() else ():

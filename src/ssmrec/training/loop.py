@@ -20,7 +20,7 @@ from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training.config import RunConfig, make_loss, make_model, make_sampler
+from ssmrec.training.config import RunConfig, make_loss, make_sampler
 from ssmrec.training.device import Products, pick_device, use_threads
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
@@ -103,9 +103,8 @@ class Trainer:
         self.listener = listener or Listener()
         self.device = pick_device(config.train.device)
         self.products = Products(config.train.precision, self.device)
-        self.model: Backbone = make_model(config, train, torch_generator(config.seed, "init"))
-        self.model.to(self.device)
-        self.peers.adopt(self.model, config)
+        start = torch_generator(config.seed, "init")
+        self.model: Backbone = self.peers.backbone(config, train, start, self.device)
         self.loss: Loss = make_loss(config)
         self.loss.attach(train, torch_generator(config.seed, "loss"))
         self.loss.to(self.device)
@@ -280,7 +279,7 @@ class Trainer:
 
     def _finite_model(self, epoch: int) -> None:
         for name, tensor in self.model.named_parameters():
-            if not bool(tensor.detach().isfinite().all()):
+            if self.peers.any(not bool(tensor.detach().isfinite().all())):
                 raise DivergedError(
                     f"{name} of the model holds NaN or infinity after epoch {epoch}: training "
                     "diverged; lower train.lr or raise loss.temperature"

@@ -49,20 +49,29 @@ class LazyAdam(torch.optim.Adam):
         parameter.index_add_(0, rows, mean.div_(scale), alpha=-group["lr"] / (1 - beta1**step))
 
 
+def check_optimizer(name: str, model: type[Backbone]) -> None:
+    """Whether an optimiser fits a backbone.
+
+    Raises:
+        ConfigError: `lazy_adam` for a backbone whose gradients reach more than the batch's rows.
+    """
+    if name != "adam" and not model.row_gradients:
+        raise ConfigError(
+            f"train.optimizer=lazy_adam: the gradients of {model.__name__} reach rows beyond "
+            "the batch; it is for model=mf"
+        )
+
+
 def make_optimizer(
     name: str, model: Backbone, groups: list[dict[str, Any]], lr: float
 ) -> torch.optim.Adam:
     """The optimiser of `train.optimizer` over parameter groups.
 
     Raises:
-        ConfigError: `lazy_adam` for a backbone whose gradients reach more than the batch's rows.
+        ConfigError: as `check_optimizer`.
     """
+    check_optimizer(name, type(model))
     if name == "adam":
         return torch.optim.Adam(groups, lr=lr, fused=True)
-    if not model.row_gradients:
-        raise ConfigError(
-            f"train.optimizer=lazy_adam: the gradients of {type(model).__name__} reach rows beyond "
-            "the batch; it is for model=mf"
-        )
     model.sparse = True
     return LazyAdam(groups, lr=lr)

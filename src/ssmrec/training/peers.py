@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ssmrec.config import Config
+from ssmrec.data import Interactions
 from ssmrec.evaluation.protocol import Spread
+from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 
 if TYPE_CHECKING:
@@ -24,12 +27,11 @@ class DistributedConfig(Config):
     """How several processes share a model (docs/howto/several-machines.md). One alone does not use it.
 
     Attributes:
-        tables: `replicated`: every process holds the whole table. `sharded`: each holds its rows, by
-            TorchRec, for `mf` with `train.optimizer=lazy_adam`. `auto`: replicated where it fits the
-            memory of each process, sharded where it does not.
-        propagation: who computes the layers of a graph backbone. `whole`: every process all rows.
-            `rows`: each its own rows, which are then exchanged. `auto` takes the one measured as
-            the faster.
+        tables: `replicated`: every process holds the whole table. `sharded`: each holds its part of the
+            rows, by TorchRec, for `mf` with `train.optimizer=adam`. `auto`: sharded, where that can be,
+            when whole tables with gradient and moments would take half the memory or more.
+        propagation: who computes whole layers of a graph backbone, on a CPU. `whole`: every process all
+            rows. `rows`, and `auto`: each its part of the rows, which are then exchanged.
     """
 
     tables: Literal["auto", "replicated", "sharded"] = "auto"
@@ -66,15 +68,36 @@ class Peers:
     def same(self, **facts: Any) -> None:
         """Raise a `RunError` that names the first of `facts`, as JSON has them, in which they differ."""
 
-    def adopt(self, model: nn.Module, config: RunConfig) -> None:
-        """Called once with a new model on its device, before its first step."""
+    def backbone(
+        self,
+        config: RunConfig,
+        train: Interactions,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> Backbone:
+        """The backbone of resolved settings, with its initial weights, on a device."""
+        from ssmrec.training.config import make_model
 
-    def align(self, model: nn.Module) -> None:
+        return make_model(config, train, generator).to(device)
+
+    def divided(self, model: Backbone) -> bool:
+        """Whether no process holds all of the model."""
+        return False
+
+    def whole(self, model: Backbone, train: Interactions) -> Backbone:
+        """The trained model with all its rows, as a run folder holds it; called by all processes."""
+        return model
+
+    def align(self, model: Backbone) -> None:
         """Give all processes the parameters of process 0; called after each epoch."""
 
     def due(self, step: int, waited: float, every: float) -> bool:
         """Whether to read the loss after `step` (from 0), `waited` seconds after the last time."""
         return waited > every
+
+    def any(self, found: bool) -> bool:
+        """Whether any process has found something."""
+        return found
 
     def first(self, value: float) -> float:
         """The value that process 0 has."""

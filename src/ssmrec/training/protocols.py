@@ -14,6 +14,7 @@ from ssmrec.evaluation import METRIC_VERSION, best_possible, evaluate, most_popu
 from ssmrec.kernels.compiled import cold
 from ssmrec.models import Backbone
 from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.training.ahead import no_validation
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
@@ -113,10 +114,7 @@ def tested(trained: Trained, test: Interactions | None) -> Trained:
 
 def _check_parts(protocol: str, split: Split) -> None:
     if protocol in ("valid", "refit") and split.valid is None:
-        raise ConfigError(
-            f"train.protocol={protocol} chooses the epoch on validation pairs, and there are none: "
-            "set data.split.valid=0.1, or train.protocol=fixed with a number of epochs"
-        )
+        raise ConfigError(no_validation(protocol))
     if protocol == "published" and split.test is None:
         raise ConfigError("train.protocol=published chooses the epoch on test, and there is none")
 

@@ -6,8 +6,10 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
@@ -30,13 +32,26 @@ FORMAT = 1
 
 METRICS, CONFIG, HISTORY = "metrics.json", "config.yaml", "history.jsonl"
 MODEL, IDS = "model.safetensors", "ids.parquet"
+CHECKPOINT = "checkpoint.safetensors"
 
 DERIVED = ("analysis.json", "analysis.html")
 """What is made from a run: gone as soon as another run is written in its place."""
 
 
-def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
+def holds(folder: Path) -> str:
+    """`a finished run`, `an unfinished training`, or nothing of the kind: an empty text."""
+    if (folder / METRICS).exists():
+        return "a finished run"
+    return "an unfinished training" if (folder / CHECKPOINT).exists() else ""
+
+
+def save_run(
+    folder: Path, trained: Trained, fingerprint: str, more: Mapping[Path, Path] | None = None
+) -> None:
     """Write `trained` to `folder`: all files or, when that fails, none; `metrics.json` last.
+
+    Args:
+        more: more files that belong to the run, each a copy of another.
 
     Raises:
         RunError: the folder cannot be written.
@@ -63,6 +78,7 @@ def save_run(folder: Path, trained: Trained, fingerprint: str) -> None:
             folder / MODEL: lambda path: save_file(tensors, path),
             folder / IDS: frame.write_parquet,
             **{folder / name: _text_writer(text) for name, text in texts.items()},
+            **{place: partial(copyfile, file) for place, file in (more or {}).items()},
         }
         replace_together(writers, last=folder / METRICS)
         for name in DERIVED:  # they tell of the run that was here before
@@ -97,11 +113,8 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         RunError: not a finished run, damaged, or of a later format.
     """
     if not (folder / METRICS).exists():
-        left = (
-            ""
-            if not (folder / "checkpoint.safetensors").exists()
-            else ("; it holds an unfinished training: repeat its command with --resume")
-        )
+        held = holds(folder)
+        left = f"; it holds {held}: repeat its command with --resume" if held else ""
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
     with _reading(folder / METRICS):
         metrics = json.loads((folder / METRICS).read_text())

@@ -14,6 +14,7 @@ from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Context, Loss, prepare
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler, kept
+from ssmrec.training.ahead import too_long
 from ssmrec.training.peers import current
 from ssmrec.training.regularise import Regulariser
 
@@ -158,9 +159,7 @@ def _widths(loss: Loss, dim: int) -> tuple[int, ...]:
     """The lengths of vectors that the loss is averaged over."""
     widths = loss.config.prefixes or (dim,)
     if max(widths) > dim:
-        raise ConfigError(
-            f"loss.prefixes: {max(widths)} is more than the {dim} numbers of a vector"
-        )
+        raise ConfigError(too_long(max(widths), dim))
     return widths
 
 

@@ -182,6 +182,10 @@ def update_run(
 ) -> Trained:
     """Train on from a run under its protocol; a model in closed form is solved again.
 
+    Where validation should choose the epoch, and the new pairs are too few to hold any out, it trains
+    for `train.epochs` epochs instead, and `metrics["protocol"]` is `fixed`. The settings stay, so that a
+    later update chooses again.
+
     Losses with a state of their own, and Adam, start afresh.
 
     Args:
@@ -193,9 +197,10 @@ def update_run(
         ConfigError: the protocol needs a part that the data lack.
     """
     counts = {"update": data.counts}
+    asked, config = config, _possible(config, data, listener or Listener())
     if closed_form(config):
         trained = train_run(config, data.split, listener)
-        return replace(trained, metrics=_with_counts(trained.metrics, counts))
+        return replace(trained, config=asked, metrics=_with_counts(trained.metrics, counts))
     with ExitStack() as stack:
         if checkpoint is None:
             folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -208,7 +213,20 @@ def update_run(
         "epochs_afresh": epochs_afresh(old),
         "valid": checkpoint.values.get("select"),
     }
-    return replace(trained, config=config, metrics=metrics)
+    return replace(trained, config=asked, metrics=metrics)
+
+
+def _possible(config: RunConfig, data: Grown, listener: Listener) -> RunConfig:
+    """The settings, with a fixed number of epochs where no new pair can be held out to choose it."""
+    if config.train.protocol not in ("valid", "refit") or data.split.valid is not None:
+        return config
+    if not closed_form(config):
+        listener.note(
+            f"the new pairs are too few to choose the epoch on (they have {data.counts['pairs_new']}): "
+            f"{config.train.epochs} epochs, fixed"
+        )
+    fixed = config.train.model_copy(update={"protocol": "fixed"})
+    return config.model_copy(update={"train": fixed})
 
 
 def _with_counts(metrics: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:

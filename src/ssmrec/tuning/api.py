@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssmrec.config import merged
+from ssmrec.config import as_part, merged
 from ssmrec.data import DataConfig, Interactions, Split, prepare
 from ssmrec.data import split as split_pairs
 from ssmrec.errors import DataError
@@ -87,7 +87,7 @@ def tune(
         "ranking": ranking,
         "train": train,
     }
-    given = {name: _part(part) for name, part in parts.items() if part is not None}
+    given = {name: as_part(part, name) for name, part in parts.items() if part is not None}
     fixed = [key for key in flat(given) if not key.endswith(".name")]
     source = {"data": {"source": _source(data)}, "seed": seed}
     task = make_task(merged(given, source), space, fixed, pruner)
@@ -100,10 +100,6 @@ def tune(
     settings.pop("data", None)
     settings.get("train", {}).pop("protocol", None)  # `fit` decides it by what it is given
     return Best(settings, best.params, best.value, task.metric, best.epoch, found)
-
-
-def _part(value: str | Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": value} if isinstance(value, str) else dict(value)
 
 
 def _split(data: Any, seed: int) -> Split:

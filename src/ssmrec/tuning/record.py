@@ -13,6 +13,7 @@ import yaml
 
 from ssmrec.errors import RunError
 from ssmrec.training import label, replaced
+from ssmrec.training.files import ready
 from ssmrec.tuning.task import Task, recipe
 
 RECIPE, TABLE, PICTURE, STUDY = "recipe.yaml", "trials.csv", "search.html", "study.db"
@@ -71,9 +72,7 @@ def prepare_folder(folder: Path) -> None:
         RunError: it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".write").touch()
-        (folder / ".write").unlink()
+        ready(folder)
     except OSError as error:
         raise _unwritable(folder, error) from None
 

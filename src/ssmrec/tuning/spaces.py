@@ -23,7 +23,7 @@ from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RankingConfig, RunConfig, TrainConfig
 from ssmrec.training.config import closed_form, completed
-from ssmrec.training.given import SOLVED
+from ssmrec.training.given import for_steps
 
 _RANGE = re.compile(r"\s*([^\s,\[\]:]+?)\s*\.\.\s*([^\s,\[\]:]+)\s*(?::\s*(\w+)\s*)?")
 _SECTIONS = ("model", "loss", "negatives", "ranking", "train")
@@ -254,7 +254,7 @@ def _check(key: str, run: RunConfig) -> None:
             f"space: {key} cannot be searched, only settings of {', '.join(_SECTIONS)} other than "
             f"{', '.join(_FIXED)}; parts against each other are a matter of ssmrec compare"
         )
-    if closed_form(run) and key.startswith(SOLVED):
+    if closed_form(run) and for_steps(key):
         raise ConfigError(
             f"space: {key} has no effect: {run.model['name']} is solved in closed form"
         )

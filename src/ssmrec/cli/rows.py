@@ -1,0 +1,102 @@
+"""The rows of a database's query: fetched beside those of a run, in their place when the new run is saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.serving.address import is_database, shown
+from ssmrec.serving.sql import snapshot
+from ssmrec.training.peers import current
+from ssmrec.training.run import CHECKPOINT
+
+logger = logging.getLogger("ssmrec")
+NEXT = ".next.parquet"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query whose rows a run folder keeps.
+
+    Args:
+        address: of the database. sql: the query.
+        file: where the rows are, once the run that was trained on them is saved.
+    """
+
+    address: str
+    sql: str
+    file: Path
+
+    @property
+    def fetched(self) -> Path:
+        """Where the rows are until then; the folder may hold another run, with rows of its own."""
+        return self.file.with_suffix(NEXT)
+
+
+def query_of(data: str | None, sql: str | None, out: Path | None, name: str) -> Query | None:
+    """The query that `data` and `--query` ask for, its rows to be `name` in `out`; None: no database.
+
+    Raises:
+        ConfigError: one of the three is missing.
+    """
+    if sql is None and (data is None or not is_database(data)):
+        return None
+    if data is None or sql is None or not is_database(data) or out is None:
+        raise ConfigError(
+            "a database needs its address, such as sqlite:///shop.db, --query and --out"
+        )
+    return Query(data, sql, out / name)
+
+
+@contextmanager
+def rows_of(query: Query | None, folder: Path, resume: bool) -> Iterator[Path | None]:
+    """The file to read the rows from; None without a query. A resumed training keeps those it began with.
+
+    After a failure nothing stays of what was fetched, unless a checkpoint needs it to go on.
+
+    Args:
+        folder: of the run, which may be written.
+        resume: go on from its checkpoint, where there is one.
+    """
+    peers = current()
+    goes_on = resume and (folder / CHECKPOINT).exists()
+    if peers.rank == 0 and not goes_on:
+        forget_rows(folder)
+    try:
+        yield None if query is None else _fetch(query, goes_on)
+    except BaseException as error:
+        if peers.rank == 0 and query is not None and not (folder / CHECKPOINT).exists():
+            forget_rows(folder)
+            with suppress(OSError):  # nothing but what was fetched was in it
+                folder.rmdir()
+        if type(error) is DataError and query is not None:
+            place = f"{shown(query.address)}, --query"
+            raise DataError(str(error).replace(str(query.fetched), place)) from None
+        raise
+
+
+def _fetch(query: Query, goes_on: bool) -> Path:
+    here = query.fetched.exists() or query.file.exists()
+    if current().rank == 0 and not (goes_on and here):
+        rows = snapshot(query.address, query.sql, query.fetched)
+        logger.info("%s: %s rows, to be kept in %s", shown(query.address), f"{rows:,}", query.file)
+    current().meet()
+    return query.fetched if query.fetched.exists() else query.file
+
+
+def fetched_rows(folder: Path) -> dict[Path, Path]:
+    """The files that `rows_of` fetched, by the place that they are to take."""
+    return {
+        file.with_name(file.name.removesuffix(NEXT) + ".parquet"): file
+        for file in folder.glob(f"*{NEXT}")
+    }
+
+
+def forget_rows(folder: Path) -> None:
+    """Delete what `rows_of` fetched and no run has taken."""
+    for file in fetched_rows(folder).values():
+        file.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""Pairs from elsewhere are matched by id, never by position."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ssmrec
+from ssmrec.data import Interactions, merge, statistics
+from ssmrec.data.align import aligned, same_ids
+from ssmrec.data.interactions import Vocabulary
+from ssmrec.errors import DataError
+
+
+def pairs(rows: list[tuple[object, object]], **more) -> Interactions:
+    """Pairs of external ids over the sorted vocabularies of their own."""
+    users, items = (pl.Series([row[side] for row in rows]) for side in (0, 1))
+    known = Vocabulary.of(users), Vocabulary.of(items)
+    return Interactions.from_pairs(known[0].encode(users), known[1].encode(items), *known, **more)
+
+
+MODEL = pairs([(1, 10), (2, 20), (3, 30)])
+
+
+def test_matched_by_id_with_what_is_unknown_left_out_and_counted(caplog):
+    """User 0 comes before all others here, so every position differs; user 0 and item 40 are unknown."""
+    other = pairs([(0, 10), (1, 30), (2, 40), (3, 10), (3, 20)],
+                  timestamps=np.arange(5), weights=np.arange(5) / 2)  # fmt: skip
+    with caplog.at_level(logging.WARNING, "ssmrec"):
+        found = aligned(other, MODEL)
+    assert list(found.frame().select("user", "item").rows()) == [(1, 30), (3, 10), (3, 20)]
+    assert found.timestamps is not None and found.timestamps.tolist() == [1, 3, 4]
+    assert found.weights is not None and found.weights.tolist() == [0.5, 1.5, 2.0]
+    assert found.users is MODEL.users and found.items is MODEL.items
+    assert found.counts["unknown_pairs"] == 2
+    assert "2 of 5 pairs have ids the model does not know" in caplog.text
+
+
+def test_ids_of_different_type_match_as_text():
+    found = aligned(pairs([("007", "10"), ("2", "10"), ("x", "10")]), MODEL)
+    assert found.frame().rows() == [(2, 10)]  # "007" is not 7, and nobody's
+
+
+def test_equal_ids_are_left_alone(caplog):
+    same = pairs([(1, 20), (2, 10), (3, 30)])
+    assert aligned(same, MODEL) is same and same_ids(same, MODEL) and not caplog.text
+    assert not same_ids(pairs([("1", 10), ("2", 20), ("3", 30)]), MODEL)
+
+
+def test_nothing_in_common_shows_ids_of_both():
+    with pytest.raises(DataError, match=r"none of the 1 pairs .* \['x1'\] here, \[1, 2\] in the"):
+        aligned(pairs([("x1", "x10")]), MODEL)
+
+
+@pytest.mark.parametrize("use", [ssmrec.split, statistics, lambda table: merge(MODEL, table)])
+def test_a_frame_in_the_place_of_pairs_is_told(use):
+    with pytest.raises(
+        DataError, match=r"must be Interactions, not DataFrame: read it with ssmrec"
+    ):
+        use(pl.DataFrame({"user": [1], "item": [2]}))
+
+
+def test_one_vocabulary_is_asked_for_where_pairs_are_put_together():
+    with pytest.raises(DataError, match="over the same users and items"):
+        merge(MODEL, pairs([(1, 10), (2, 20), (4, 30)]))

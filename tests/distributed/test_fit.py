@@ -1,0 +1,52 @@
+"""What several processes can train, and how a process finds its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ssmrec.distributed import Place
+from ssmrec.distributed.fit import admit
+from ssmrec.distributed.worker import _check_verb
+from ssmrec.errors import ConfigError
+from ssmrec.training import resolve
+
+PAIR = Place(0, 2, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": {"name": "ease"}}, "model=ease is solved at once, by one process"),
+        ({"loss": {"name": "directau"}}, "loss=directau looks at all rows of a batch at once"),
+        ({"loss": {"name": "bc"}}, "has parameters of its own"),
+        ({"train": {"budget": 5}}, "tries several models in one process"),
+    ],
+)
+def test_what_several_processes_cannot_train_is_refused(asked: dict[str, Any], said: str):
+    with pytest.raises(ConfigError, match=said):
+        admit(resolve(asked), PAIR)
+
+
+@pytest.mark.parametrize("model", ["mf", "lightgcn", "svdpp", "simgcl"])
+def test_the_rest_is_admitted(model):
+    admit(resolve({"model": {"name": model}}), PAIR)
+
+
+def test_other_commands_run_in_one_process():
+    _check_verb(["-q", "train", "x.csv"])
+    _check_verb(["--help"])
+    with pytest.raises(ConfigError, match="ssmrec recommend runs in one process"):
+        _check_verb(["-q", "recommend", "run"])
+
+
+def test_the_place_is_that_of_the_variables():
+    variables = {"RANK": "5", "WORLD_SIZE": "8", "MASTER_ADDR": "one", "MASTER_PORT": "29500"}
+    assert Place.found({}) is None
+    assert Place.found({**variables, "MASTER_PORT": ""}) is None
+    assert Place.found(variables) == Place(5, 8, 0, 8, 0)
+    local = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RESTART_COUNT": "2"}
+    assert Place.found({**variables, **local}) == Place(5, 8, 1, 4, 2)
+    with pytest.raises(ConfigError, match="WORLD_SIZE=many: must be a number"):
+        Place.found({**variables, "WORLD_SIZE": "many"})
