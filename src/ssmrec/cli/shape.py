@@ -50,5 +50,7 @@ def one_line(error: Any) -> str:
     for theirs, ours in _WORDS:
         text = re.sub(theirs, ours, text)
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "ssmrec"
-    return f"{text[0].lower()}{text[1:]}; see {path} --help"
+    below = ""
+    if context is not None:  # however the program was started: `python -m ssmrec` is ssmrec as well
+        below = context.command_path.removeprefix(context.find_root().info_name)
+    return f"{text[0].lower()}{text[1:]}; see ssmrec{below} --help"
