@@ -62,7 +62,7 @@ def analyze(
     ours = _load(run, on, data, any_data)
     theirs = None if against is None else _load(against, on, data, any_data)
     for path in (out, html or out):  # before the work, not after it
-        _claim(path.parent)
+        ready(path.parent)
     with ProgressBars() as bars:
         result = analyze(
             ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
@@ -78,15 +78,6 @@ def analyze(
         console.print(table)
     written = [str(out), *_page(result, html, out.with_suffix(".html"))]
     typer.echo(f"\nwritten: {', '.join(written)}")
-
-
-def _claim(folder: Path) -> None:
-    try:
-        ready(folder)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
 
 
 def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.serving.address import is_database, shown
 from ssmrec.serving.sql import snapshot
+from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.peers import current
-from ssmrec.training.run import CHECKPOINT
 
 logger = logging.getLogger("ssmrec")
 NEXT = ".next.parquet"

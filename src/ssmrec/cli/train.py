@@ -47,7 +47,7 @@ from ssmrec.training import (
 )
 from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import closed_form
-from ssmrec.training.files import ready
+from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
 from ssmrec.training.run import holds
 
@@ -153,7 +153,7 @@ def run(
     refuse_early(config)
     if query is None:  # else the rows are fetched later
         files_of(config.data)
-    resume = resume or (peers.restarted and (folder / "checkpoint.safetensors").exists())
+    resume = resume or (peers.restarted and (folder / CHECKPOINT).exists())
     following = trackers(track, folder, resume) if peers.rank == 0 else []
     if peers.rank == 0:
         claim(folder, resume, overwrite or peers.restarted)
@@ -186,18 +186,13 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         RunError: it holds a run that is neither to go on nor to be replaced, or cannot be written.
     """
-    left = (folder / "checkpoint.safetensors").exists()
+    left = (folder / CHECKPOINT).exists()
     if (held := holds(folder)) and not overwrite and not (resume and left):
         goes_on = "--resume to go on" if left else "choose another --out"
         raise RunError(f"{folder}: holds {held}; {goes_on}, or --overwrite")
     if resume and not left:
         logger.warning("%s holds no checkpoint: training starts from the beginning", folder)
-    try:
-        ready(folder)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
+    ready(folder)
 
 
 def best_kept(

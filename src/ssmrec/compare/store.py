@@ -19,7 +19,7 @@ import numpy as np
 from ssmrec.compare.methods import Job
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
-from ssmrec.training.files import ready
+from ssmrec.training.files import CHECKPOINT, ready, unwritable
 
 FORMAT = 1
 """Version of the layout; a result of another one is not used."""
@@ -54,10 +54,7 @@ class Store:
         Raises:
             RunError: it cannot be written.
         """
-        try:
-            ready(self.out)
-        except OSError as error:
-            raise _unwritable(self.out, error) from None
+        ready(self.out)
 
     def folder(self, job: Job) -> Path:
         """The run folder of a job, whether it is there or not."""
@@ -67,9 +64,7 @@ class Store:
         """`finished`, `interrupted` or `missing`."""
         if self._find("results", ".json", job):
             return "finished"
-        return (
-            "interrupted" if (self.folder(job) / "checkpoint.safetensors").exists() else "missing"
-        )
+        return "interrupted" if (self.folder(job) / CHECKPOINT).exists() else "missing"
 
     def load(self, job: Job, metrics: tuple[str, ...]) -> Outcome | None:
         """The result of a job; None when it has none with all `metrics`.
@@ -116,7 +111,7 @@ class Store:
             part.write_text(json.dumps(outcome.record, indent=1) + "\n")
             os.replace(part, path)
         except OSError as error:
-            raise _unwritable(self.out, error) from None
+            raise unwritable(self.out, error) from None
 
     def _write_users(self, path: Path, outcome: Outcome) -> None:
         assert outcome.users is not None and outcome.per_user is not None
@@ -130,7 +125,3 @@ class Store:
 
     def _find(self, kind: str, suffix: str, job: Job) -> Path | None:
         return next((self.out / kind).glob(f"*-{job.key}{suffix}"), None)
-
-
-def _unwritable(out: Path, error: OSError) -> RunError:
-    return RunError(f"{out}: cannot be written ({error.strerror or error}); choose another --out")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ssmrec.errors import RunError
+from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.run import CONFIG, FORMAT, HISTORY, METRICS
 
 logger = logging.getLogger("ssmrec")
@@ -126,7 +127,7 @@ def _reason_to_leave(folder: Path) -> str:
         return "it is a file"
     if (folder / METRICS).exists():
         return ""
-    if (folder / "checkpoint.safetensors").exists():
+    if (folder / CHECKPOINT).exists():
         return "its training is not finished"
     inside = sorted(path.parent.name for path in folder.glob(f"*/{METRICS}"))
     if inside:

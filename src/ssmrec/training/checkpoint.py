@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssmrec.errors import RunError
 from ssmrec.training.config import completed
-from ssmrec.training.files import replaced, sweep
+from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
 from ssmrec.training.peers import current
@@ -47,7 +47,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, data: str, settings: Mapping[str, Any], resume: bool) -> None:
-        self.path = folder / "checkpoint.safetensors"
+        self.path = folder / CHECKPOINT
         self.data, self.settings = data, dict(settings)
         self.due, self.written = -math.inf, 0
         self.model: dict[str, Any] | None = None

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ssmrec.errors import RunError
+
+CHECKPOINT = "checkpoint.safetensors"
 BEGUN = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """How safetensors names a file before it is whole."""
 
@@ -55,14 +58,21 @@ def ready(folder: Path) -> None:
     """Make `folder` where it is missing, and write a byte into it: a full disk takes an empty file.
 
     Raises:
-        OSError: it cannot be written; nothing of the attempt stays but the folder.
+        RunError: it cannot be written; nothing of the attempt stays but the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".write"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         probe.write_text("x")
+    except OSError as error:
+        raise unwritable(folder, error) from None
     finally:
         _forget(probe)
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """What to say where nothing can be written."""
+    return RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")
 
 
 def sweep(folder: Path) -> None:

@@ -120,10 +120,9 @@ class Recorder:
             self.log_q if shape.corrected else None,
             masked.view(2, -1) if shape.room else None,
         )
+        # So that the recording makes its own gradients, which each replay writes anew.
         for parameter in self.model.parameters():
-            parameter.grad = (
-                None  # so that the recording makes its own, written anew by each replay
-            )
+            parameter.grad = None
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph), self.products.step():
             with self.products.forward():

@@ -23,7 +23,7 @@ from torch import Tensor
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
 from ssmrec.training.config import RunConfig, make_model, resolve
-from ssmrec.training.files import replace_together, replaced
+from ssmrec.training.files import CHECKPOINT, replace_together, replaced
 from ssmrec.training.given import differing
 from ssmrec.training.protocols import Trained
 
@@ -32,7 +32,6 @@ FORMAT = 1
 
 METRICS, CONFIG, HISTORY = "metrics.json", "config.yaml", "history.jsonl"
 MODEL, IDS = "model.safetensors", "ids.parquet"
-CHECKPOINT = "checkpoint.safetensors"
 
 DERIVED = ("analysis.json", "analysis.html")
 """What is made from a run: gone as soon as another run is written in its place."""

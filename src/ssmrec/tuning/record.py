@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from ssmrec.errors import RunError
 from ssmrec.training import label, replaced
-from ssmrec.training.files import ready
+from ssmrec.training.files import ready, unwritable
 from ssmrec.tuning.task import Task, recipe
 
 RECIPE, TABLE, PICTURE, STUDY = "recipe.yaml", "trials.csv", "search.html", "study.db"
@@ -71,10 +70,7 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    try:
-        ready(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
+    ready(folder)
 
 
 def write_files(folder: Path, task: Task, trials: Sequence[Done]) -> None:
@@ -118,8 +114,4 @@ def _write(path: Path, text: str) -> None:
         with replaced(path) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")
+        raise unwritable(path, error) from None
