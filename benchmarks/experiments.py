@@ -1,7 +1,8 @@
 """`python -m benchmarks.experiments`: the tables in docs/experiments.md from what is committed.
 
 Between `<!-- NAME -->` and `<!-- end -->` stands the table of experiments/NAME.yaml, of all runs that
-have a result in experiments/results/NAME. Its runs are made, and gone on with, by
+have a result in experiments/results/NAME, beside the published figures where experiments/results/
+published.yaml has any. Its runs are made, and gone on with, by
 
     ssmrec compare experiments/NAME.yaml --out experiments/results/NAME
 """
@@ -9,13 +10,21 @@ have a result in experiments/results/NAME. Its runs are made, and gone on with, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssmrec.compare import FORMATS, Store, aggregate, expand, read_plan
+import yaml
+
+from ssmrec.compare import FORMATS, Block, Store, aggregate, expand, read_plan
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "experiments.md"
+RESULTS = ROOT / "experiments" / "results"
 BLOCK = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.S)
+METRICS = ("recall@20", "ndcg@20")
+
+Figures = Mapping[str, Mapping[str, Sequence[float]]]
+"""Data set, then method, to the published values of `METRICS`."""
 
 
 def refreshed(page: str) -> str:
@@ -26,9 +35,32 @@ def refreshed(page: str) -> str:
 def table(name: str) -> str:
     """Markdown of a plan's finished runs, data sets without any left out."""
     plan = read_plan(ROOT / "experiments" / f"{name}.yaml")
-    blocks = aggregate(plan, expand(plan), Store(ROOT / "experiments" / "results" / name))
+    blocks = aggregate(plan, expand(plan), Store(RESULTS / name))
     done = [block for block in blocks if any(row.seeds for row in block.rows)]
-    return FORMATS["md"](plan, done) if done else "Not run yet.\n"
+    if not done:
+        return "Not run yet.\n"
+    figures = yaml.safe_load((RESULTS / "published.yaml").read_text()).get(name, {})
+    return "\n".join(part for part in (beside(done, figures), FORMATS["md"](plan, done)) if part)
+
+
+def beside(blocks: Sequence[Block], figures: Figures) -> str:
+    """Markdown of published and measured values with the difference in percent; empty without any."""
+    lines = []
+    for block in blocks:
+        for row in block.rows:
+            values = figures.get(block.data, {}).get(row.label)
+            if values and row.seeds:
+                found = [row.mean(metric) for metric in METRICS]
+                cells = [
+                    f"{then:.4f} | {now:.4f} | {100 * (now / then - 1):+.1f} %"
+                    for then, now in zip(values, found, strict=True)
+                    if now is not None
+                ]
+                lines.append(f"| {block.data} | {row.label} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    titles = " | ".join(f"{metric}, published | ours | difference" for metric in METRICS)
+    return "\n".join([f"| data | method | {titles} |", "|---|---|" + "---:|" * 6, *lines, ""])
 
 
 if __name__ == "__main__":
