@@ -15,7 +15,7 @@ RUNS = {
     "table2": 400, "table3": 80, "table4": 80, "table5": 120, "table6": 6,
     "fig1": 20, "fig2": 24, "fig3": 176, "fig4": 48, "fig5": 16,
     "small-table2": 300, "small-table3": 60, "small-table4": 60, "small-table5": 90,
-    "small-fig3": 90, "small-fig4": 75, "small-temperature": 90,
+    "small-fig3": 90, "small-fig4": 75, "small-fig5": 60, "small-temperature": 90,
 }  # fmt: skip
 
 

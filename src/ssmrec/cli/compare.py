@@ -77,6 +77,9 @@ def compare(
         str | None, typer.Option(help="Paired test over users: randomisation or wilcoxon.")
     ] = None,
     cost: Annotated[bool, typer.Option("--cost", help="Add columns of training time.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Add tables by popularity group of the items.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the comparison; default: compare/NAME.")
     ] = None,
@@ -111,6 +114,7 @@ def compare(
     asked = _asked(
         data=data, models=models, losses=losses, seeds=seeds, study=study, tune=tune,
         baseline=baseline, metric=metric, test=test, cost=cost or None,
+        groups=groups or None,
     )  # fmt: skip
     agreed, name = _plan(plan, asked, set_ or [])
     folder = out or Path("compare") / name

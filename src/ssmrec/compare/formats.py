@@ -9,56 +9,74 @@ from collections.abc import Callable, Sequence
 from ssmrec.compare.methods import shown
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.table import Block, Row
+from ssmrec.evaluation import parse_metric
 
 _COST = {"epoch": "s/epoch", "epochs": "epoch", "train": "train s"}
+_GROUPS = {
+    "recall": "recall@{k} that each popularity group adds, tail to head",
+    "ndcg": "ndcg@{k} that each popularity group adds, tail to head",
+    "length": "mean length of the final item vectors of each popularity group, tail to head",
+}
 
 
 def text(plan: Plan, blocks: Sequence[Block]) -> str:
     """Aligned columns for a terminal."""
     parts = []
     for block in blocks:
-        grid = _grid(plan, block, "{} ± {}", lambda cell: cell)
-        widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in grid
-        ]
-        rule = "-" * max(map(len, lines))
-        parts.append("\n".join([block.data, lines[0], rule, *lines[1:], "", *notes(plan, block)]))
+        lines = _aligned(_grid(plan, block, "{} ± {}", lambda cell: cell))
+        parts.append("\n".join([block.data, *lines, "", *notes(plan, block)]))
+        for title, grid in _by_group(plan, block):
+            parts.append("\n".join([f"{block.data}: {title}", *_aligned(grid)]))
     return "\n\n".join(parts) + "\n"
+
+
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns as wide as their widest cell, with a rule under the first."""
+    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in grid
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
 def markdown(plan: Plan, blocks: Sequence[Block]) -> str:
     """Pipe tables; the best mean of each column is bold."""
     parts = []
     for block in blocks:
-        grid = _grid(plan, block, "{} ± {}", lambda cell: f"**{cell}**")
-        lines = [
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in grid
-        ]
-        lines.insert(1, "|---|" + "---:|" * (len(grid[0]) - 1))
+        lines = _piped(_grid(plan, block, "{} ± {}", lambda cell: f"**{cell}**"))
         said = "\n".join(f"- {note}" for note in notes(plan, block))
         parts.append("\n".join([f"### {block.data}", "", *lines, "", said]))
+        for title, grid in _by_group(plan, block):
+            parts.append("\n".join([f"{block.data}, {title}:", "", *_piped(grid)]))
     return "\n\n".join(parts) + "\n"
+
+
+def _piped(grid: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in grid]
+    return [lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:]]
 
 
 def latex(plan: Plan, blocks: Sequence[Block]) -> str:
     """A tabular with booktabs rules for each data set; the best mean of each column is bold."""
     parts = []
     for block in blocks:
-        grid = [
-            [_escaped(cell) for cell in row]
-            for row in _grid(plan, block, "{} @pm@ {}", lambda cell: f"@bf@{cell}@end@")
-        ]
-        lines = [" & ".join(row) + r" \\" for row in grid]
-        head = rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}"
+        grid = _grid(plan, block, "{} @pm@ {}", lambda cell: f"@bf@{cell}@end@")
         said = [f"% {note}" for note in [block.data, *notes(plan, block)]]
-        body = [head, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
-        parts.append("\n".join([*said, *body, r"\end{tabular}"]))
+        parts.append("\n".join([*said, *_tabular(grid)]))
+        for title, grid in _by_group(plan, block):
+            parts.append("\n".join([f"% {block.data}: {title}", *_tabular(grid)]))
     return "\n\n".join(parts) + "\n"
+
+
+def _tabular(grid: Sequence[Sequence[str]]) -> list[str]:
+    lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in grid]
+    head = rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}"
+    body = [head, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    return [*body, r"\end{tabular}"]
 
 
 def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
@@ -77,6 +95,10 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
                      block.baseline, *tested, " ".join(shown(row.tuned)),
                      *(row.cost.get(name) for name in cost)]
                 )  # fmt: skip
+            for name, values in row.groups.items() if plan.groups else ():
+                for group, value in enumerate(values, 1):
+                    line = [block.data, row.label, f"{name} of group {group}", row.seeds, value]
+                    writer.writerow(line + [None] * (6 + len(cost)))
     return out.getvalue()
 
 
@@ -105,6 +127,8 @@ def notes(plan: Plan, block: Block) -> list[str]:
             f"change and p: {plan.metric} against {block.baseline}; paired {plan.test} test over "
             "users, each averaged over seeds; p by Holm for this table"
         )
+    if plan.groups and any(row.seeds and not row.groups for row in block.rows):
+        found.append("groups: rows that an earlier version measured hold none")
     if any(row.tuned for row in block.rows):
         found.append(f"tuned on validation {plan.metric}, seed {plan.seeds[0]}:")
         found += [f"  {r.label}: {', '.join(shown(r.tuned))}" for r in block.rows if r.tuned]
@@ -135,6 +159,20 @@ def _grid(plan: Plan, block: Block, spread: str, best: Callable[[str], str]) -> 
         cells += [_number(row.cost.get(name)) for name in _COST] if plan.cost else []
         grid.append(cells)
     return grid
+
+
+def _by_group(plan: Plan, block: Block) -> list[tuple[str, list[list[str]]]]:
+    """Title and cells of each table by popularity group; none unless the plan asks for them."""
+    tables = []
+    for name, title in _GROUPS.items() if plan.groups else ():
+        rows = [(row.label, row.groups[name]) for row in block.rows if row.groups.get(name)]
+        if rows:
+            head = ["method", *(str(number + 1) for number in range(len(rows[0][1])))]
+            cells = [
+                [label, *("-" if x is None else f"{x:.4f}" for x in each)] for label, each in rows
+            ]
+            tables.append((title.format(k=parse_metric(plan.metric).k), [head, *cells]))
+    return tables
 
 
 def _value(row: Row, metric: str, spread: str) -> str:

@@ -10,8 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ssmrec.analysis.popularity import exposure
-from ssmrec.analysis.subject import Subject
+from ssmrec.analysis.popularity import (
+    exposure,
+    ndcg_by_group,
+    popularity_groups,
+    recall_by_group,
+)
+from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.compare.methods import Job
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import FORMAT, Outcome
@@ -19,6 +24,9 @@ from ssmrec.data import Interactions, Split
 from ssmrec.evaluation import METRIC_VERSION, Result, evaluate, parse_metric
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trained
+
+GROUPS = 10
+"""Groups of items with equal shares of the training pairs, as in figures 1 and 5 of Wu et al."""
 
 
 def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Split) -> Outcome:
@@ -43,7 +51,9 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
         record["seconds"] = {**facts["seconds"], "epoch": median(epochs)}
     if job.trial is not None:
         return Outcome(record)
-    record["lists"] = _spread(trained, held_out, seen, parse_metric(plan.metric).k)
+    subject = Subject(trained, held_out, seen)
+    lists = subject.lists(parse_metric(plan.metric).k)
+    record |= {"lists": _spread(subject, lists), "groups": _by_group(subject, lists)}
     return Outcome(record, result.user_index, result.per_user)
 
 
@@ -55,15 +65,30 @@ def _ranked(
     return evaluate(users, items, held_out, seen, metrics, allowed=allowed)
 
 
-def _spread(
-    trained: Trained, held_out: Interactions, seen: list[Interactions], k: int
-) -> dict[str, float]:
-    """How the places of all lists of length `k` are spread over the items; nothing without any."""
-    ids = Subject(trained, held_out, seen).lists(k).ids
-    row, column = np.nonzero(ids >= 0)
+def _spread(subject: Subject, lists: Lists) -> dict[str, float]:
+    """How the places of the lists are spread over the items; nothing without any."""
+    row, column = np.nonzero(lists.ids >= 0)
     if not len(row):
         return {}
-    return asdict(exposure(row, ids[row, column], trained.train.item_degrees))
+    return asdict(exposure(row, lists.ids[row, column], subject.train.item_degrees))
+
+
+def _by_group(subject: Subject, lists: Lists) -> dict[str, list[float | None]]:
+    """What each group of items adds to recall and NDCG, and the mean length of its final vectors.
+
+    From the tail to the head; None for an empty group, and no lengths for a model without vectors.
+    """
+    groups = popularity_groups(subject.train.item_degrees, GROUPS)
+    split = (lists.ids, lists.hits, lists.relevant, groups, GROUPS)
+    found: dict[str, list[float | None]] = {
+        "recall": recall_by_group(*split).by_group.tolist(),
+        "ndcg": ndcg_by_group(*split).by_group.tolist(),
+    }
+    if subject.final is not None:
+        lengths = np.linalg.norm(subject.final.items, axis=1)
+        inside = [lengths[groups == group] for group in range(GROUPS)]
+        found["length"] = [float(part.mean()) if len(part) else None for part in inside]
+    return found
 
 
 def head(job: Job) -> dict[str, Any]:

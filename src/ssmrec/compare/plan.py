@@ -90,6 +90,7 @@ class Plan(Config):
         metric: the one that tunes and is tested.
         test: paired test over users.
         cost: columns with seconds an epoch, epochs and seconds of training.
+        groups: further tables by popularity group of the items: recall, NDCG, vector lengths.
     """
 
     base: dict[str, Any] = {}
@@ -106,6 +107,7 @@ class Plan(Config):
     metric: str = "ndcg@20"
     test: Literal["randomisation", "wilcoxon"] = "randomisation"
     cost: bool = False
+    groups: bool = False
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -29,6 +29,8 @@ class Row:
         cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
         lists: means of how the lists are spread over the items: `mean_popularity`, `gini`, `coverage`,
             `tail_share`; empty where results do not say.
+        groups: `recall`, `ndcg` and `length` of each popularity group, tail to head, means over
+            seeds; None for an empty group; without those that results do not say.
         facts: protocol, and what chose the epoch.
     """
 
@@ -40,6 +42,7 @@ class Row:
     holm: float | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     lists: Mapping[str, float] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     facts: frozenset[str] = frozenset()
 
     @property
@@ -146,7 +149,20 @@ def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcom
         }
     spread = [record["lists"] for record in records if record.get("lists")]
     lists = {name: float(np.mean([each[name] for each in spread])) for name in (spread or [{}])[0]}
-    return Row(method.label, values, tuned or {}, cost=cost, lists=lists, facts=facts)
+    groups = _groups([record["groups"] for record in records if record.get("groups")])
+    return Row(
+        method.label, values, tuned or {}, cost=cost, lists=lists, groups=groups, facts=facts
+    )
+
+
+def _groups(found: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Means over seeds of what each group has; a group that is empty in one of them has none."""
+    names = found[0] if found else ()
+    columns = {name: zip(*(each[name] for each in found), strict=True) for name in names}
+    return {
+        name: [None if None in column else float(np.mean(column)) for column in of_groups]
+        for name, of_groups in columns.items()
+    }
 
 
 def _epoch_seconds(record: Mapping[str, Any]) -> float:
