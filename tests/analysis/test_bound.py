@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ssmrec.analysis.bound import TERMS, bound_chain, catalogue_chain, softmax_loss
+from ssmrec.analysis.bound import TERMS, batch_dcg, bound_chain, catalogue_chain, softmax_loss
 from ssmrec.losses import LOSSES
 
 scores = st.floats(-50, 50, width=32)
@@ -67,6 +67,27 @@ def test_last_term_is_the_loss_that_trains():
     loss = LOSSES["ssm"](LOSSES["ssm"].Config())
     expected = loss(*map(torch.from_numpy, (pos, others)), None, torch.from_numpy(~live))
     assert softmax_loss(pos, others, live) == pytest.approx(expected.numpy())
+
+
+def test_batch_dcg_counts_every_relevant_candidate_at_its_rank():
+    pos = np.array([2.0, 0.5, 1.0])
+    others = np.array([[3.0, 1.0, 2.0, 0.0], [0.0, 1.0, 2.0, 3.0], [5.0, 0.0, 0.0, 0.0]])
+    live = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]], dtype=bool)
+    relevant = np.array([[0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=bool)
+    # Row 0: its positive ties at rank 2, one relevant at 4. Row 1: 3 and 2; the masked one is no candidate.
+    gain = 1 / np.log2(1 + np.array([2, 4, 3, 2, 2]))
+    expected = [gain[0] + gain[1], gain[2] + gain[3], gain[4]]
+    assert batch_dcg(pos, others, live, relevant) == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_chain_holds_with_the_dcg_of_a_batch(seed):
+    random = np.random.default_rng(seed)
+    pos, others = random.normal(size=5) * 3, random.normal(size=(5, 12)) * 3
+    live, relevant = random.random((2, 5, 12)) < 0.5
+    chain = bound_chain(pos, others, live, batch_dcg(pos, others, live, relevant))
+    terms = np.stack([getattr(chain, name) for name in TERMS])
+    assert (np.diff(terms, axis=0) >= -1e-12).all()
 
 
 def test_catalogue_equals_the_plain_form_row_by_row():

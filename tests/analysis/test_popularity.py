@@ -87,3 +87,9 @@ def test_exposure_by_hand():
     assert found.gini == pytest.approx(gini(np.array([0, 0, 1, 2])))
     with pytest.raises(DataError, match="no pair is on an item"):
         exposure(np.array([0]), np.array([0]), degrees)
+
+
+def test_hits_outside_the_groups_count_in_the_total_only():
+    ids, hits = np.array([[0, 2, 1]]), np.array([[True, True, False]])
+    share = recall_by_group(ids, hits, np.array([4]), np.array([0, 1, -1]), 2)
+    assert share.total == 0.5 and share.by_group.tolist() == [0.25, 0.0]

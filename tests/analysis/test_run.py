@@ -272,6 +272,26 @@ def test_against_another_run_and_its_faults(made, tastes, tmp_path):
         write_analysis(result, tmp_path / "new" / "a.json" / "b.json")
 
 
+def test_the_other_run_may_list_items_that_ours_did_not_learn(tastes):
+    item = int(np.bincount(tastes.test.indices).argmax())
+    away = tastes.train.indices == item
+    split = replace(tastes, train=tastes.train.take(~away), valid=tastes.train.take(away))
+    protocols = ("valid", "refit")
+    runs = [
+        Run(train_run(resolve(merged(SMALL, {"train": {"protocol": name}})), split), split.test)
+        for name in protocols
+    ]
+    rankers = analyze(*runs, groups=3, k=5, effort=EFFORT)["popularity"]["rankers"]
+    assert [each["outside"] > 0 for each in rankers] == [False, False, True]
+    for each in rankers:
+        assert sum(each["list_share"]) + each["outside"] == pytest.approx(1)
+    assert rankers[2]["recall"]["total"] == pytest.approx(
+        analyze(runs[1], groups=3, k=5, effort=EFFORT)["popularity"]["rankers"][0]["recall"][
+            "total"
+        ]
+    )
+
+
 def test_validation_pairs_are_not_hidden_when_they_are_judged(tastes):
     config = resolve(merged(SMALL, {"train": {"protocol": "valid", "metric": "ndcg@5"}}))
     trained = train_run(config, tastes)

@@ -155,3 +155,11 @@ def test_data_that_were_moved_are_asked_for(folder, tmp_path):
         )
         code, _, err = ssmrec("-q", verb, "run", "--data", "no.csv", cwd=tmp_path)
         assert code == 2 and err == "error: no.csv: no such file\n"
+
+
+def test_a_user_who_knows_everything_there_is_leaves_nothing_to_analyse(command, tmp_path):
+    (tmp_path / "one.csv").write_text("user,item\n" + "".join(f"1,{item}\n" for item in range(8)))
+    assert command("train", "one.csv", "--epochs", "1", "--out", "run")[0] == 0
+    code, _, err = command("analyze", "run")
+    assert code == 2 and "every list is empty" in err and "Warning" not in err
+    assert command("analyze", "run", "--groups", "101")[0] == 2

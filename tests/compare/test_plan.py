@@ -34,6 +34,7 @@ def test_names_alone_make_a_plan(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"seeds": 0}, "seeds: must be at least 1, or a list of seeds (got 0)"),
         ({"losse": "ssm"}, "unknown key losse, did you mean 'losses'"),
         ({"losses": "smm"}, "online-retail, mf + smm: unknown loss.name 'smm', did you mean 'ssm'"),
         ({"losses": {"name": "ssm", "temperatur": 1}}, "did you mean 'loss.temperature'"),
@@ -51,7 +52,7 @@ def test_names_alone_make_a_plan(tmp_path):
         ({"rules": [{"when": 3}]}, "rules.0.when: must hold data, model or loss"),
         ({"rules": {"skip": True}}, "everything is skipped"),
         ({"metric": "ndcg@10"}, "metric: 'ndcg@10' is not among metrics, did you mean 'ndcg@20'"),
-        ({"metrics": ["ndgc@20"]}, "did you mean 'ndcg'"),
+        ({"metrics": ["ndgc@20"]}, "did you mean 'ndcg@20'"),
         ({"baseline": "mf + bpr"}, "baseline: no method 'mf + bpr' on online-retail"),
         ({"test": "ttest"}, "test: "),
         ({"seeds": 0}, "seeds: "),
@@ -182,3 +183,20 @@ def test_dotted_and_nested_settings_mix():
         "train": {"lr": 1, "l2": 2},
         "loss": {"a": {"b": {"c": 3}}},
     }
+
+
+def test_a_plan_that_cannot_be_read_is_not_taken_for_a_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="No such file.*; name a YAML file that says what to"):
+        read_plan(tmp_path / "none.yaml")
+
+
+def test_base_settings_that_only_some_have_go_to_those():
+    base = {"model": {"dim": 16}, "loss": {"temperature": 0.3}}
+    found = methods(models=["mf", "ease"], losses=["ssm", "directau"], base=base)
+    dims = {method.label: config(method).model.get("dim") for method in found}
+    assert dims == {"mf + ssm": 16, "mf + directau": 16, "ease": None}
+    assert config(found[0]).loss["temperature"] == 0.3
+    with pytest.raises(ConfigError, match="unknown key model.dmi, did you mean 'model.dim'"):
+        methods(models=["mf", "ease"], base={"model.dmi": 16})
+    with pytest.raises(ConfigError, match="unknown key model.dim"):
+        methods(models="ease", base={"model.dim": 16})

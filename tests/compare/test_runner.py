@@ -171,7 +171,7 @@ def test_tuning_takes_the_best_on_validation_for_all_seeds(small, tmp_path):
 def test_a_trial_that_diverges_has_lost_and_a_run_that_does_stops_no_other(small, tmp_path):
     small |= {"models": "mf", "losses": ["bpr", "ssm"], "seeds": 1}
     small["tune"] = {"train.lr": [1.0e30, 0.05]}
-    small["rules"] = [{"when": {"loss": "bpr"}, "tune": {"train.lr": [1.0e30, 1.0e31]}}]
+    small["rules"] = [{"when": {"loss": "bpr"}, "tune": {"train.lr": [1.0e29, 1.0e30]}}]
     small["base"]["loss"] = {"similarity": "dot"}
     out = tmp_path / "out"
     plan, methods, failures, log = run(small, out)
@@ -247,6 +247,7 @@ def test_only_chooses_by_title(small):
     methods = expand(plan)
     found = chosen(plan, methods, r"lightgcn.*seed 1")
     assert [(m.label, seed) for m, seed in found] == [("lightgcn + bpr", 1), ("lightgcn + ssm", 1)]
+    assert chosen(plan, methods, "shop: lightgcn + ssm, seed 1") == found[1:]  # as it is printed
     with pytest.raises(ConfigError, match="--only gowalla: matches no run"):
         chosen(plan, methods, "gowalla")
     with pytest.raises(ConfigError, match="no regular expression"):

@@ -135,6 +135,12 @@ def test_latex_of_odd_labels(tmp_path):
     assert r"a\_b \& 50\% \{\#1\} \$x\$ \textbackslash{}y + ssm & - & -" in text
 
 
+def test_latex_of_a_label_that_begins_with_a_bracket(tmp_path):
+    plan = make_plan({**PLAN, "models": {"name": "mf", "label": "[.5, 0]"}})
+    text = FORMATS["latex"](plan, aggregate(plan, expand(plan), Store(tmp_path)))
+    assert "\n{}[.5, 0] + ssm & " in text
+
+
 def test_csv_is_unrounded(made):
     plan, methods, store, _base, better, _ = made
     rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](plan, aggregate(plan, methods, store)))))

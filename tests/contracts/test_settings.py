@@ -167,7 +167,7 @@ def test_wrong_kinds_are_told_in_plain_words():
         ("evaluation.ks=-1", "evaluation.ks: must be at least 1 (got [-1])"),
         (
             "train.metric=ndgc@20",
-            "train.metric: unknown metric 'ndgc@20', did you mean 'ndcg'?",
+            "train.metric: unknown metric 'ndgc@20', did you mean 'ndcg@20'?",
         ),
         (
             "train.metric=ndcg",
@@ -217,7 +217,7 @@ def test_a_yaml_file_of_any_kind_is_one_line(command, tmp_path, shop, file):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "train.metric=ndgc@20"], "did you mean 'ndcg'"),
+        (["--set", "train.metric=ndgc@20"], "did you mean 'ndcg@20'"),
         (["--set", "evaluation.ks=[]"], "evaluation.ks"),
         (["--protocol", "valid", "--set", "data.split.valid=0"], "data.split.valid=0.1"),
         (["--set", "data.split.strategy=given"], "given needs a test file"),

@@ -144,8 +144,9 @@ def test_names() -> None:
     assert str(parse_metric("ndcg@20")) == "ndcg@20"
     assert METRIC_VERSION == 1
     for name, message in [
-        ("ndgc@20", "unknown metric 'ndgc@20', did you mean 'ndcg'?"),
-        ("NDCG@20", "did you mean 'ndcg'?"),
+        ("ndgc@20", "unknown metric 'ndgc@20', did you mean 'ndcg@20'?"),
+        ("NDCG@20", "did you mean 'ndcg@20'?"),
+        ("ndcg20", "unknown metric 'ndcg20', did you mean 'ndcg@20'?"),
         ("auc", "unknown metric 'auc'"),
         ("ndcg", "needs a cut-off of 1 or more, such as 'ndcg@20'"),
         ("ndcg@0", "needs a cut-off"),

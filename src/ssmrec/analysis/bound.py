@@ -20,6 +20,7 @@ from ssmrec.analysis.magnitude import spearman
 from ssmrec.analysis.negatives import temperature_grid
 from ssmrec.analysis.subject import Subject, scores_at
 from ssmrec.data import Interactions
+from ssmrec.evaluation.metrics import contains
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
@@ -75,6 +76,23 @@ def softmax_loss(pos: Array, others: Array, live: Array) -> Array:
     rest = np.where(live, np.asarray(others, dtype=np.float64) - np.asarray(pos)[:, None], -np.inf)
     top = np.maximum(rest.max(1, initial=-np.inf), 0)
     return top + np.log(np.exp(-top) + np.exp(rest - top[:, None]).sum(1))
+
+
+def batch_dcg(pos: Array, others: Array, live: Array, relevant: Array) -> Array:
+    """DCG over all relevant candidates of each row, float64 (B,): its positive, and live others.
+
+    Args:
+        pos, others, live: as for `bound_chain`.
+        relevant: bool (B, N), which others the row's user has too; each counts at its own rank.
+    """
+    pos, others = np.asarray(pos, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    dcg = 1 / np.log2(1 + ranks(pos, others, live))
+    for b in np.flatnonzero((relevant & live).any(1)):
+        order = np.sort(np.append(others[b, live[b]], pos[b]))
+        scores = others[b, relevant[b] & live[b]]
+        above = len(order) - np.searchsorted(order, scores, side="right")
+        dcg[b] += (1 / np.log2(2 + above)).sum()
+    return dcg
 
 
 def catalogue_chain(scores: Array, positives: Array) -> Chain:
@@ -133,10 +151,11 @@ def _in_batch(subject: Subject, rows: int, seed: int) -> _Chains:
     table, drawn = subject.logits(subject.final), subject.draw(rows, seed)
     pos = (table.users[drawn.users] * table.items[drawn.items]).sum(1)
     others = scores_at(table.users, table.items, drawn.users, drawn.candidates)
+    known = contains(subject.train, drawn.users[:, None], drawn.candidates)
     grid = temperature_grid(subject.temperature)
     scales = [subject.temperature / t for t in grid]
     return _Chains(
-        bound_chain(pos, others, drawn.live),
+        bound_chain(pos, others, drawn.live, batch_dcg(pos, others, drawn.live, known)),
         1 + drawn.live.sum(1),
         np.stack([softmax_loss(scale * pos, scale * others, drawn.live) for scale in scales]),
         grid,

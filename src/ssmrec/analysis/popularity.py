@@ -57,7 +57,7 @@ class Share:
 
     Args:
         total: mean over the users.
-        by_group: float64 (n,), adds up to `total`.
+        by_group: float64 (n,), adds up to `total` but for hits on items without a group.
         standard_error: float64 (n,), of each group's value over the users.
     """
 
@@ -90,13 +90,12 @@ def ndcg_by_group(ids: Array, hits: Array, relevant: Array, groups: Array, n: in
 
 def _by_group(ids: Array, hits: Array, gains: Array, norm: Array, groups: Array, n: int) -> Share:
     row, column = np.nonzero(hits)
-    cell = row * n + groups[ids[row, column]]
-    values = np.bincount(cell, gains[column] / norm[row], minlength=len(ids) * n).reshape(-1, n)
-    return Share(
-        total=float(values.sum(1).mean()),
-        by_group=values.mean(0),
-        standard_error=values.std(0, ddof=min(1, len(values) - 1)) / len(values) ** 0.5,
-    )
+    # One column more for group -1: a ranker that learned from other pairs may list such items.
+    cell = row * (n + 1) + groups[ids[row, column]] + 1
+    gained = np.bincount(cell, gains[column] / norm[row], minlength=len(ids) * (n + 1))
+    values = gained.reshape(-1, n + 1)
+    error = values.std(0, ddof=min(1, len(values) - 1)) / len(values) ** 0.5
+    return Share(float(values.sum(1).mean()), values.mean(0)[1:], error[1:])
 
 
 @dataclass(frozen=True)
@@ -207,15 +206,18 @@ def _ranker(
     n = len(wanted)
     row, column = np.nonzero(lists.ids >= 0)
     listed = lists.ids[row, column]
-    found = np.bincount(groups[lists.ids[lists.hits]], minlength=n)
+    found, places = (
+        np.bincount(groups[items] + 1, minlength=n + 1) for items in (lists.ids[lists.hits], listed)
+    )
     split = (lists.ids, lists.hits, lists.relevant, groups, n)
     return {
         "role": role,
         "label": name,
         "recall": _plain(recall_by_group(*split)),
         "ndcg": _plain(ndcg_by_group(*split)),
-        "found": [float(a / b) if b else None for a, b in zip(found, wanted, strict=True)],
-        "list_share": (np.bincount(groups[listed], minlength=n) / len(listed)).tolist(),
+        "found": [float(a / b) if b else None for a, b in zip(found[1:], wanted, strict=True)],
+        "list_share": (places[1:] / len(listed)).tolist(),
+        "outside": float(places[0] / len(listed)),
         "lists": asdict(exposure(row, listed, degrees)),
     }
 

@@ -14,11 +14,13 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
                         held_out_share}
       cold_held_out_share   share of held-out pairs whose item no training pair has
       tail              the tail is this share of the items, the least popular ones
-      rankers           list of {role, label, recall, ndcg, found, list_share, lists}
+      rankers           list of {role, label, recall, ndcg, found, list_share, outside, lists}
                           role: run, most_popular, against
-                          recall, ndcg: {total, by_group, standard_error}; by_group adds up to total
+                          recall, ndcg: {total, by_group, standard_error}; by_group adds up to total,
+                          but for hits on items outside the groups
                           found: per group, share of its held-out pairs that are in the lists
-                          list_share: per group, share of the list places
+                          list_share: per group, share of the list places; outside: share on items
+                          that have no training pair of the run (0 but for `against`)
                           lists: {mean_popularity, gini, coverage, tail_share}
       data              {train, held_out}, each {mean_popularity, gini, coverage, tail_share}
       theory            Eq 9: {applies, reason, n_negatives, users, pairs, difference {median, largest},
@@ -172,6 +174,11 @@ def analyze(
     subject = run.subject()
     _check_numbers(subject)
     lists = subject.lists(k)
+    if not (lists.ids >= 0).any():
+        raise DataError(
+            "every list is empty, as the judged users know all items that have training pairs: there is "
+            "nothing to analyse; hold out fewer pairs, or take data with more items"
+        )
     others: dict[str, tuple[str, Lists]] = {
         "most_popular": ("most popular", subject.ranked(*most_popular(subject.train), k))
     }

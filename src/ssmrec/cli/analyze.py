@@ -23,7 +23,7 @@ def analyze(
     against: Annotated[
         Path | None, typer.Option(help="Another run folder on the same data, to compare with.")
     ] = None,
-    groups: Annotated[int, typer.Option(min=1, help="Number of popularity groups.")] = 10,
+    groups: Annotated[int, typer.Option(min=1, max=100, help="Number of popularity groups.")] = 10,
     k: Annotated[int, typer.Option("--top", min=1, help="Length of the lists.")] = 20,
     on: Annotated[str, typer.Option(help="The part to measure on: test or valid.")] = "test",
     over_training: Annotated[

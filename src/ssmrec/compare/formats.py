@@ -199,4 +199,6 @@ _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 def _escaped(cell: str) -> str:
     """LaTeX's own characters made harmless, then the marks of `latex` put in."""
     cell = cell.translate(str.maketrans(_LATEX))
+    if cell.startswith("["):  # after the end of a row it would be taken for that row's spacing
+        cell = "{}" + cell
     return cell.replace("@pm@", r"$\pm$").replace("@bf@", r"\textbf{").replace("@end@", "}")

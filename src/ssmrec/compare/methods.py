@@ -201,7 +201,9 @@ def _methods(plan: Plan, data: Entry, model: Entry, loss: Entry | None) -> Itera
     if loss is not None:
         own.append({"loss": loss.values})
         entries.append(loss)
-    values = merged(nested(plan.base), *own, *(nested(part.set) for part in [*entries, *rules]))
+    values = merged(
+        _base(plan, model, loss), *own, *(nested(part.set) for part in [*entries, *rules])
+    )
     grid = next((p.tune for p in reversed([plan, *entries, *rules]) if p.tune), {})
     study = plan.study
     if loss is None and not any(key.startswith("model.") for key in study):
@@ -214,6 +216,24 @@ def _methods(plan: Plan, data: Entry, model: Entry, loss: Entry | None) -> Itera
         )  # fmt: skip
         _check(found, plan)
         yield found
+
+
+def _base(plan: Plan, model: Entry, loss: Entry | None) -> dict[str, Any]:
+    """The settings of every run, without those of `model` and `loss` that only others of the plan have."""
+    base = nested(plan.base)
+    for section, table, one, every in (
+        ("model", MODELS, model, plan.models), ("loss", LOSSES, loss, plan.losses),
+    ):  # fmt: skip
+        if one is None or not isinstance(base.get(section), Mapping):
+            continue
+        fields = {
+            name: set(table[name].Config.model_fields)
+            for name in (entry.values["name"] for entry in every) if name in table
+        }  # fmt: skip
+        own = fields.get(one.values["name"], set())
+        foreign = set().union(*fields.values()) - own
+        base[section] = {key: v for key, v in base[section].items() if key not in foreign}
+    return base
 
 
 def _check(method: Method, plan: Plan) -> None:

@@ -112,7 +112,11 @@ class Plan(Config):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
-        return range(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(value, bool) or not isinstance(value, int):
+            return value
+        if value < 1:
+            raise ValueError(f"must be at least 1, or a list of seeds (got {value})")
+        return range(value)
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -159,7 +163,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: the file cannot be read, or as `make_plan`.
     """
-    return make_plan(read_yaml(path))
+    return make_plan(read_yaml(path, "name a YAML file that says what to compare"))
 
 
 def make_plan(values: Mapping[str, Any]) -> Plan:

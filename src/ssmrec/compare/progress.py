@@ -23,11 +23,12 @@ class CompareBars(TwoBars, Watcher):
         super().__init__("runs", console)
         self.started = self.told = 0.0
         self.left: float | None = None
-        self.position = ""
+        self.position, self.last = "", False
         self.best = ""
 
     def begin(self, job: Job, done: int, total: int, left: float | None) -> None:
         self.started, self.left, self.position = time.monotonic(), left, f"[{done + 1}/{total}]"
+        self.last = done + 1 == total
         self.bars.update(self.outer, completed=done, total=total, facts=self._until(left))
         self.bars.update(self.inner, description=job.title, completed=0, total=1, facts="")
 
@@ -36,7 +37,7 @@ class CompareBars(TwoBars, Watcher):
         values = "  ".join(f"{k} {v:.4f}" for k, v in outcome.record["metrics"].items())
         part = "" if job.trial is None else "validation "
         left = 0.0 if self.left is None else self.left - took
-        until = f", {self._until(left)}" if left >= 1 else ""
+        until = f", {self._until(left)}" if left >= 1 and not self.last else ""
         self.note(f"{self.position} {job.title}: {part}{values}  ({duration(took)}{until})")
 
     def failed(self, job: Job, reason: str) -> None:

@@ -83,7 +83,7 @@ def run_plan(
 def chosen(plan: Plan, methods: Sequence[Method], only: str = "") -> list[tuple[Method, int]]:
     """The runs of the table, in the order they are done; `only` as in `run_plan`."""
     try:
-        pattern = re.compile(only)
+        pattern = re.compile(f"{only}|{re.escape(only)}")  # a label as it is printed has a plus
     except re.error as error:
         raise ConfigError(f"--only {only}: no regular expression ({error})") from None
     found = [

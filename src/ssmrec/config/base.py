@@ -55,7 +55,7 @@ def as_part(value: Any, what: str) -> dict[str, Any]:
     return dict(value)
 
 
-def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
+def nearest(word: str, choices: Iterable[str], prefix: str = "", suffix: str = "") -> str:
     """`, did you mean 'x'?` for the choice most like `word`, or the list of all choices.
 
     `prefix` stands before the choice named, such as `loss.`.
@@ -63,7 +63,7 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
     options = sorted(choices)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     return (
-        f", did you mean {prefix + close[0]!r}?"
+        f", did you mean {prefix + close[0] + suffix!r}?"
         if close
         else f"; choose from: {', '.join(options)}"
     )

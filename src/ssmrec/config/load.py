@@ -40,14 +40,15 @@ def read_recipe(name: str) -> dict[str, Any]:
     return _parse((_RECIPES / f"{name}.yaml").read_text(), name)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Settings of a YAML file; only plain values, no tags."""
+def read_yaml(
+    path: Path, remedy: str = "name a YAML file, or a recipe of `ssmrec recipes`"
+) -> dict[str, Any]:
+    """Settings of a YAML file; only plain values, no tags. `remedy` is for one that cannot be read."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); name a YAML file, "
-            "or a recipe of `ssmrec recipes`"
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {remedy}"
         ) from None
     return _parse(text, str(path))
 

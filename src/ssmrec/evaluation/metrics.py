@@ -107,7 +107,9 @@ def parse_metric(name: str) -> Metric:
     """
     kind, at, cut = name.partition("@")
     if kind not in METRICS:
-        raise ConfigError(f"unknown metric {name!r}{nearest(kind.lower(), METRICS)}")
+        word = kind.lower().rstrip("0123456789")
+        hint = nearest(word, METRICS, suffix=f"@{cut or kind[len(word) :] or 20}")
+        raise ConfigError(f"unknown metric {name!r}{hint}")
     if not at or not cut.isdecimal() or int(cut) < 1:
         raise ConfigError(f"metric {name!r} needs a cut-off of 1 or more, such as '{kind}@20'")
     return Metric(kind, int(cut))

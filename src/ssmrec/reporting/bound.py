@@ -95,14 +95,14 @@ def _table(results: Values, found: Sequence[Values]) -> Table:
         Column("pairs"), Column("candidates", digits=0), Column("rank", "median", digits=1),
         *(Column(name, "nats", digits=3) for name, _ in TERMS.values()),
         Column("gap", "SSM minus -log DCG", digits=3), Column("rows that break it"),
-        Column("Spearman", "SSM with -log DCG", digits=3),
+        Column("Spearman", "SSM with rank", digits=3),
     ]  # fmt: skip
     name, other = rival(results)
     rows = [_row(each["label"], each, False) for each in found]
     rows += [_row(f"{name}: {each['label']}", each, True) for each in other.get("bound") or []]
     return Table(
         "The bound in numbers",
-        "Terms are means over the pairs. Spearman: how well the loss orders the pairs as the metric does.",
+        "Terms are means over the pairs. Spearman: how well the loss orders the pairs as their ranks do.",
         columns, rows, "positives, candidates",
     )  # fmt: skip
 
