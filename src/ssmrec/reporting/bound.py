@@ -93,16 +93,18 @@ def temperature_axis(points: Sequence[Values]) -> dict[str, Any]:
 def _table(results: Values, found: Sequence[Values]) -> Table:
     columns = [
         Column("pairs"), Column("candidates", digits=0), Column("rank", "median", digits=1),
-        *(Column(name, "nats", digits=3) for name, _ in TERMS.values()),
-        Column("gap", "SSM minus -log DCG", digits=3), Column("rows that break it"),
-        Column("Spearman", "SSM with rank", digits=3),
+        Column("-log DCG", digits=3), Column("-log gain", digits=3), Column("log rank", digits=3),
+        Column("SSM", digits=3), Column("gap", digits=3), Column("broken", "pairs"),
+        Column("Spearman", "SSM, rank", digits=3),
     ]  # fmt: skip
     name, other = rival(results)
     rows = [_row(each["label"], each, False) for each in found]
     rows += [_row(f"{name}: {each['label']}", each, True) for each in other.get("bound") or []]
     return Table(
         "The bound in numbers",
-        "Terms are means over the pairs. Spearman: how well the loss orders the pairs as their ranks do.",
+        "The four terms are means over the pairs, in nats, the gap lies between the outer two; gain and "
+        "rank are those of the pair's positive. Broken: pairs in which the chain does not hold. Spearman: "
+        "how well the loss orders the pairs as their ranks do.",
         columns, rows, "positives, candidates",
     )  # fmt: skip
 

@@ -25,11 +25,14 @@
     return { ...JSON.parse(text, revive)[index], find };
   }
 
+  const pen = document.createElement("canvas").getContext("2d");
+
   // Entries stand in rows below the plot, which keeps its height whatever their number.
   function legend(data, width) {
     const names = data.filter(t => t.name && t.showlegend !== false && t.visible !== false).map(t => t.name);
     if (!names.length) return 0;
-    const widest = Math.max(...names.map(name => Math.min(name.length, 48))) * 6.6 + 52;
+    pen.font = "12px system-ui, sans-serif";
+    const widest = Math.max(...names.map(name => pen.measureText(name).width)) + 52;
     return Math.ceil(names.length / Math.max(1, Math.floor(width / widest)));
   }
 
