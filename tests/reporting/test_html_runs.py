@@ -84,7 +84,7 @@ def test_what_is_no_run_is_an_error(folders, tmp_path):
     with pytest.raises(RunError, match="nowhere: does not exist"):
         read_runs([tmp_path / "nowhere"])
     with pytest.raises(RunError, match=r"not a run folder \(no metrics.json\)"):
-        read_runs([tmp_path])
+        read_runs([folders["ssm"].parent.parent])
     parent = folders["ssm"].parent
     with pytest.raises(RunError, match=r"no run, but a folder of 3: name them as .*/\*"):
         read_runs([parent])

@@ -12,12 +12,15 @@ from ssmrec.reporting.runs import read_runs
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, such as runs/*.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, such as runs/*, or the folder of a comparison."),
+    ],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Many runs side by side on one self-contained HTML page.
 
-    Metrics, learning curves, popularity groups, protocols, settings that differ.
+    Metrics, studies of one setting, learning curves, popularity groups, protocols, settings that differ.
 
     The page works offline. Popularity groups need `ssmrec analyze` first.
 
@@ -26,6 +29,8 @@ def report(
     Example:
 
       ssmrec report runs/* --out report.html
+
+      ssmrec report compare/temperature
     """
     records, left_out = read_runs(runs)
     report_page(records, out, left_out)

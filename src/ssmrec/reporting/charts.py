@@ -68,7 +68,9 @@ def _pair(
     shown: Iterable[tuple[int, RunRecord]], key: str, title: str, y_title: str, caption: str
 ) -> list[Chart]:
     """The same curves over epochs and over seconds."""
-    shown = list(shown)
+    shown = [(n, run) for n, run in shown if any(key in row for row in run.history)]
+    if not shown:
+        return []
     out = []
     for axis, x_title in (
         ("epoch", "epoch"),

@@ -17,6 +17,7 @@ from ssmrec.reporting.page import write_page
 from ssmrec.reporting.parts import Column, Page, Row, Section, Table, Text
 from ssmrec.reporting.popularity import groups_of_runs, popularity_section
 from ssmrec.reporting.runs import RunRecord, differing, rival
+from ssmrec.reporting.studies import over_seeds, study_charts
 from ssmrec.reporting.tables import WARNINGS
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
 
@@ -35,7 +36,8 @@ def report_page(runs: Sequence[RunRecord], path: Path, left_out: Sequence[str] =
     page = Page(
         title,
         [
-            Section("Results", "", [_results(runs)]),
+            Section("Results", "", _joined(runs)),
+            Section("Studies", "", study_charts(runs, _main_metric(runs))),
             Section("Learning", "", learning_curves(runs)),
             groups_of_runs(runs),
             Section("How they were measured", "", [_protocols(runs), *_time(runs)]),
@@ -114,8 +116,28 @@ def _warnings(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
+def _joined(runs: Sequence[RunRecord]) -> list[Table]:
+    """The table of all runs, and that of the methods that have several seeds."""
+    ndcg = _main_metric(runs)
+    pair = [name for name in (f"recall@{ndcg.partition('@')[2]}", ndcg) if _measured(runs, name)]
+    seeds = over_seeds(runs, pair)
+    return [_results(runs), *([seeds] if seeds else [])]
+
+
+def _measured(runs: Sequence[RunRecord], metric: str) -> bool:
+    return any(metric in (run.metrics.get("test") or {}) for run in runs)
+
+
+def _main_metric(runs: Sequence[RunRecord]) -> str:
+    """NDCG on test of the longest lists, or what was measured instead; empty without a test part."""
+    names = [name for run in runs for name in (run.metrics.get("test") or {})]
+    ndcg = [name for name in names if name.startswith("ndcg@")] or names
+    return max(ndcg, key=lambda name: int(name.partition("@")[2]), default="")
+
+
 def _results(runs: Sequence[RunRecord]) -> Table:
     """Every metric of every run on test and validation, with most-popular and the best possible."""
+    mixed = len({run.fingerprint for run in runs}) > 1
     parts = [part for part in ("test", "valid") if any(run.metrics.get(part) for run in runs)]
     names = {n: None for part in parts for run in runs for n in (run.metrics.get(part) or {})}
     wanted = [(part, name) for part in parts for name in names]
@@ -124,23 +146,35 @@ def _results(runs: Sequence[RunRecord]) -> Table:
     for part, name in wanted:
         metric, _, k = name.partition("@")
         kind = _KIND.get(part, part)
-        columns.append(Column(metric, f"@{k}, {kind}", (kind, k), best=True))
-    columns.append(Column("training", "seconds", digits=1))
+        columns.append(Column(metric, f"@{k}, {kind}", (kind, k), best=not mixed))
+    columns = [
+        *([Column("data")] if mixed else []),
+        *columns,
+        Column("training", "seconds", digits=1),
+    ]
 
-    def row(label: str, values: Any, seconds: float | None, **more: Any) -> Row:
+    def row(label: str, source: str, values: Any, seconds: float | None, **more: Any) -> Row:
         cells = [(values(part) or {}).get(name) for part, name in wanted]
-        return Row(label, [*cells, seconds], **more)
+        return Row(label, [*([source] if mixed else []), *cells, seconds], **more)
 
     rows = [
-        row(run.name, run.metrics.get, run.metrics["seconds"]["train"], run=n, remark=_remark(run))
+        row(
+            run.name,
+            run.source,
+            run.metrics.get,
+            run.metrics["seconds"]["train"],
+            run=n,
+            remark=_remark(run),
+        )
         for n, run in enumerate(runs)
     ]
-    for label, test in _references(runs):
-        rows.append(row(label, {"test": test}.get, None, reference=True))
+    for label, source, test in _references(runs):
+        rows.append(row(label, source, {"test": test}.get, None, reference=True))
+    best = "" if mixed else "; the highest of the runs is bold"
     return Table(
         "Metrics",
-        "Means over users, 0 to 1; the highest of the runs is bold. All items are ranked, known ones "
-        "left out. Click a heading to sort; the boxes show or hide a run in the charts.",
+        f"Means over users, 0 to 1{best}. All items are ranked, known ones left out. Click a heading to "
+        "sort; the boxes show or hide a run in the charts.",
         columns, rows, "run", {"part": [_KIND.get(p, p) for p in parts], "list length": lengths},
     )  # fmt: skip
 
@@ -154,17 +188,18 @@ def _remark(run: RunRecord) -> str:
     return ", ".join(remarks)
 
 
-def _references(runs: Sequence[RunRecord]) -> list[tuple[str, dict[str, float]]]:
-    """Most-popular and best possible on test, once for each distinct set of values."""
+def _references(runs: Sequence[RunRecord]) -> list[tuple[str, str, dict[str, float]]]:
+    """Most-popular and best possible on test with their data, once for each distinct set of values."""
     out = []
     for key, label in (("most_popular", "most popular"), ("best_possible", "best possible")):
-        found: dict[str, tuple[str, dict[str, float]]] = {}
+        found: dict[str, tuple[RunRecord, dict[str, float]]] = {}
         for run in runs:
             values = (run.metrics.get("reference") or {}).get(key)
             if values:
-                found.setdefault(str(sorted(values.items())), (run.name, values))
-        for name, values in found.values():
-            out.append((label if len(found) == 1 else f"{label} (as in {name})", values))
+                found.setdefault(str(sorted(values.items())), (run, values))
+        for run, values in found.values():
+            name = label if len(found) == 1 else f"{label} (as in {run.name})"
+            out.append((name, run.source, values))
     return out
 
 
@@ -200,12 +235,7 @@ def _protocols(runs: Sequence[RunRecord]) -> Table:
 
 
 def _time(runs: Sequence[RunRecord]) -> list[Any]:
-    metrics = [name for run in runs for name in (run.metrics.get("test") or {})]
-    ndcg = [name for name in metrics if name.startswith("ndcg@")] or metrics
-    if not ndcg:
-        return []
-    widest = max(ndcg, key=lambda name: int(name.partition("@")[2]))
-    chart = quality_against_time(runs, widest)
+    chart = quality_against_time(runs, _main_metric(runs))
     return [chart] if chart else []
 
 

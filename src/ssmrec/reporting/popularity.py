@@ -61,6 +61,7 @@ def popularity_section(results: Values) -> Section:
 def groups_of_runs(runs: Sequence[RunRecord]) -> Section:
     """Popularity groups side by side, for the runs that were analysed on the same groups and lists."""
     parts: list[Any] = []
+    mixed = len({run.fingerprint for run in runs}) > 1
     for groups, members in _same_groups(runs):
         for metric in ("ndcg", "recall"):
             series = [
@@ -72,7 +73,8 @@ def groups_of_runs(runs: Sequence[RunRecord]) -> Section:
                 look = ("@muted", "longdash", "x")
                 series.append((popular["label"], look, popular[metric], {}))
             k = (members[0][1].analysis or {})["settings"]["k"]
-            parts.append(group_chart(groups, series, f"{metric}@{k}"))
+            where = f" on {members[0][1].source}" if mixed else ""
+            parts.append(group_chart(groups, series, f"{metric}@{k}{where}"))
     missing = [run.name for run in runs if not _ranker(run, "run")]
     lead = f"Not analysed yet (ssmrec analyze): {', '.join(missing)}." if parts and missing else ""
     return Section("Popularity groups", lead, parts)

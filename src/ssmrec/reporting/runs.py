@@ -63,13 +63,15 @@ class RunRecord:
 def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
     """The finished runs among `folders`, and a line for each that is left out.
 
-    An unfinished training and a file (as `runs/*` may name one) are left out with a warning.
+    The folder of a comparison stands for its runs. What `runs/*` may name besides runs (an unfinished
+    training, a file, an empty folder) is left out with a warning.
 
     Raises:
-        RunError: a folder does not exist or is no run, a run is damaged, or none is finished.
+        RunError: a folder does not exist or holds something else, a run is damaged, or none is finished.
     """
     kept, left = [], []
-    for folder in dict.fromkeys(folders):
+    inside = [path for folder in folders for path in _of_comparison(folder) or [folder]]
+    for folder in dict.fromkeys(inside):
         reason = _reason_to_leave(folder)
         if reason:
             left.append(f"{folder} is left out: {reason}")
@@ -87,13 +89,14 @@ def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
 
     None stands where a run has no such setting, or does not use it (a closed form has no loss).
     """
-    tables = [_used(run) | {f"version of {k}": v for k, v in run.versions.items()} for run in runs]
+    tables = [used(run) | {f"version of {k}": v for k, v in run.versions.items()} for run in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = {key: [table.get(key) for table in tables] for key in keys}
     return {key: values for key, values in rows.items() if any(v != values[0] for v in values)}
 
 
-def _used(run: RunRecord) -> dict[str, Any]:
+def used(run: RunRecord) -> dict[str, Any]:
+    """The settings that had a part in the run: a closed form has no loss, negatives and epochs."""
     unused = ("loss.", "negatives.", "train.") if run.solved else ()
     return {key: value for key, value in run.settings.items() if not key.startswith(unused)}
 
@@ -120,6 +123,16 @@ def rival(results: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return name, found
 
 
+def _of_comparison(folder: Path) -> list[Path]:
+    """The run folders of a comparison that are still there, without trials; none for another folder."""
+    found = []
+    for path in sorted((folder / "results").glob("*.json")):
+        run = folder / "runs" / path.stem
+        if _json(path).get("trial") is None and run.is_dir():
+            found.append(run)
+    return found
+
+
 def _reason_to_leave(folder: Path) -> str:
     if not folder.exists():
         raise RunError(f"{folder}: does not exist; name run folders")
@@ -129,6 +142,8 @@ def _reason_to_leave(folder: Path) -> str:
         return ""
     if (folder / CHECKPOINT).exists():
         return "its training is not finished"
+    if not any(folder.iterdir()):
+        return "it is empty"
     inside = sorted(path.parent.name for path in folder.glob(f"*/{METRICS}"))
     if inside:
         raise RunError(f"{folder}: no run, but a folder of {len(inside)}: name them as {folder}/*")
