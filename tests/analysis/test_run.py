@@ -266,6 +266,10 @@ def test_against_another_run_and_its_faults(made, tastes, tmp_path):
         analyze(Run(ours.trained, moved), effort=EFFORT)
     with pytest.raises(ConfigError, match="at least 1, not 0"):
         analyze(ours, groups=0, effort=EFFORT)
+    with pytest.raises(ConfigError, match="k, the length of the lists, must be at least 1, not 0"):
+        analyze(ours, k=0, effort=EFFORT)
+    with pytest.raises(DataError, match="held-out Interactions, not Trained and str"):
+        analyze(Run(ours.trained, "test"), effort=EFFORT)
     write_analysis(result, tmp_path / "new" / "a.json")
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == result
     with pytest.raises(RunError, match="cannot be written"):

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from command_line import ssmrec as run
+from ssmrec import Recommender, load
+from ssmrec import split as split_pairs
 
 ssmrec = partial(run, columns="100")
 
@@ -163,3 +165,30 @@ def test_a_user_who_knows_everything_there_is_leaves_nothing_to_analyse(command,
     code, _, err = command("analyze", "run")
     assert code == 2 and "every list is empty" in err and "Warning" not in err
     assert command("analyze", "run", "--groups", "101")[0] == 2
+
+
+def test_a_run_trained_from_python_is_measured_on_the_data_it_was_split_from(folder):
+    split = split_pairs(load(folder / "clicks.csv"))
+    small = {"epochs": 1, "batch_size": 64}
+    recommender = Recommender("mf", "ssm", train=small)
+    recommender.fit(split.train, split.valid, progress=False).save(folder / "python")
+    for command in ("evaluate", "analyze"):
+        code, _, err = ssmrec(command, "python", "--data", "clicks.csv", cwd=folder)
+        assert code == 0, err
+    found = json.loads((folder / "python/analysis.json").read_text())["popularity"]["rankers"][0]
+    assert found["ndcg"]["total"] == pytest.approx(
+        recommender.evaluate(split.test).values["ndcg@20"]
+    )
+    (folder / "fewer.csv").write_text(
+        "\n".join((folder / "clicks.csv").read_text().splitlines()[:-9])
+    )
+    code, _, err = ssmrec("analyze", "python", "--data", "fewer.csv", cwd=folder)
+    assert code == 2 and "the data differ from those the run was trained on" in err
+
+
+def test_notes_say_what_is_out_of_the_ordinary(folder):
+    _, out, _ = ssmrec("analyze", "run", "--top", 50, cwd=folder)
+    assert "lists of 50 are longer than the 29 items that can be listed" in " ".join(out.split())
+    assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "ease", cwd=folder)[0] == 0
+    _, out, _ = ssmrec("analyze", "ease", "--over-training", cwd=folder)
+    assert "a closed form has no training to look at" in " ".join(out.split())

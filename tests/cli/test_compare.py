@@ -186,3 +186,9 @@ def test_durations():
         "3 min 20 s",
         "2 h 5 min",
     ]
+
+
+def test_data_that_nobody_has_are_told_once_and_without_an_empty_table(place):
+    code, out, err = compare("--data", "nowhere", "--models", "mf", "--losses", "ssm", cwd=place)
+    assert code == 2 and out == "" and "nowhere: mf + ssm, seed 0: no file, folder or data set" in err
+    assert not (place / "compare/quick/table.md").exists()

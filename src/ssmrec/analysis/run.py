@@ -89,7 +89,7 @@ from ssmrec.analysis.popularity import popularity_section
 from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.data import Interactions
 from ssmrec.data.align import same_ids
-from ssmrec.errors import DataError, RunError
+from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import most_popular
 from ssmrec.training import Listener, Trained, label
 
@@ -139,6 +139,11 @@ class Run:
             DataError: the held-out pairs are over other ids than the run.
         """
         trained = self.trained
+        if not isinstance(trained, Trained) or not isinstance(self.held_out, Interactions):
+            raise DataError(
+                "Run takes a trained run (load_run(folder)[0], or recommender.trained_) and held-out "
+                f"Interactions, not {type(trained).__name__} and {type(self.held_out).__name__}"
+            )
         if not same_ids(self.held_out, trained.train):
             raise DataError(
                 "the held-out pairs have other user or item ids than the run: match them with "
@@ -170,6 +175,8 @@ def analyze(
         DataError: the two runs are not judged on the same pairs, or there is no user to average over.
         RunError: the vectors of a run are not numbers.
     """
+    if k < 1:
+        raise ConfigError(f"k, the length of the lists, must be at least 1, not {k}")
     effort = effort or Effort()
     subject = run.subject()
     _check_numbers(subject)
@@ -194,7 +201,7 @@ def analyze(
         "format": FORMAT,
         "run": _facts(run),
         "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
-        "notes": _notes(subject, over_training),
+        "notes": _notes(subject, k, over_training),
         "popularity": popularity,
         **_sections(subject, k, groups, effort),
         "training": _course(subject, k, effort, listener) if over_training else None,
@@ -256,8 +263,12 @@ def _name(other: Run, run: Run) -> str:
     return f"{name} ({Path(other.folder).name})" if same and other.folder else name
 
 
-def _notes(subject: Subject, over_training: bool) -> list[str]:
+def _notes(subject: Subject, k: int, over_training: bool) -> list[str]:
     notes = []
+    if k > (listable := int((subject.train.item_degrees > 0).sum())):
+        notes.append(f"lists of {k} are longer than the {listable} items that can be listed")
+    if subject.solved and over_training:
+        notes.append("a closed form has no training to look at: it was solved, not trained")
     if subject.solved:
         notes.append(
             "the model is solved in closed form: there are no negatives, no loss and no start to look at"

@@ -126,7 +126,11 @@ def compare(
         failures = [] if no_run else _run(agreed, methods, folder, only)
         blocks = aggregate(agreed, methods, Store(folder))
     # A data set without any run yet would be a block of dashes.
-    blocks = [block for block in blocks if any(row.seeds for row in block.rows)] or blocks
+    done = [block for block in blocks if any(row.seeds for row in block.rows)]
+    if failures and not done:
+        _tell(failures)
+        raise typer.Exit(2)
+    blocks = done or blocks
     if not no_run:
         write_text(folder / "table.md", FORMATS["md"](agreed, blocks))
         write_text(folder / "table.csv", FORMATS["csv"](agreed, blocks))

@@ -54,7 +54,7 @@ def _chain(found: Sequence[Values]) -> Chart:
     last = found[-1]
     return Chart(
         "The chain, term by term",
-        "No bar is taller than the one to its right; the gap between the first and the last "
+        "Each term is at most the one to its right; the gap between the first and the last "
         f"({last['gap']:.2f} nats for {last['label']}) is how loose the bound is.",
         figure(traces, "", "mean over the pairs, nats", {"tickangle": 0}, barmode="group"),
     )

@@ -155,8 +155,9 @@ def _temperatures(found: Values) -> Chart:
             "text": f"this run: τ = {own:g}"}  # fmt: skip
     return Chart(
         "Effective number of negatives against the temperature",
-        "The lower the temperature, the fewer negatives carry the gradient of sampled softmax: here "
-        f"{found['stages'][-1]['ssm']['effective']:,.0f} of {found['candidates']:,.0f} at the run's own.",
+        "A low temperature lets few negatives carry the gradient of sampled softmax; at the run's own it is "
+        f"{found['stages'][-1]['ssm']['effective']:,.0f} of {found['candidates']:,.0f}. Where log q is "
+        "subtracted, a high one leaves the weight to rare items.",
         figure(traces, "temperature τ", "effective number, e to the entropy", x=temperature_axis(points),
                y={"rangemode": "tozero"}, shapes=[rule], annotations=[note], margin={"t": 28}),
     )  # fmt: skip

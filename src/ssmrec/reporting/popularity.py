@@ -129,7 +129,7 @@ def group_chart(
         )
     return Chart(
         f"{metric} by popularity of the items hit",
-        f"The bars of a ranker add up to its {metric}; thin lines are standard errors.{said}",
+        f"The groups of a ranker add up to its {metric}; thin lines are standard errors.{said}",
         figure(traces, _axis(groups), f"part of {metric}", _GROUPS, barmode="group"),
     )
 
@@ -155,8 +155,8 @@ def _places(groups: Sequence[Values], rankers: Sequence[Values]) -> Chart:
     traces.append(_line("held-out pairs", ("@muted", "longdash", "x"), groups, held_out))
     return Chart(
         "Places in the lists",
-        "Above the grey line a group is recommended more often than people go on to choose it, below it "
-        "less often.",
+        "Above the line of the held-out pairs a group is recommended more often than people go on to "
+        "choose it, below it less often.",
         figure(traces, _axis(groups), "share of the places", _GROUPS, _SHARES),
     )
 
