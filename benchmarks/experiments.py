@@ -5,6 +5,8 @@ have a result in experiments/results/NAME, beside the published figures where ex
 published.yaml has any. Its runs are made, and gone on with, by
 
     ssmrec compare experiments/NAME.yaml --out experiments/results/NAME
+
+The values of each user, which p needs, are too large to be committed: where they are not, tables have no p.
 """
 
 from __future__ import annotations

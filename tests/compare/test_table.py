@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,14 @@ def test_text(made):
     assert len({len(line) for line in lines[1:6]}) == 1  # aligned, numbers to the right
     assert "INCOMPLETE: 5 of 6 runs" in lines
     assert "protocol valid: epoch chosen on valid" in lines
+
+
+def test_without_the_values_of_users_the_change_stays(made, tmp_path):
+    shutil.rmtree(tmp_path / "users")
+    plan, methods, store = made[:3]
+    lines = FORMATS["text"](plan, aggregate(plan, methods, store)).splitlines()
+    assert lines[1].split() == ["method", "recall@20", "ndcg@20", "change", "seeds"]
+    assert any(line.startswith("change: ndcg@20 against mf + ssm; no p, as") for line in lines)
 
 
 def test_markdown_marks_the_best(made):

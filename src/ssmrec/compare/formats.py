@@ -127,6 +127,10 @@ def notes(plan: Plan, block: Block) -> list[str]:
             f"change and p: {plan.metric} against {block.baseline}; paired {plan.test} test over "
             "users, each averaged over seeds; p by Holm for this table"
         )
+    elif any(row.change is not None for row in block.rows):
+        found.append(
+            f"change: {plan.metric} against {block.baseline}; no p, as the values of each user were not kept"
+        )
     if plan.groups and any(row.seeds and not row.groups for row in block.rows):
         found.append("groups: rows that an earlier version measured hold none")
     if any(row.tuned for row in block.rows):
@@ -137,9 +141,10 @@ def notes(plan: Plan, block: Block) -> list[str]:
 
 def _grid(plan: Plan, block: Block, spread: str, best: Callable[[str], str]) -> list[list[str]]:
     """Header and rows as cells; `spread` joins mean and deviation, `best` marks the largest mean."""
+    changed = any(row.change is not None for row in block.rows)
     tested = any(row.p is not None for row in block.rows)
     uneven = any(row.seeds < len(plan.seeds) for row in block.rows)
-    head = ["method", *plan.metrics, *(["change", "p"] if tested else [])]
+    head = ["method", *plan.metrics, *(["change"] if changed else []), *(["p"] if tested else [])]
     head += (["seeds"] if uneven else []) + (list(_COST.values()) if plan.cost else [])
     top = {
         name: max((m for row in block.rows if (m := row.mean(name)) is not None), default=None)
@@ -152,9 +157,9 @@ def _grid(plan: Plan, block: Block, spread: str, best: Callable[[str], str]) -> 
             cell = _value(row, name, spread)
             first = top[name] is not None and row.mean(name) == top[name]
             cells.append(best(cell) if first else cell)
-        if tested:
+        if changed:
             cells += ["-" if row.change is None else f"{row.change:+.1%}".replace("%", " %")]
-            cells += [_p(row.holm)]
+        cells += [_p(row.holm)] if tested else []
         cells += [str(row.seeds)] if uneven else []
         cells += [_number(row.cost.get(name)) for name in _COST] if plan.cost else []
         grid.append(cells)
