@@ -11,6 +11,9 @@ from numba import njit, prange
 
 Array = np.ndarray
 
+_BITS = 0xFFFF
+"""The last bits of an id that the filter of `known_pairs` looks at."""
+
 
 @njit(parallel=True, cache=True, nogil=True)
 def uniform_unknown(users, indptr, indices, n_items, uniform, out):  # pragma: no cover - compiled
@@ -72,32 +75,64 @@ def weighted_unknown(
 
 
 @njit(cache=True, nogil=True)
-def known_pairs(users, indptr, indices, candidates, n_items):  # pragma: no cover - compiled
+def known_pairs(users, indptr, indices, candidates):  # pragma: no cover - compiled
     """(row, column) pairs, int64 (2, M), where shared `candidates[column]` is known to users[row].
 
-    Each row walks its own history and looks up where its items stand among the candidates (a linked
-    list per item), so the cost is the length of the histories, not rows times candidates.
+    Sorted by row. Each row walks its own history and looks up where its items stand among the
+    candidates, so the cost is the length of the histories, not rows times candidates. Most items are
+    no candidates: one bit for the last bits of an id says so without a look at the hash table.
     """
-    head = np.full(n_items, -1, dtype=np.int32)
-    following = np.empty(len(candidates), dtype=np.int32)
-    for column in range(len(candidates) - 1, -1, -1):
-        following[column] = head[candidates[column]]
-        head[candidates[column]] = column
+    keys, head, following, maybe = _places_of(candidates)
+    longest = 0
+    for b in range(len(users)):
+        longest = max(longest, indptr[users[b] + 1] - indptr[users[b]])
+    likely = np.empty(longest, dtype=indices.dtype)
+    pairs = np.empty((2, 4 * len(users) + 1), dtype=np.int64)
     total = 0
-    for fill in range(2):
-        if fill == 1:
-            pairs = np.empty((2, total), dtype=np.int64)
-        total = 0
-        for b in range(len(users)):
-            for p in range(indptr[users[b]], indptr[users[b] + 1]):
-                column = head[indices[p]]
-                while column >= 0:
-                    if fill == 1:
-                        pairs[0, total] = b
-                        pairs[1, total] = column
-                    total += 1
-                    column = following[column]
-    return pairs
+    for b in range(len(users)):
+        count = 0
+        for item in indices[indptr[users[b]] : indptr[users[b] + 1]]:
+            likely[count] = item  # without a branch, which would often be guessed wrong
+            count += maybe[item & _BITS]
+        for item in likely[:count]:
+            column = head[_slot(np.int64(item), keys)]
+            while column >= 0:
+                if total == pairs.shape[1]:
+                    more = np.empty((2, 2 * total), dtype=np.int64)
+                    more[:, :total] = pairs
+                    pairs = more
+                pairs[0, total], pairs[1, total] = b, column
+                total += 1
+                column = following[column]
+    return pairs[:, :total].copy()
+
+
+@njit(cache=True, nogil=True)
+def _places_of(candidates):  # pragma: no cover - compiled
+    """A hash table of ids with the first place of each, the next place after each, and the filter."""
+    size = 16
+    while size < 2 * len(candidates):
+        size *= 2
+    keys, head = np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
+    following = np.empty(len(candidates), dtype=np.int64)
+    maybe = np.zeros(_BITS + 1, dtype=np.uint8)
+    for column in range(len(candidates) - 1, -1, -1):
+        item = np.int64(candidates[column])
+        slot = _slot(item, keys)
+        following[column] = head[slot]
+        keys[slot], head[slot] = item, column
+        maybe[item & _BITS] = 1
+    return keys, head, following, maybe
+
+
+@njit(cache=True, nogil=True)
+def _slot(item, keys):  # pragma: no cover - compiled
+    """Where `item` stands in a hash table of ids, or would stand."""
+    last = len(keys) - 1
+    slot = (item * np.int64(0x9E3779B1)) >> np.int64(7) & last
+    while keys[slot] >= 0 and keys[slot] != item:
+        slot = (slot + 1) & last
+    return slot
 
 
 def known_pairs_reference(known: Array, candidates: Array) -> Array:

@@ -114,7 +114,5 @@ def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:
 
 def known_mask(train: Interactions, batch: Batch, candidates: Tensor) -> Tensor:
     """(row, column) pairs, int64 (2, M), where a shared candidate is a train item of the row's user."""
-    pairs = known_pairs(
-        batch.users.numpy(), train.indptr, train.indices, candidates.numpy(), train.n_items
-    )
+    pairs = known_pairs(batch.users.numpy(), train.indptr, train.indices, candidates.numpy())
     return torch.from_numpy(pairs)
