@@ -1,35 +1,46 @@
-"""`ssmrec`, with a fault in process 1: `torchrun tests/faulty.py FAULT train ...`."""
+"""Faults in process 1, to call before the command."""
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
+from typing import Any
 
-from ssmrec.cli import main, train
 from ssmrec.errors import DataError, RunError
-from ssmrec.training import Trainer
 
 
-def bad_row(*_: object) -> None:
-    raise DataError("clicks.csv: row 7 cannot be read")
+def bad_row() -> None:
+    """Its copy of the data cannot be read."""
+
+    def prepare(*_: Any) -> Any:
+        raise DataError("clicks.csv: row 7 cannot be read")
+
+    _prepare(lambda _: prepare)
 
 
-def others_rows(config, seed):  # type: ignore[no-untyped-def]
-    return replace(prepare(config, seed), test=None)
+def other_data() -> None:
+    """It reads other data than process 0."""
+    _prepare(lambda prepare: lambda config, seed: replace(prepare(config, seed), test=None))
 
 
-def failing(self, batch, draws):  # type: ignore[no-untyped-def]
-    if self.state.epoch == 1:
-        raise RunError("a fault in a step")
-    return step(self, batch, draws)
+def bad_step() -> None:
+    """It fails in the second epoch."""
+    from ssmrec.training import Trainer
 
+    step = Trainer.step
 
-fault = sys.argv.pop(1)
-prepare, step = train.prepare, Trainer.step
-if os.environ["RANK"] == "1":
-    if fault == "step":
+    def failing(self: Any, batch: Any, draws: Any) -> Any:
+        if self.state.epoch == 1:
+            raise RunError("a fault in a step")
+        return step(self, batch, draws)
+
+    if os.environ["RANK"] == "1":
         Trainer.step = failing  # type: ignore[method-assign]
-    else:
-        train.prepare = {"data": bad_row, "other": others_rows}[fault]
-main()
+
+
+def _prepare(other: Any) -> None:
+    from ssmrec.cli import train
+
+    if os.environ["RANK"] == "1":
+        os.environ["LOCAL_RANK"] = "0"  # as on a machine of its own, which reads for itself
+        train.prepare = other(train.prepare)

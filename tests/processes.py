@@ -1,4 +1,7 @@
-"""Jobs for several processes that train together, and the processes, which stay for further jobs."""
+"""Jobs for several processes that train together, and the processes, which stay for further jobs.
+
+Processes are forked from one that has imported everything: it takes seconds that each would take.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import importlib.util
 import multiprocessing
 import os
 import socket
+import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,8 +20,10 @@ import torch
 import torch.distributed as dist
 
 from conftest import two_tastes
+from ssmrec.data import Split, prepare
 from ssmrec.distributed import Place, Together
 from ssmrec.distributed.graph import DividedGraph
+from ssmrec.models import Backbone
 from ssmrec.negatives import Batch
 from ssmrec.training import Trainer, resolve, train_run
 from ssmrec.training.peers import current, joined
@@ -59,14 +65,27 @@ def same(one: list[np.ndarray], other: list[np.ndarray], rtol=1e-5, atol=2e-6) -
         np.testing.assert_allclose(theirs, mine, rtol=rtol, atol=atol)
 
 
+def starter() -> Any:
+    """What starts processes; where nothing can be forked, they import for themselves."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    found = [name for name in ("torchrec",) if importlib.util.find_spec(name)]
+    context.set_forkserver_preload(["processes", "ssmrec.cli", *found])
+    return context
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Processes:
     """So many processes on this machine that wait for jobs."""
 
     def __init__(self, size: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        context, port = starter(), free_port()
         self.lines, self.members = [], []
         for rank in range(size):
             mine, theirs = context.Pipe()
@@ -139,13 +158,21 @@ def one_step(
 def whole_run(asked: dict[str, Any]) -> tuple[list[float], dict[str, Any], list[np.ndarray]]:
     """Losses of the epochs, metrics, and parameters of a training of some epochs."""
     trained = train_run(resolve(asked), two_tastes())
-    model = current().whole(trained.model, trained.train)
-    tables = [p.detach().numpy().copy() for p in model.parameters()]
+    tables = tables_of(trained.model)
     metrics = {
         name: trained.metrics[name]
         for name in ("test", "valid", "counts", "reference", "best_epoch")
     }
     return [record["loss"] for record in trained.history], metrics, tables
+
+
+def tables_of(model: Backbone) -> list[np.ndarray]:
+    """The parameters; of a divided model, the vectors of all nodes in one table."""
+    if current().divided(model):
+        with torch.no_grad():
+            vectors = model.vectors()
+        return [torch.cat([vectors.users, vectors.items]).numpy()]
+    return [p.detach().numpy().copy() for p in model.parameters()]
 
 
 def divided_layers(divided: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -163,3 +190,23 @@ def held_rows(asked: dict[str, Any]) -> int | None:
         return None
     model = Trainer(resolve(asked), two_tastes().train, 1).model
     return sum(p.numel() for p in model.parameters()) // int(asked["model"]["dim"])
+
+
+def read_together(source: str) -> tuple[str, int, bool, list[str]]:
+    """Fingerprint and pairs of a split, whether this process read it, and temporary files after that."""
+    read: list[bool] = []
+
+    def make() -> Split:
+        read.append(True)
+        return prepare(source, seed=1)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            split = current().prepared(make)
+        finally:
+            tempfile.tempdir = None
+        current().meet()
+        left = os.listdir(folder)
+    again = Split(split.train, split.valid, split.test, split.strategy)
+    return again.fingerprint, len(split.known), bool(read), left

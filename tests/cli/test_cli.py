@@ -14,6 +14,7 @@ import pytest
 from command_line import ssmrec
 from ssmrec.data import load, prepare
 from ssmrec.errors import RunError
+from ssmrec.evaluation import METRIC_VERSION
 from ssmrec.recommender import Recommender
 
 
@@ -43,6 +44,7 @@ def test_train_writes_what_the_readme_promises(folder):
     }  # fmt: skip
     metrics = json.loads((folder / "run/metrics.json").read_text())
     assert 0 <= metrics["test"]["recall@20"] <= 1 and 0 <= metrics["valid"]["ndcg@20"] <= 1
+    assert metrics["metric_version"] == METRIC_VERSION
     assert metrics["selected_on"] == "valid" and metrics["best_epoch"] in (1, 2)
     assert set(metrics["seconds"]) == {"train", "eval"}
     assert metrics["similarity"] == {"train": "cosine", "rank": "cosine"}

@@ -190,5 +190,7 @@ def test_durations():
 
 def test_data_that_nobody_has_are_told_once_and_without_an_empty_table(place):
     code, out, err = compare("--data", "nowhere", "--models", "mf", "--losses", "ssm", cwd=place)
-    assert code == 2 and out == "" and "nowhere: mf + ssm, seed 0: no file, folder or data set" in err
+    assert (
+        code == 2 and out == "" and "nowhere: mf + ssm, seed 0: no file, folder or data set" in err
+    )
     assert not (place / "compare/quick/table.md").exists()

@@ -110,3 +110,24 @@ def test_errors_are_left_to_the_root():
         runner.invoke(app, ["stats", "online-retail", "--ids", "word"], catch_exceptions=False)
     with pytest.raises(DataError, match="put its files"):
         runner.invoke(app, ["fetch", "ml-1m"], catch_exceptions=False)
+
+
+def test_a_folder_and_a_pattern_are_sources(tmp_path, command):
+    """The run is named after the folder; an empty one, and what fits no file, is one line."""
+    (tmp_path / "clicks").mkdir()
+    for part in range(3):
+        lines = [f"{user},{(7 * user + part * k) % 20}" for user in range(12) for k in (1, 2, 3)]
+        (tmp_path / "clicks" / f"{part}.csv").write_text("\n".join(["user,item", *lines]) + "\n")
+    (tmp_path / "clicks" / "_SUCCESS").touch()
+    found = facts(str(tmp_path / "clicks"))
+    assert (found["users"], found["rows read"]) == ("12", "108")
+    asked = ("--model", "mf", "--epochs", "1")
+    code, out, err = command("train", "clicks/[01].csv", *asked)
+    assert code == 0 and "run folder: runs/clicks-mf-ssm" in out, err
+    (tmp_path / "empty").mkdir()
+    for source, said in (
+        ("empty", "empty: the folder has no train file"),
+        ("x*.csv", "no file with"),
+    ):
+        code, _, err = command("train", source, *asked)
+        assert code == 2 and err.count("\n") == 1 and said in err

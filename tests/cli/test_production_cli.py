@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from shutil import copyfile
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,8 @@ import pytest
 from command_line import ssmrec
 from ssmrec.cli.rows import Query, rows_of
 from ssmrec.recommender import Recommender
+
+CLICKS = "select user_id, item_id, ts from clicks"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def folder(tmp_path_factory):
         base.executemany("INSERT INTO clicks VALUES (?, ?, ?)", rows)
     base.close()
     code, _, err = ssmrec(
-        "train", "sqlite:///shop.db", "--query", "select user_id, item_id, ts from clicks",
+        "train", "sqlite:///shop.db", "--query", CLICKS,
         "--model", "mf", "--epochs", "2", "--set", "train.batch_size=64", "--out", "run", cwd=place,
     )  # fmt: skip
     assert code == 0, err
@@ -72,6 +75,13 @@ def test_filters_from_files(folder):
     assert set(found["user"]) == {"u1"} and set(found["item"]) == {3, 5}
 
 
+def test_a_list_that_is_filtered_away_is_told(folder):
+    words = ["recommend", "run", "--users", "u1", "--allow", "3", "--deny", "3"]
+    for out in ([], ["--out", "none.csv"]):
+        code, _, err = ssmrec(*words, *out, cwd=folder)
+        assert code == 0 and err == "nothing to recommend: no known user has an item left\n"
+
+
 def test_a_new_user_by_the_items_he_likes(folder):
     words = ["--liked", "3", "--liked", "7", "--liked", "999", "--top", 4]
     code, out, err = ssmrec("recommend", "run", *words, cwd=folder)
@@ -91,13 +101,35 @@ def test_index_and_export(folder):
     pytest.importorskip("hnswlib", reason="extra `index` is not installed")
     code, out, err = ssmrec("index", "run", "--kind", "hnsw", "--top", "5", cwd=folder)
     assert code == 0, err
-    assert out == "hnsw: 30 items, finds 100.00% of the exact top 5; written to run/index.hnsw\n"
+    assert out.splitlines() == [
+        "hnsw: 30 items, finds 100.00% of the exact top 5; written to run/index.hnsw",
+        "serve it: ssmrec serve run --index hnsw",
+    ]
     code, out, err = ssmrec("index", "run", "--kind", "hnsw", "--out", "elsewhere", cwd=folder)
-    told = "to serve it: copy index.hnsw and index.hnsw.json from there into run"
+    told = "serve it: ssmrec serve run --index elsewhere/index.hnsw"
     assert code == 0 and out.splitlines()[1] == told, err
     code, out, err = ssmrec("export", "run", "--out", "vectors", "--format", "npy", cwd=folder)
     assert (code, out) == (0, "40 users and 30 items in vectors\n"), err
     assert np.load(folder / "vectors/items.npy").shape == (30, 64)
+
+
+def test_an_index_of_another_run_or_of_none_is_refused_in_one_line(folder):
+    for extra in ("hnswlib", "uvicorn"):
+        pytest.importorskip(extra, reason="extra `index` or `serve` is not installed")
+    words = ["--query", CLICKS, "--model", "mf", "--epochs", "1", "--out", "other"]
+    assert ssmrec("train", "sqlite:///shop.db", *words, cwd=folder)[0] == 0
+    assert ssmrec("index", "run", "--kind", "hnsw", "--out", "places", cwd=folder)[0] == 0
+    copyfile(folder / "places/index.hnsw", folder / "places/index.faiss")
+    for asked, message in (
+        ("places/index.hnsw", "places/index.hnsw: belongs to another run; build it with"),
+        ("places/index.faiss", "places/index.faiss: cannot be read ([Errno 2] No such file"),
+        ("usearch", "other/index.usearch: cannot be read ([Errno 2] No such file"),
+        ("hnws", "index hnws: no such file or folder, nor a kind of index, did you mean 'hnsw'?"),
+        ("places", "index places: the folder holds several; name the file of one"),
+    ):
+        words = ["--quiet", "serve", "other", "--index", asked, "--port", 0]
+        code, _, err = ssmrec(*words, cwd=folder)
+        assert code == 2 and err.startswith(f"error: {message}") and err.count("\n") == 1, err
 
 
 @pytest.mark.parametrize(
@@ -113,6 +145,7 @@ def test_index_and_export(folder):
         (["recommend", "run", "--to", "sqlite:///no/s.db"], "no/s.db: there is no folder no"),
         (["train", "sqlite:///typo.db", "--query", "select 1", "--out", "x"], "typo.db: no such file"),
         (["train", "sqlite:///shop.db", "--out", "x"], "a database needs its address"),
+        (["train", "mysql://host/shop"], "mysql://: unknown database; choose from: postgresql"),
         (["train", "sqlite:///shop.db", "--query", "select 1", "--out", "run"], "holds a finished run"),
         (["train", "sqlite:///shop.db", "--query", "selec 1", "--out", "x"], "syntax error"),
         (["index", "run", "--kind", "annoy"], "unknown kind of index 'annoy'"),
@@ -125,9 +158,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):
     assert code == 2 and message in err
     assert "Traceback" not in err and not out
     assert [line.startswith("error: ") for line in err.splitlines() if line][-1]
-
-
-CLICKS = "select user_id, item_id, ts from clicks"
 
 
 def held(folder, name="data.parquet"):

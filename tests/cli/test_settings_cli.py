@@ -57,7 +57,7 @@ def test_defaults_values_and_meanings():
     assert found["data.header"][:2] == ["`null`", "true, false"]
     assert found["evaluation.ks"][:2] == ["`[5, 10, 20]`", "list of integer"]
     lightgcn = rows(printed("model.lightgcn", "--markdown"))
-    assert lightgcn["model.alpha"][1] == "[number, number]"
+    assert lightgcn["model.alpha"][1] == "[number >= -2 <= 2, number >= -2 <= 2]"
     assert found["train.lr"] == ["`0.001`", "number > 0", "learning rate of Adam"]
     assert found["data.min_user"][2] == found["data.min_item"][2]
 

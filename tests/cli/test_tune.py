@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 import pytest
 
+from disks import small_disk
 from ssmrec.cli import tune as verb
 from ssmrec.errors import ConfigError
 
@@ -224,3 +227,28 @@ def test_times():
     for text in ("0s", "-1m", "m", "nan"):
         with pytest.raises(ConfigError, match=f"--timeout {text}"):
             verb._seconds(text)
+
+
+def test_a_disk_that_fills_up(shop, command):
+    """A real one; what fills it is deleted in the end."""
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    words = ["tune", "clicks.csv", "--model", "mf", "--epochs", "2", *SMALL, "--out"]
+    with small_disk(shop / "disk", 24_000) as place:
+        assert command(*words, place / "search", "--trials", "1")[0] == 0
+        kept = trials_of(place / "search")
+        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        os.truncate(place / "filler", (place / "filler").stat().st_size - 4096)  # room to begin
+        code, out, err = command(*words, place / "search", "--trials", "3")
+        assert (code, out) == (2, "") and "Traceback" not in err
+        assert err.splitlines()[-1] == (
+            f"error: {place}/search/study.db: cannot be used as the memory of a search (database or disk is "
+            "full); make room on the disk, and the same command goes on"
+        )
+        assert trials_of(place / "search") == kept
+        (place / "filler").unlink()
+        code, out, err = command(*words, place / "search", "--trials", "3")
+        assert code == 0, err
+        assert command(*words, "whole", "--trials", "3")[0] == 0
+        assert trials_of(place / "search") == trials_of(shop / "whole")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 
 import numpy as np
@@ -175,3 +176,42 @@ def test_faults_are_one_line(shop, words, message):
     last = err.strip().splitlines()[-1]
     assert code == 2 and last.startswith("error: ") and message in last, err
     assert "Traceback" not in err and not (shop / "never/metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["empty.csv", "--set", "train.lr=-1"], "train.lr: must be above 0"),
+        (["empty.csv", "--set", "train.lrr=1"], "unknown key train.lrr"),
+        (["empty.csv", "--set", "train.optimizer=lazy_adam"], "train.optimizer=lazy_adam"),
+        (["empty.csv", "--set", "negatives.name=given"], "negatives=given needs negatives.path"),
+        (
+            ["empty.csv", "--set", "loss.prefixes=[9]"],
+            "loss.prefixes: 9 is more than the 8 numbers",
+        ),
+        (["empty.csv", "--set", "train.precision=bf16"], "train.precision=bf16"),
+        (["empty.csv", "--set", "train.protocol=published"], "there is none: name it with --test"),
+        (["empty.csv", "--set", "data.source=b.csv"], "data.source: the new pairs are NEW_DATA"),
+        (["empty.csv", "--set", "data.test=b.csv"], "leave --set data.test out"),
+        (["empty.csv", "--test", "lost.csv"], "lost.csv: no such file"),
+        (["https://shop/new.csv"], "https://shop/new.csv: is an address; download the file"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_reading(shop, words, message):
+    """Reading the new pairs, a file of 0 bytes, would give another error."""
+    (shop / "empty.csv").touch()
+    code, _, err = ssmrec("-q", "update", "run", *words, "--out", "early", cwd=shop)
+    assert code == 2 and message in err and len(err.splitlines()) == 1, err
+    assert not (shop / "early").exists()
+
+
+def test_what_is_missing_or_closed_is_told_before_reading(shop, monkeypatch):
+    """A tracker that is not installed, and a folder that cannot be made."""
+    (shop / "file").touch()
+    (shop / "empty.csv").touch()
+    code, _, err = ssmrec("-q", "update", "run", "empty.csv", "--out", "file/x", cwd=shop)
+    assert code == 2 and "file/x" in err and "0 bytes" not in err and len(err.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    words = ("update", "run", "empty.csv", "--out", "untold", "--track", "mlflow")
+    code, _, err = ssmrec("-q", *words, cwd=shop)
+    assert code == 2 and "ssmrec[mlflow]" in err and not (shop / "untold").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from datetime import date, datetime
 
 import polars as pl
 import pytest
@@ -47,6 +48,7 @@ BAD = [
     ("plain.csv.gz", TEXT.encode(), "plain.csv.gz: cannot be read"),
     ("cut.csv.gz", gzip.compress(TEXT.encode() * 90)[:-40], "cut.csv.gz: cannot be read"),
     ("book.csv", b"PK\x03\x04" + bytes(90), "is a zip archive (or an Excel file)"),
+    ("shop.feather", b"ARROW1\0\0" + bytes(90), "is an Arrow (Feather) file; convert it"),
     ("shop.csv", b"SQLite format 3\x00" + bytes(90), "is an SQLite database"),
     ("text.parquet", TEXT.encode(), "text.parquet: cannot be read, damaged or of another format"),
     ("nan.csv", TEXT.encode() + b"nan,3\n", "1 of 73 rows have no user, first in line 74"),
@@ -93,10 +95,25 @@ def test_a_source_that_is_no_file_is_one_line(command, tmp_path, source, message
     assert (code, out) == (2, "") and message in line
 
 
-@pytest.mark.parametrize("address", ["http://example.com/x.csv", "s3://shop/x.parquet"])
-def test_an_address_is_named_as_it_was_given(address):
-    with pytest.raises(DataError, match=f"^{address}: is an address; download the file"):
+@pytest.mark.parametrize(
+    "address",
+    ["http://example.com/x.csv", "HTTPS://example.com/x.csv", "s3://shop/x.parquet", "file:///x"],
+)
+def test_an_address_is_named_as_it_was_given(command, address):
+    """In Python, and by the commands that also take the address of a database."""
+    said = (
+        f"{address}: is an address; download the file and give its path, or name a public data set"
+    )
+    with pytest.raises(DataError, match=f"^{said}"):
         load(address)
+    for words in (["train", address], ["data", "stats", address]):
+        code, out, err = command("-q", *words)
+        assert (code, out, err) == (2, "", f"error: {said}: ssmrec data fetch\n")
+
+
+def test_an_address_is_shown_without_its_secrets():
+    with pytest.raises(DataError, match=r"^s3://shop/x\.csv: is an address"):
+        load("s3://me:word@shop/x.csv?X-Amz-Signature=0a1b")
 
 
 def test_debug_shows_the_traceback(command, tmp_path):
@@ -137,6 +154,18 @@ def test_files_without_permission(tmp_path):
             pl.col("user").cast(pl.UInt64) + 2**63,
             "is too large for an integer id; set data.ids=str",
         ),
+        (
+            pl.col("user").cast(pl.Int128) + 2**63,
+            "is too large for an integer id; set data.ids=str",
+        ),
+        (pl.col("user").cast(pl.Decimal(20, 1)) + 0.5, "holds fractions, row 1 is 0.5"),
+        (
+            pl.lit(date(2020, 1, 2)),
+            r"a\.parquet: column user holds Date, not ids: convert it to integers or text, or name "
+            r"another column with data\.user=",
+        ),
+        (pl.lit(datetime(2020, 1, 2)), "column user holds Datetime"),
+        (pl.lit(b"u1"), "column user holds Binary"),
         (pl.struct("user", "item"), "holds Struct"),
         (pl.concat_list("user"), r"holds List\(Int64\), not ids"),
         (pl.lit(None), "holds Null, not ids"),
@@ -148,6 +177,38 @@ def test_parquet_columns_that_are_no_ids(tmp_path, column, message):
     parquet(tmp_path / "a.parquet", user=column)
     with pytest.raises(DataError, match=message):
         load(tmp_path / "a.parquet")
+
+
+def test_the_column_that_holds_no_ids_is_named_as_in_the_file(tmp_path):
+    frame = pl.DataFrame({"customer_id": [b"a", b"b"], "product_id": [1, 2]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column customer_id holds Binary, not ids"):
+        load(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pl.UInt8, pl.UInt64, pl.Int128, pl.Decimal(38, 0), pl.Decimal(9, 2), pl.Float32, pl.Categorical,
+        pl.Enum([str(n) for n in range(12)]),
+    ],
+)  # fmt: skip
+def test_ids_of_every_type_that_holds_whole_numbers_or_text(tmp_path, dtype):
+    """The same pairs, users under the same numbers; those of text types under the same text."""
+    users = pl.col("user").cast(pl.String) if dtype in (pl.Categorical, pl.Enum) else pl.col("user")
+    parquet(tmp_path / "a.parquet", user=users.cast(dtype))
+    for source in (tmp_path / "a.parquet", pl.read_parquet(tmp_path / "a.parquet")):
+        assert {(int(u), i) for u, i in load(source).frame().select("user", "item").rows()} == set(
+            PAIRS
+        )
+
+
+def test_ids_beyond_64_bits_are_text_when_told(tmp_path):
+    """UInt64 hashes and HUGEINT of a database, which comes as a decimal."""
+    for dtype in (pl.UInt64, pl.Int128, pl.Decimal(38, 0)):
+        parquet(tmp_path / "a.parquet", user=pl.col("user").cast(dtype) + 2**63)
+        read = load(tmp_path / "a.parquet", ids="str")
+        assert set(read.users.ids) == {str(2**63 + u) for u, _ in PAIRS}
 
 
 @pytest.mark.parametrize("kept", [1, 100, -20, -1])
@@ -236,9 +297,9 @@ def test_odd_but_whole_data_train_with_defined_counts(command, tmp_path, name, r
 
 
 def test_running_out_of_memory_is_one_line(command, shop):
-    """As many negatives as no machine has memory for: 64 TB of ids."""
+    """As many negatives as no machine has memory for: 4 TB of ids."""
     words = ["--loss", "ssm", "--negatives", "uniform", "--epochs", 1, "--out", "run"]
-    more = ["--set", "negatives.n=1000000000000", "--set", "train.batch_size=8"]
+    more = ["--set", "negatives.n=2000000000", "--set", "negatives.shared=false"]
     code, _, err = command("train", shop, *words, *more)
     line = err.splitlines()[-1]
     assert code == 2 and line.startswith(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ SOURCES = sorted(Path(ssmrec.__file__).parent.rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "yaml.full_load",
                    "yaml.unsafe_load", "yaml.dump", "pandas.read_pickle", "pd.read_pickle"}  # fmt: skip
+
+
+OURS = {"ssmrec", *sys.stdlib_module_names}
+"""Whose private names may be used: `os._exit` is documented."""
+GUARDED = {"torch.ops.mkldnn._linear_pointwise"}
+"""Looked for, and done without where it is missing."""
 
 
 def test_run_of_the_first_version_loads():
@@ -114,6 +121,37 @@ def test_sources_neither_pickle_nor_eval():
     assert len(SOURCES) > 50
     for path in SOURCES:
         assert faults(path.read_text(encoding="utf-8")) == [], path
+
+
+def private(source: str) -> list[str]:
+    """Names with a leading underscore that Python text takes from other packages."""
+    tree, found, outside = ast.parse(source), [], set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            outside |= {(a.asname or a.name).partition(".")[0] for a in node.names}
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        else:
+            continue
+        others = [name for name in names if name.partition(".")[0] not in OURS]
+        found += [name for name in others if "._" in name]
+        if others:
+            outside |= {a.asname or a.name for a in node.names if isinstance(node, ast.ImportFrom)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr[0] == "_" and node.attr[:2] != "__":
+            root = ast.unparse(node.value).partition(".")[0]
+            found += [ast.unparse(node)] if root in outside - OURS else []
+    return found
+
+
+def test_sources_take_no_private_name_of_another_package():
+    """What is private may be gone in its next version."""
+    assert private("import torch\ntorch._C.x") and private("from pydantic._internal import y")
+    assert private("import scipy.sparse as s\ns.a._b") and private("from a import _b")
+    assert private("from ssmrec.a import _b\nimport torch\nself._x, torch.nn.__name__") == []
+    for path in SOURCES:
+        assert set(private(path.read_text(encoding="utf-8"))) <= GUARDED, path
 
 
 @pytest.mark.parametrize(

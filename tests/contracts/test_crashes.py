@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from disks import small_disk, small_files
 from ssmrec.cli.train import claim
 from ssmrec.compare.store import Store
 from ssmrec.errors import RunError
@@ -28,17 +27,6 @@ MF = ["--model", "mf", "--set", "model.dim=256", "--epochs", 3]
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@contextmanager
-def small_files(most: int):
-    """No file may grow beyond `most` bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.slow
@@ -78,13 +66,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(small_run, ta
 
 
 def test_full_tmpfs(command, tmp_path, shop):
-    """A real full disk of 64 KB; mounting one takes root."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root only, and not in every container")
-    try:
+    """A real full disk of 64 KB."""
+    with small_disk(tmp_path / "disk", 64) as place:
         code, _, err = command("train", shop, *MF, "--out", place / "run")
         assert code == 2 and "the run cannot be written" in err and "No space left" in err
         assert "the model takes about 0.1 MB and the disk has 0.1 MB left; make room" in err
@@ -92,8 +75,6 @@ def test_full_tmpfs(command, tmp_path, shop):
         (place / "filler").write_bytes(bytes(4096 * 13))
         code, _, err = command("train", shop, *MF, "--out", place / "run")
         assert code == 2 and "Traceback" not in err
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_read_only_folder_is_one_line(command, tmp_path, shop):

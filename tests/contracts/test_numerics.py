@@ -14,7 +14,7 @@ from ssmrec.losses import LOSSES
 from ssmrec.negatives import SAMPLERS, Batch
 from ssmrec.recommender import Recommender
 from ssmrec.testing import toy
-from ssmrec.training import resolve
+from ssmrec.training import DivergedError, Trainer, resolve
 from ssmrec.training.config import make_loss, make_model, make_sampler
 from ssmrec.training.step import objective
 
@@ -113,7 +113,7 @@ def test_a_diverged_run_keeps_its_best_model(command, tmp_path, shop):
     code, out, err = command("train", shop, *words)
     line = err.splitlines()[-1]
     assert code == 2 and "Traceback" not in err
-    assert "training diverged; lower train.lr or raise loss.temperature" in line
+    assert "training diverged; bring nearer to the default: train.lr=1e+25 (0.001)" in line
     assert "the best model until then, of epoch" in line
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["stopped"] == "diverged"
@@ -141,10 +141,24 @@ def test_divergence_without_validation_names_the_checkpoint(command, tmp_path, s
 
 
 def test_divergence_in_the_first_epoch_leaves_no_run(command, tmp_path, shop):
-    words = ["--model", "mf", "--set", "train.lr=1e38", "--epochs", 3, "--out", "run"]
+    words = ["--model", "mf", "--set", "train.lr=1e30", "--epochs", 3, "--out", "run"]
+    words += ["--set", "train.batch_size=64"]
     code, _, err = command("train", shop, *words)
     assert code == 2
-    assert "table of the model holds NaN or infinity after epoch 1: training diverged" in err
+    assert "the loss is nan in epoch 1: training diverged; bring nearer" in err
     assert not (tmp_path / "run" / "metrics.json").exists()
     code, _, err = command("recommend", "run")
     assert code == 2 and "run: not a finished run" in err
+
+
+def test_a_table_that_is_not_finite_is_named_though_the_loss_is(small_run, make_interactions):
+    """Infinity in the row of a user without a pair: no loss reads it."""
+    mask = np.zeros((9, 6), dtype=bool)
+    mask[:8] = np.eye(8, 6, dtype=bool) | np.eye(8, 6, -2, dtype=bool)
+    config = small_run(model={"name": "mf"}, train={"protocol": "fixed"})
+    trainer = Trainer(config, make_interactions(mask), epochs=1)
+    trainer.model.table.data[8, 3] = torch.inf
+    with pytest.raises(
+        DivergedError, match="table of the model holds NaN or infinity after epoch 1"
+    ):
+        trainer.run()

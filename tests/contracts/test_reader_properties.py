@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssmrec.data import load
-from ssmrec.data.ids import MISSING
+from ssmrec.data.text import MISSING
 from ssmrec.errors import DataError
 
 FUZZ = runpy.run_path(str(Path(__file__).parents[1] / "fuzz_readers.py"))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
 import ssmrec
 from ssmrec.config import override
 from ssmrec.config.base import _plain_types
-from ssmrec.errors import ConfigError, SsmrecError
+from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig, differing, resolve, unused
 from ssmrec.training.ahead import refuse_early
+from ssmrec.training.protocols import train_run
 
 PARTS: dict[str, dict[str, Any]] = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -141,8 +144,8 @@ def test_wrong_kinds_are_told_in_plain_words():
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("seed=-1", "seed: must be at least 0 (got -1)"),
-        ("seed=1.5", "seed: must be a whole number at least 0 (got 1.5)"),
+        ("seed=-1", "seed: must be from 0 to 9223372036854775807 (got -1)"),
+        ("seed=1.5", "seed: must be a whole number from 0 to 9223372036854775807 (got 1.5)"),
         ("train.epochs=many", "train.epochs: must be a whole number at least 0 (got 'many')"),
         ("train.lr=.nan", "train.lr: must be a finite number above 0 (got nan)"),
         ("data.split.test=2", "data.split.test: must be above 0 and below 1 (got 2)"),
@@ -254,6 +257,10 @@ EARLY = {
         ["--model", "ngcf", "--set", "model.layers=1", "--set", "loss.prefixes=[129]"],
         "loss.prefixes: 129 is more than the 128 numbers",
     ),
+    "layer": (
+        ["--model", "xsimgcl", "--set", "model.ssl_layer=4"],
+        "model.ssl_layer=4 lies above model.layers=2",
+    ),
     "test file": (["--test", "no.csv"], "no.csv: no such file"),
     "valid file": (["--valid", "no.csv", "--test", "no.csv"], "no.csv: no such file"),
 }  # fmt: skip
@@ -357,6 +364,15 @@ def test_a_closed_form_says_what_it_does_not_use(command, shop):
         ({"train": {"protocol": "fixed"}, "data": {"split": {"valid": 0}}}, {}),
         ({"train": {"stable_rank_epochs": 9}}, {"train.stable_rank=0": ["train.stable_rank_epochs"]}),
         ({"train": {"stable_rank_epochs": 9, "stable_rank": 0.1}, "loss": {"name": "bpr"}}, {}),
+        ({"loss": {"name": "directau"}, "negatives": {"name": "uniform", "n": 9}},
+         {"loss=directau has no use for negatives": ["negatives.name", "negatives.n"]}),
+        ({"negatives": {"name": "uniform", "exclude_known": False, "full_users": "skip"}},
+         {"negatives.exclude_known=false": ["negatives.full_users"]}),
+        ({"model": {"name": "sgl", "ssl_weight": 0, "ssl_temperature": 0.5}},
+         {"model.ssl_weight=0": ["model.ssl_temperature"]}),
+        ({"distributed": {"tables": "sharded"}}, {"one process alone": ["distributed.tables"]}),
+        ({"model": {"name": "ease"}, "train": {"stable_rank_epochs": 9}},
+         {"ease: solved in closed form": ["train.stable_rank_epochs"]}),
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_told_with_the_reason(values, idle):
@@ -366,8 +382,76 @@ def test_settings_without_effect_are_told_with_the_reason(values, idle):
     }
 
 
+def test_models_are_tried_within_a_budget_and_by_validation_only():
+    said = "train.choose_model=true tries models for train.budget seconds"
+    for train in (
+        {"choose_model": True},
+        {"choose_model": True, "budget": 5, "protocol": "fixed"},
+        {"choose_model": True, "budget": 5, "metric": "ndcg@7"},
+    ):
+        with pytest.raises(ConfigError, match=said):
+            resolve({"train": train})
+    assert resolve({"train": {"choose_model": True, "budget": 5}}).train.choose_model
+
+
 def test_no_effect_is_told_by_the_command(command, shop):
     words = ["--protocol", "fixed", "--epochs", 1, "--model", "mf", "--set", "train.patience=3"]
     code, _, err = command("train", shop, *words)
     assert code == 0
     assert "train.protocol=fixed chooses no epoch, so without effect: train.patience" in err
+
+
+def numbers(kind: type) -> list[tuple[dict, str, Any]]:
+    """The settings of model, loss, sampler and training that are numbers of a kind, lists of them too."""
+    return [
+        (base, key, field)
+        for base, key, field in EVERY
+        if kind in _plain_types(field.annotation)
+        and not _plain_types(field.annotation) & {str, dict}
+        and key.partition(".")[0] in (*PARTS, "train")
+    ]
+
+
+def alike(field: Any, number: float) -> Any:
+    """`number`, as often as the default has numbers."""
+    return [number] * max(1, len(field.default)) if isinstance(field.default, tuple) else number
+
+
+def test_numbers_that_float32_cannot_compute_with_are_refused():
+    floats = numbers(float)
+    assert {"train.l2", "train.lr", "model.alpha", "loss.temperature"} <= {
+        key for _, key, _ in floats
+    }
+    for base, key, field in floats:
+        for number in (1e300, 1e31, 1e-31, -1e300):
+            assert refused(base, key, alike(field, number)).startswith(f"{key}: must be "), number
+    for base, key, field in numbers(int):
+        if float not in _plain_types(field.annotation):
+            said = refused(base, key, alike(field, 10**12))
+            assert said.startswith(f"{key}: must be "), said
+
+
+@pytest.mark.parametrize("number", [1e30, 1e10, 1e-30, -1e30])
+def test_numbers_at_the_edge_of_float32_train_or_are_named(number, tastes):
+    """Every setting alone at its largest and its least: a finite model, or one line that names it."""
+    for base, key, field in numbers(float):
+        level = values = override({"train": {"epochs": 2, "threads": 1}, **base}, [])
+        *parents, last = key.split(".")
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = alike(field, number)
+        try:
+            config = resolve(values)
+        except ConfigError as error:  # a narrower range of its own
+            assert str(error).startswith(f"{key}: must be "), key
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                model = train_run(config, tastes).model
+            except RunError as error:
+                assert f"{key}=" in str(error) and "\n" not in str(error)
+            else:
+                vectors = model.vectors()
+                sides = [vectors.items, *([] if model.own_scores else [vectors.users])]
+                assert all(bool(torch.isfinite(side).all()) for side in sides), key

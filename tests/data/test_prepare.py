@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmrec.config import build
 from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare
 from ssmrec.errors import ConfigError, DataError
 
@@ -177,6 +178,42 @@ def test_files_and_strategy_must_fit(tmp_path):
         prepare(DataConfig(source=source, valid=f"{source}/train.txt"), seed=0)
     with pytest.raises(DataError, match="no pair that is not in train"):
         prepare(DataConfig(source=source, test=f"{source}/train.txt"), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"split": {"test": 0.3, "valid": 0}}, "the test part is a file, so without effect: data.split.test"),
+        ({"split": {"valid": 0.3}}, "the valid part is a file, so without effect: data.split.valid"),
+        ({"split": {"strategy": "random", "overlap": "error"}},
+         "all parts come from one table, so without effect: data.split.overlap"),
+        ({}, ""),
+        ({"split": {"strategy": "random", "test": 0.3}}, ""),
+    ],
+)  # fmt: skip
+def test_data_settings_without_effect_are_told(tmp_path, caplog, settings, said):
+    folder(tmp_path, train="0 1 2 3 4\n1 2 4 5\n", valid="0 5\n", test="1 3\n0 6\n")
+    prepare(build(DataConfig, {"source": str(tmp_path), **settings}, "data"), seed=0)
+    told = [r.getMessage() for r in caplog.records if "without effect" in r.getMessage()]
+    assert told == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"split": {"strategy": "last", "test": 0.3}},
+         "data.split.strategy=last, so without effect: data.split.test"),
+        ({"split": {"strategy": "time", "cut": 15, "test": 0.3}},
+         "data.split.cut, so without effect: data.split.test"),
+        ({"event": "kind"}, "data.events=[], so without effect: data.event"),
+        ({"delimiter": ";", "header": False}, "Parquet, so without effect: data.delimiter, data.header"),
+    ],
+)  # fmt: skip
+def test_data_settings_of_a_table_without_effect_are_told(tmp_path, caplog, settings, said):
+    rows = {"user": [0, 1] * 10, "item": list(range(20)), "timestamp": list(range(20))}
+    pl.DataFrame(rows | {"kind": ["buy", "view"] * 10}).write_parquet(tmp_path / "a.parquet")
+    prepare(build(DataConfig, {"source": str(tmp_path / "a.parquet"), **settings}, "data"), seed=0)
+    assert [r.getMessage() for r in caplog.records if "without effect" in r.getMessage()] == [said]
 
 
 def test_10_core_of_the_bundled_set():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,36 +17,72 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+import faulty
 from ssmrec.training import load_run
+from together import LIMIT, Together, lines
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 LAUNCH = [sys.executable, "-m", "ssmrec", "launch", "-n", "2"]
-FAULTY = Path(__file__).parents[1] / "faulty.py"
 SMALL = ["--set", "model.dim=8", "--set", "train.batch_size=64", "--set", "train.threads=1"]
+LONG = ["--epochs", 40, "--set", "train.patience=40", "--set", "train.lr=1e-3"]
+TABLES = [
+    "replicated",
+    pytest.param(
+        "sharded",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("torchrec") is None,
+            reason="torchrec is not installed: make distributed-cpu",
+        ),
+    ),
+]
 
 
-@pytest.fixture
-def shop(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
     """40 users with 10 of 30 items each, in the order of time."""
     random = np.random.default_rng(0)
     items = np.concatenate([random.choice(30, 10, replace=False) for _ in range(40)])
     rows = {"user": np.repeat(np.arange(40), 10), "item": items, "ts": np.arange(400)}
-    pl.DataFrame(rows).write_csv(tmp_path / "shop.csv")
-    return tmp_path / "shop.csv"
+    file = tmp_path_factory.mktemp("data") / "shop.csv"
+    pl.DataFrame(rows).write_csv(file)
+    return file
 
 
-def ended(words: list[object], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command that has come to its end, within four minutes."""
+@pytest.fixture
+def shop(data, tmp_path) -> Path:
+    return Path(shutil.copy(data, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, tmp_path_factory):
+    """`unbroken(tables)`: the folder of the long training by two processes that nothing happened to."""
+    found = {}
+
+    def made(tables: str) -> Path:
+        if tables not in found:
+            folder = tmp_path_factory.mktemp(tables)
+            shutil.copy(data, folder)
+            running = Together([*long(tables), "--out", "run"], folder)
+            assert running.wait() == [0, 0], running.said(0)
+            found[tables] = folder / "run"
+        return found[tables]
+
+    return made
+
+
+def long(tables: str) -> list[object]:
+    """A training that takes seconds, so that there is time to kill a process of it."""
+    asked = ["--set", f"distributed.tables={tables}"]
+    return ["train", "shop.csv", "--model", "mf", *LONG, *SMALL, *asked]
+
+
+def started(words: list[object], cwd: Path) -> subprocess.Popen[str]:
     free = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     more = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        list(map(str, words)), cwd=cwd, env=free | more, capture_output=True, text=True, timeout=240
-    )
-
-
-def lines(text: str) -> list[str]:
-    """The lines that tell of an error."""
-    return [line for line in text.splitlines() if "error" in line.lower() or "Traceback" in line]
+    return subprocess.Popen(
+        list(map(str, words)), cwd=cwd, env=free | more, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def metrics(folder: Path) -> dict:
@@ -52,17 +90,28 @@ def metrics(folder: Path) -> dict:
     return {name: told[name] for name in ("test", "valid", "counts", "best_epoch", "epochs")}
 
 
-def test_torchrun_writes_the_run_that_one_process_writes(command, shop, tmp_path):
-    words = ["train", shop, "--model", "lightgcn", "--epochs", 3, *SMALL]
+def same_run(one: Path, other: Path) -> None:
+    """The same metrics, and tables to the last bit."""
+    assert metrics(one) == metrics(other)
+    tables = [load_file(folder / "model.safetensors")["model.table"] for folder in (one, other)]
+    np.testing.assert_array_equal(*tables)
+
+
+@pytest.mark.parametrize("tables", TABLES)
+def test_torchrun_writes_the_run_that_one_process_writes(command, shop, tmp_path, tables):
+    model = {"replicated": "lightgcn", "sharded": "mf"}[tables]
+    words = ["train", shop, "--model", model, "--epochs", 3, *SMALL]
+    words += ["--set", f"distributed.tables={tables}"]
     code, _, err = command(*words, "--out", "alone")
     assert code == 0, err
-    done = ended([*TORCHRUN, "-m", "ssmrec", *words, "--out", "together"], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("run folder: together") == 1  # one process tells
+    running = started([*TORCHRUN, "-m", "ssmrec", *words, "--out", "together"], tmp_path)
+    out, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err[-3000:]
+    assert out.count("run folder: together") == 1  # one process tells
     assert metrics(tmp_path / "together") == metrics(tmp_path / "alone")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "together"))
     assert one.keys() == two.keys()
-    np.testing.assert_allclose(two["model.table"], one["model.table"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(two["model.table"], one["model.table"], rtol=1e-5, atol=1e-5)
     assert sorted(p.name for p in (tmp_path / "together").iterdir()) == sorted(
         p.name for p in (tmp_path / "alone").iterdir()
     )
@@ -70,109 +119,92 @@ def test_torchrun_writes_the_run_that_one_process_writes(command, shop, tmp_path
 
 
 def test_what_all_processes_meet_is_one_line_of_process_0(shop, tmp_path):
-    done = ended([*LAUNCH, "train", shop, "--loss", "directau"], tmp_path)
-    assert done.returncode == 2
-    assert len(lines(done.stderr)) == 1, done.stderr
-    assert lines(done.stderr)[0].startswith(
-        "error: loss=directau looks at all rows of a batch at once"
-    )
+    running = started([*LAUNCH, "train", shop, "--loss", "directau"], tmp_path)
+    _, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 2
+    assert len(lines(err)) == 1, err
+    assert lines(err)[0].startswith("error: loss=directau looks at all rows of a batch at once")
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("data", "error: process 1: clicks.csv: row 7 cannot be read"),
-        ("other", "error: process 1 has another data than process 0"),
-        ("step", "error: process 1: a fault in a step"),
+        (faulty.bad_row, "error: process 1: clicks.csv: row 7 cannot be read"),
+        (faulty.other_data, "error: process 1 has another data than process 0"),
+        (faulty.bad_step, "error: process 1: a fault in a step"),
     ],
 )
 def test_a_failure_of_one_process_ends_all(shop, tmp_path, fault, said):
-    words = [*TORCHRUN, FAULTY, fault, "train", shop, "--model", "mf", "--epochs", 3, *SMALL]
-    done = ended(words, tmp_path)
-    assert done.returncode != 0
-    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
-        line for line in done.stderr.splitlines() if line.startswith(said)
-    ] and said in done.stderr, done.stderr
+    words = ["train", shop, "--model", "mf", "--epochs", 3, *SMALL]
+    running = Together(words, tmp_path, before=fault)
+    assert running.wait() == [2, 2]
+    (line,) = running.errors()
+    assert line.startswith(said)
 
 
 def test_a_training_that_diverges_ends_all(shop, tmp_path):
     words = ["train", shop, "--model", "mf", "--epochs", 5, *SMALL, "--set", "train.lr=1e30"]
-    done = ended([*LAUNCH, *words, "--set", "loss.similarity=dot"], tmp_path)
-    assert done.returncode == 2
-    assert len(lines(done.stderr)) == 1 and "diverged" in lines(done.stderr)[0], done.stderr
+    running = Together([*words, "--set", "loss.similarity=dot"], tmp_path)
+    assert running.wait() == [2, 2]
+    (line,) = running.errors()
+    assert "diverged" in line
 
 
-def member(parent: int, rank: int, within: float = 60) -> int:
-    """The process id of one of several that `parent` has started."""
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-            variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-            if f"RANK={rank}".encode() in variables:
-                return int(child)
-        time.sleep(0.05)
-    raise AssertionError("no such process")
-
-
-LONG = ["--epochs", 100, "--set", "train.patience=100", "--set", "train.lr=1e-3"]
-
-
-def killed(launch: list[str], words: list[object], cwd: Path) -> tuple[int, str]:
-    """Exit code and stderr of a command whose process 1 is killed once there is a checkpoint."""
-    more = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "COLUMNS": "200"}
-    running = subprocess.Popen(
-        [*launch, *map(str, words)], cwd=cwd, env=os.environ | more, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    end = time.monotonic() + 60
-    while not (cwd / "run" / "checkpoint.safetensors").exists():
-        assert time.monotonic() < end and running.poll() is None
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + LIMIT
+    while not path.exists():
+        assert time.monotonic() < end
         time.sleep(0.01)
-    os.kill(member(running.pid, 1), signal.SIGKILL)
-    _, told = running.communicate(timeout=240)
-    return running.returncode, told
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
-def test_a_lost_process_ends_all_and_resume_goes_on(command, shop, tmp_path):
-    """Killed without warning; the same command with --resume gives the run of an unbroken training."""
-    words = ["train", "shop.csv", "--model", "mf", *LONG, *SMALL]
-    code, told = killed(LAUNCH, [*words, "--out", "run"], tmp_path)
-    assert code != 0 and not (tmp_path / "run" / "metrics.json").exists()
-    assert len(lines(told)) <= 1, told
-    done = ended([*LAUNCH, *words, "--out", "run", "--resume"], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "going on after epoch" in done.stderr
-    done = ended([*LAUNCH, *words, "--out", "whole"], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
-    np.testing.assert_array_equal(one["model.table"], two["model.table"])
+@pytest.mark.parametrize("tables", TABLES)
+def test_a_lost_process_ends_all_and_resume_goes_on(command, shop, tmp_path, unbroken, tables):
+    """Killed without warning: one line, and --resume gives the run of an unbroken training.
 
+    One process goes on as well; its sums have another order.
+    """
+    words = [*long(tables), "--out", "run"]
+    running = Together(words, tmp_path)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors")
+    running.members[1].kill()
+    assert running.wait() == [2, -signal.SIGKILL]
+    (line,) = running.errors()
+    assert line.startswith("error: another process of this training has ended")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
-def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path):
-    words = ["train", "shop.csv", "--model", "mf", *LONG, *SMALL]
-    code, told = killed([*LAUNCH, "--restarts", "1"], [*words, "--out", "run"], tmp_path)
-    assert code == 0, told
-    assert "going on after epoch" in told
-    done = ended([*LAUNCH, *words, "--out", "whole"], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    running = Together([*words, "--resume"], tmp_path)
+    assert running.wait() == [0, 0], running.said(0)
+    assert "going on after epoch" in running.said(0)
+    same_run(tmp_path / "run", unbroken(tables))
 
-
-@pytest.mark.slow
-def test_saved_by_two_goes_on_in_one(command, shop, tmp_path):
-    """Tables are replicated, so the checkpoint of process 0 is whole, for any number of processes."""
-    words = ["train", "shop.csv", "--model", "mf", *LONG, *SMALL]
-    killed(LAUNCH, [*words, "--out", "run"], tmp_path)
-    code, _, err = command(*words, "--out", "run", "--resume")
+    code, _, err = command(*words[:-1], "alone", "--resume")
     assert code == 0 and "going on after epoch" in err, err
-    code, _, err = command(*words, "--out", "alone")
-    assert code == 0, err
-    one, two = (metrics(tmp_path / name) for name in ("run", "alone"))
+    one, two = metrics(tmp_path / "alone"), metrics(unbroken(tables))
     assert one["epochs"] == two["epochs"]
     for part in ("test", "valid"):
         assert one[part] == pytest.approx(two[part], abs=0.05)
+
+
+def member(parent: int, rank: int) -> int:
+    """The process id of one of several that `parent` has started."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if f"RANK={rank}".encode() in variables:
+            return int(child)
+    raise AssertionError("no such process")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("tables", TABLES)
+def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path, unbroken, tables):
+    words = [*LAUNCH, "--restarts", 1, *long(tables), "--out", "run"]
+    running = started(words, tmp_path)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors")
+    os.kill(member(running.pid, 1), signal.SIGKILL)
+    _, err = running.communicate(timeout=2 * LIMIT)
+    assert running.returncode == 0, err[-3000:]
+    assert "going on after epoch" in err
+    same_run(tmp_path / "run", unbroken(tables))

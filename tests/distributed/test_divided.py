@@ -64,7 +64,12 @@ def test_one_process_does_not_shard(tastes):
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": {"name": "lightgcn"}}, {"train": {"optimizer": "lazy_adam"}}]
+    "other",
+    [
+        {"model": {"name": "lightgcn"}},
+        {"train": {"optimizer": "lazy_adam"}},
+        {"loss": {"name": "sl_at_k"}},
+    ],
 )
 def test_what_cannot_be_sharded_is_refused(other):
     from ssmrec.distributed import Place

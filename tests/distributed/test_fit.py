@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from ssmrec.distributed import Place
 from ssmrec.distributed.fit import admit
+from ssmrec.distributed.place import interface_to
 from ssmrec.distributed.worker import _check_verb
 from ssmrec.errors import ConfigError
 from ssmrec.training import resolve
@@ -50,3 +52,9 @@ def test_the_place_is_that_of_the_variables():
     assert Place.found({**variables, **local}) == Place(5, 8, 1, 4, 2)
     with pytest.raises(ConfigError, match="WORLD_SIZE=many: must be a number"):
         Place.found({**variables, "WORLD_SIZE": "many"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the addresses of interfaces")
+def test_the_interface_that_leads_to_a_machine():
+    assert interface_to("127.0.0.1") == "lo"
+    assert interface_to("no machine of this name") is None

@@ -65,5 +65,5 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
 
 def test_every_loss_is_either_admitted_or_known_to_need_one_process():
     assert set(LOSSES) - set(ROW_BY_ROW) == {
-        "bsl", "directau", "mawu", "advinfonce", "adap_tau", "bc",
+        "bsl", "directau", "mawu", "advinfonce", "adap_tau", "bc", "invcf",
     }  # fmt: skip

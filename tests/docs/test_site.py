@@ -102,7 +102,7 @@ def test_weights_of_the_hinge_are_a_step():
 
 
 def test_pictures_and_shares_are_those_of_the_losses():
-    assert set(LOSSES) - set(pictured()) == {"directau", "mawu"}
+    assert set(LOSSES) - set(pictured()) == {"directau", "mawu", "invcf"}
     shares = dict(
         re.findall(r"^\| `(\w+)` \| !\[\w+\]\(pictures/\w+\.svg\) \| (\d+) %", LOSSES_PAGE, re.M)
     )

@@ -169,7 +169,7 @@ def test_errors() -> None:
         evaluate(users, torch.ones(4, 1), test, [train], ["ndcg@1"])
     with pytest.raises(ConfigError, match="no metrics"):
         evaluate(users, items, test, [train], [])
-    with pytest.raises(ConfigError, match="did you mean 'recall'"):
+    with pytest.raises(ConfigError, match="did you mean 'recall@1'"):
         evaluate(users, items, test, [train], ["recal@1"])
 
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 
-from ssmrec.data import load
+from ssmrec.data import Interactions, Vocabulary, load, split
 from ssmrec.models.graph import Graph
 from ssmrec.ranking import top_k
 from ssmrec.ranking.vectors import ranking_vectors
@@ -40,11 +40,12 @@ CASES = {
     17: "test_case_17_the_whole_history_is_excluded",
     18: "test_case_18_shares",
     19: "test_case_19_a_batch_twice_has_the_same_loss test_l2_acts_on_layer_0_and_not_on_the_whole_catalogue",
-    20: "test_case_20_vectors_come_from_train_only",
+    20: "test_case_20_vectors_come_from_train_only "
+    "test_other_test_pairs_change_nothing_but_the_test_metrics",
     21: "test_case_21_test_is_not_touched_before_training_has_ended "
-    "test_no_validation_pairs_is_an_error_with_advice",
+    "test_no_validation_pairs_is_an_error_with_advice test_validation_comes_out_of_train_only",
     22: "test_case_22_the_model_after_training_is_the_best_one",
-    23: "test_global_time_cut",
+    23: "test_global_time_cut test_case_23_a_cold_user_is_counted_and_not_averaged",
     24: "test_case_24_no_common_id_is_an_error test_ids_1_and_text_1_across_files",
     25: "test_codes_belong_to_the_model",
     26: "test_case_26_unknown_users",
@@ -112,6 +113,30 @@ def test_codes_belong_to_the_model(tmp_path):
         assert model.trained_.train.items.decode([0, 1, 2, 3]).to_list() == ["a", "b", "c", "d"]
     old, new = (m.trained_.model.vectors().items for m in (made, again))
     assert torch.equal(old[1], new[1])
+
+
+def test_case_23_a_cold_user_is_counted_and_not_averaged():
+    """Test from second 6 on is (u2, d) and (u3, e): u3 has no train row, d and e are never listed."""
+    rows = [("u1", "a", 1), ("u1", "b", 5), ("u2", "c", 2), ("u2", "d", 6), ("u3", "e", 7)]
+    data = load(pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row"))
+    parts = split(data, "time", cut=6, valid=0)
+    assert parts.test is not None and parts.counts["test_cold_users"] == 1
+    made = Recommender({"name": "mf", "dim": 4}, train={"epochs": 1, "threads": 1})
+    made.fit(parts.train, progress=False)
+    counts = made.evaluate(parts.test).counts
+    assert (counts["users"], counts["cold_users"], counts["held_out_pairs"]) == (1, 1, 1)
+
+
+def test_items_without_a_train_row_are_never_listed():
+    """However many are asked for, and whoever asks; as a candidate of `allow` neither."""
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[:, :3] = np.eye(4, 3, dtype=bool) | np.eye(4, 3, -1, dtype=bool)
+    ids = [Vocabulary(pl.Series(range(n))) for n in mask.shape]
+    train = Interactions.from_pairs(*np.nonzero(mask), *ids)
+    made = Recommender({"name": "mf", "dim": 4}, train={"epochs": 1, "threads": 1})
+    listed = made.fit(train, progress=False).recommend(k=6, unknown="popular")
+    assert set(listed["item"]) == {0, 1, 2}
+    assert len(listed) == 4 * 3 - len(train)
 
 
 def test_case_27_a_repeated_pair_is_one_edge():

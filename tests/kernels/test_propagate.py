@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -124,3 +125,18 @@ def test_interleaved_batches_do_not_disturb_each_other(make_interactions):
         (got,) = torch.autograd.grad(out.sum(), table)
         (grad,) = torch.autograd.grad(want[rows].sum(), table, retain_graph=True)
         torch.testing.assert_close(got, grad, rtol=0, atol=1e-12)
+
+
+def test_values_and_gradients_do_not_depend_on_threads(make_interactions):
+    """To the last bit: every node sums its own neighbours, in one order."""
+    mask = np.random.default_rng(4).random((300, 200)) < 0.05
+    graph = Graph(make_interactions(mask))
+    table = torch.randn(500, 16, generator=torch.Generator().manual_seed(4), requires_grad=True)
+    found, before = [], numba.get_num_threads()
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        out, _ = graph.rows(table, (0.3, 0.3, 0.4), np.arange(0, 500, 3))
+        (grad,) = torch.autograd.grad(out.pow(2).sum(), table)
+        found.append((out.detach(), grad))
+    numba.set_num_threads(before)
+    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))

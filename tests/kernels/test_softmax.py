@@ -87,7 +87,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch, in_batch, temperature):
     log_q, masked = torch.linspace(-3, 0, 13), pairs(13, 13, 0.2)
     settings = {"log_q": log_q, "masked": masked, "in_batch": in_batch}
     whole = compare(13, 13, temperature, **settings)
-    monkeypatch.setattr(softmax, "_KEEP", 8)
+    monkeypatch.setattr(softmax, "KEEP", 8)
     for block in (1, 30, 60):  # rows per block: 1, 2 and 4, none of which divides 13 but the first
         monkeypatch.setattr(softmax, "_BLOCK", block)
         for got, want in zip(compare(13, 13, temperature, **settings), whole, strict=True):

@@ -53,7 +53,13 @@ def test_candidates_are_of_each_user(ranker, caplog):
     choice = ranker.choice(9, include_seen=True, candidates=candidates)
     found = lists(ranker.recommend(pl.Series([101, 102, 103]), choice))
     assert found == {101: brute(ranker, 1, 9, {103, 105}, False), 102: [100]}
-    assert "candidates: 1 of 5 items were not trained on" in caplog.text
+    assert "candidates: 1 of 5 items were not trained on: 108" in caplog.text
+    assert "candidates: 1 of 5 users were not trained on: 999" in caplog.text
+    with pytest.raises(DataError, match="candidates: the model knows none of its 2 users"):
+        ranker.choice(9, candidates=pl.DataFrame({"user": [7, 999], "item": [103, 105]}))
+    with pytest.raises(ConfigError, match="unknown=popular cannot keep to candidates"):
+        ranker.recommend(pl.Series([101, 999]), choice, "popular")
+    assert set(ranker.recommend(pl.Series([101, 999]), choice, "skip")["user"]) == {101}
 
 
 def test_a_short_list_is_never_filled(ranker):

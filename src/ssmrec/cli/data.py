@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ssmrec.config import build, override
 from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare, statistics
+from ssmrec.data.coded import write_coded
 from ssmrec.data.fetch import fetch
 from ssmrec.data.named import BUNDLED, NAMED, cache, files_of, search
 from ssmrec.errors import ConfigError
@@ -32,7 +33,7 @@ Column = Annotated[str | None, typer.Option(help="Column name or position (0, 1,
 
 @app.command()
 def stats(
-    source: Annotated[str, typer.Argument(help="A file, a folder with train.*, or a name.")],
+    source: Annotated[str, typer.Argument(help="A file, a folder, a pattern of names, or a name.")],
     test: Annotated[str | None, typer.Option(help="File of the test part.")] = None,
     valid: Annotated[str | None, typer.Option(help="File of the validation part.")] = None,
     user: Column = None,
@@ -63,11 +64,42 @@ def stats(
     values["events"] = tuple(events or ())
     if delimiter is not None:
         values["delimiter"] = delimiter.replace(r"\t", "\t")
-    asked = override({"data": values}, set_ or [])
+    asked = _data_only(override({"data": values}, set_ or []))
+    config: DataConfig = build(DataConfig, asked, "data")
+    _show(source, *_read(config))
+
+
+def _data_only(asked: dict[str, Any]) -> dict[str, Any]:
     if other := sorted(set(asked) - {"data"}):
         raise ConfigError(f"--set {other[0]}: only data settings here, as in data.min_user=5")
-    config: DataConfig = build(DataConfig, asked["data"], "data")
-    _show(source, *_read(config))
+    return asked["data"]
+
+
+@app.command()
+def encode(
+    source: Annotated[
+        str, typer.Argument(help="As of `ssmrec train`: a file, a folder, a pattern.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write, which `ssmrec train` takes.")],
+    memory: Annotated[
+        str | None, typer.Option(help="What DuckDB may hold before it goes to disk, such as 4GB.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any data setting; repeat.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Write the rows with numbers for ids of text, on disk: for id tables larger than memory.
+
+    Examples:
+
+      ssmrec data encode clicks/ --out coded --memory 8GB
+
+      ssmrec train coded
+    """
+    asked = _data_only(override({"data": {"source": source}}, set_ or []))
+    counts = write_coded(build(DataConfig, asked, "data"), out, memory)
+    typer.echo(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 
 def _read(config: DataConfig) -> tuple[Split | Interactions, dict[str, int]]:

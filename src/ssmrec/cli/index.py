@@ -7,28 +7,30 @@ from typing import Annotated
 
 import typer
 
-from ssmrec.serving.export import export_vectors
+from ssmrec.errors import ConfigError
+from ssmrec.serving.export import export_vectors, store_vectors
 from ssmrec.serving.index import build, recall
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import version_of
 
 
 def index(
-    run: Annotated[Path, typer.Argument(help="Run folder; the index is written into it.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     kind: Annotated[str, typer.Option(help="usearch, faiss or hnsw.")] = "usearch",
     top: Annotated[
         int, typer.Option(help="Length of the lists recall is measured on.", min=1)
     ] = 20,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Write it elsewhere; ssmrec serve wants it in the run folder."),
+        Path | None, typer.Option(help="Another folder to write to than the run's.")
     ] = None,
 ) -> None:
     """Build an index for approximate search, and print how much of the exact lists it finds.
 
-    Example:
+    Examples:
 
       ssmrec index runs/shop --kind usearch
+
+      ssmrec serve runs/shop --index usearch
     """
     ranker = Live.load(run).ranker
     made = build(ranker, kind, version_of(run))
@@ -38,20 +40,45 @@ def index(
         f"{kind}: {made.size:,} items, finds {found:.2%} of the exact top {top}; "
         f"written to {(out or run) / f'index.{kind}'}"
     )
-    if out is not None and out.resolve() != run.resolve():
-        typer.echo(f"to serve it: copy index.{kind} and index.{kind}.json from there into {run}")
+    typer.echo(
+        f"serve it: ssmrec serve {run} --index {kind if out is None else out / f'index.{kind}'}"
+    )
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    form: Annotated[str, typer.Option("--format", help="parquet or npy.")] = "parquet",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Of the files: parquet or npy.")
+    ] = "parquet",
+    to: Annotated[
+        str | None,
+        typer.Option(help="Write to a database, such as postgresql://me@host/shop, instead."),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(help="Tables TABLE_users and TABLE_items of --to. Default: vectors."),
+    ] = None,
 ) -> None:
     """Write the vectors of users and items with their ids; inner products are the scores.
 
-    Example:
+    Examples:
 
       ssmrec export runs/shop --out vectors --format npy
+
+      ssmrec export runs/shop --to postgresql://me@host/shop
     """
-    counts = export_vectors(Live.load(run).ranker, out, form)
-    typer.echo(f"{counts['users']:,} users and {counts['items']:,} items in {out}")
+    if (out is None) == (to is None):
+        raise ConfigError("choose one of --out, a folder, and --to, a database")
+    if table is not None and to is None:
+        raise ConfigError("--table is a table of --to: name the database, or leave it out")
+    ranker = Live.load(run).ranker
+    if to is None:
+        assert out is not None
+        counts = export_vectors(ranker, out, form)
+        place = str(out)
+    else:
+        table = table or "vectors"
+        counts = store_vectors(ranker, to, table)
+        place = f"{table}_users and {table}_items"
+    typer.echo(f"{counts['users']:,} users and {counts['items']:,} items in {place}")

@@ -116,9 +116,10 @@ def recommend(
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
         typer.echo(f"{rows:,} recommendations for {count:,} users in {out or table}")
     else:
-        source = live.trained.config.data.source
-        _show(pl.concat(frames), None if source == PYTHON else item_titles(source))
-    _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()))
+        source, frame = live.trained.config.data.source, pl.concat(frames)
+        rows = len(frame)
+        _show(frame, None if source == PYTHON else item_titles(source))
+    _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()), rows)
 
 
 def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
@@ -182,9 +183,11 @@ def _check_known(ranker: Ranker, wanted: list[str] | None) -> None:
         )
 
 
-def _tell_short(top: int, known: int, allowed: int) -> None:
-    """Warn that no list can be as long as asked for, and why."""
-    if top > allowed:
+def _tell_short(top: int, known: int, allowed: int, rows: int) -> None:
+    """Warn that no list can be as long as asked for, and why; or that there is none."""
+    if not rows:
+        logger.warning("nothing to recommend: no known user has an item left")
+    elif top > allowed:
         why = "the run knows" if allowed == known else "--allow and --deny leave"
         logger.warning("--top %d: %s %d items, so the lists are shorter", top, why, allowed)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.serving.address import is_database, shown
+from ssmrec.serving.address import is_database, kind_of, shown
 from ssmrec.serving.sql import snapshot
 from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.peers import current
@@ -41,10 +41,12 @@ def query_of(data: str | None, sql: str | None, out: Path | None, name: str) -> 
     """The query that `data` and `--query` ask for, its rows to be `name` in `out`; None: no database.
 
     Raises:
-        ConfigError: one of the three is missing.
+        ConfigError: one of the three is missing, or the database is of an unknown kind.
     """
     if sql is None and (data is None or not is_database(data)):
         return None
+    if data is not None and is_database(data):
+        kind_of(data)
     if data is None or sql is None or not is_database(data) or out is None:
         raise ConfigError(
             "a database needs its address, such as sqlite:///shop.db, --query and --out"

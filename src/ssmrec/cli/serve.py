@@ -19,9 +19,8 @@ from ssmrec.data.formats import open_table
 from ssmrec.data.named import TITLES
 from ssmrec.errors import ConfigError, DataError, SsmrecError
 from ssmrec.recommender import PYTHON
-from ssmrec.serving.index import load as load_index
 from ssmrec.serving.live import Live
-from ssmrec.serving.service import Service, load, version_of
+from ssmrec.serving.service import Service, load
 
 logger = logging.getLogger("ssmrec")
 
@@ -39,7 +38,12 @@ def serve(
         Path | None, typer.Option(help="File with columns item and title, for the page.")
     ] = None,
     index: Annotated[
-        str | None, typer.Option(help="Search by the run's index: usearch, faiss or hnsw.")
+        str | None,
+        typer.Option(
+            help="Search by an index of the run: usearch, faiss or hnsw for the one in its folder, or "
+            "the file or folder that ssmrec index wrote.",
+            metavar="KIND|PATH",
+        ),
     ] = None,
     max_k: Annotated[int, typer.Option(help="Longest list.", min=1)] = 1000,
     max_batch: Annotated[int, typer.Option(help="Users or items a request.", min=1)] = 1000,
@@ -61,8 +65,7 @@ def serve(
         from ssmrec.serving.app import Limits, make_app
     except ImportError as error:
         raise ConfigError(f"serving needs {error.name}: pip install 'ssmrec[serve]'") from None
-    search = None if index is None else partial(_search, index)
-    read = partial(load, titles=Titles(titles), search=search)
+    read = partial(load, titles=Titles(titles), index=index)
     service = Service(read(run), read)
     limits = Limits(k=max_k, batch=max_batch, body=max_body)
     app = make_app(service, limits, watch)
@@ -100,11 +103,6 @@ def listening(host: str, port: int) -> socket.socket:
 def _address(place: socket.socket) -> str:
     host, port = place.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _search(kind: str, live: Live, folder: Path):
-    made = load_index(folder, live.ranker, kind, version_of(folder))
-    return partial(made.top, live.ranker)
 
 
 class Titles:

@@ -36,6 +36,7 @@ INTRODUCTION = """# Settings
 Every setting, made from the settings classes by `ssmrec settings --markdown`. The names are the same
 in a YAML file (nested), after `--set` (dotted), and in Python. `model`, `loss` and `negatives` are parts
 chosen by name: the section `loss.bpr` holds the keys there are with `loss.name=bpr`. `null` is not set.
+Beyond the values named, a number is 0 or 1e-30 to 1e+30 in size, and a whole one at most 2147483647.
 """
 
 
@@ -171,17 +172,22 @@ def meanings(schema: type[Config]) -> dict[str, str]:
 
 
 def _values(field: FieldInfo) -> str:
-    bounds = [
+    return " ".join([_type(field.annotation), ", ".join(_bounds(field))]).strip()
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    return [
         shape.format(getattr(rule, name))
         for rule in field.metadata
         for name, shape in BOUNDS.items()
         if hasattr(rule, name)
     ]
-    return " ".join([_type(field.annotation), ", ".join(bounds)]).strip()
 
 
 def _type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([_type(arguments[0]), *_bounds(arguments[1])])
     if origin is Literal:
         return ", ".join(map(str, arguments))
     if origin in (Union, types.UnionType):

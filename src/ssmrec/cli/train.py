@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from ssmrec.cli.options import (
 from ssmrec.cli.rows import Query, fetched_rows, forget_rows, query_of, rows_of
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
+from ssmrec.data.folder import source_name
 from ssmrec.data.named import files_of, locate
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.reporting.listeners import Listeners
@@ -49,7 +49,7 @@ from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import closed_form
 from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
-from ssmrec.training.run import holds
+from ssmrec.training.run import give_rows, holds
 
 logger = logging.getLogger("ssmrec")
 
@@ -58,8 +58,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A file, a folder with train.* and test.*, a name of `ssmrec data list`, or a "
-            "database, such as postgresql://host/shop, with --query."
+            help="A file, a folder of files or with train.* and test.*, a pattern such as "
+            "'clicks/*.csv', a name of `ssmrec data list`, or a database, such as "
+            "postgresql://host/shop, with --query."
         ),
     ] = None,
     query: Annotated[
@@ -147,7 +148,7 @@ def run(
     query: Query | None = None,
 ) -> tuple[Trained, Split, Path]:
     """Train as `config` says into a folder; the run, the data it was measured on, the folder."""
-    parts = [Path(config.data.source).stem, *label(config).split(" + ")]
+    parts = [source_name(config.data.source), *label(config).split(" + ")]
     folder = out or Path("runs") / "-".join(parts)
     (peers := current()).admit(config)
     refuse_early(config)
@@ -164,7 +165,8 @@ def run(
         with Listeners([ProgressBars(), *following]) as ears:
             source = config.data.source if file is None else str(file)
             logger.info("reading %s", source)
-            split = prepare(config.data.model_copy(update={"source": source}), config.seed)
+            asked = config.data.model_copy(update={"source": source})
+            split = peers.prepared(lambda: prepare(asked, config.seed))
             tell_split(split)
             tell_room(folder, config, split)
             settings = config.model_dump(mode="json")
@@ -231,8 +233,8 @@ def keep(trained: Trained, folder: Path, split: Split, checkpoint: Checkpoint) -
             "add --resume to go on" if left else "start again",
         )  # fmt: skip
         raise typer.Exit(130)
-    trained = replace(trained, model=current().whole(trained.model, trained.train))
     if current().rank:
+        give_rows(trained.model)
         return
     save_run(folder, trained, split.fingerprint, fetched_rows(folder))
     forget_rows(folder)

@@ -12,6 +12,7 @@ from ssmrec.cli.options import LossOption, ModelOption, NegativesOption, RecipeO
 from ssmrec.cli.train import print_run, run, seconds, tell_settings, tell_split
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
+from ssmrec.data.folder import source_name
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training import RunConfig, label, load_run
 from ssmrec.training.ahead import refuse_early
@@ -37,7 +38,7 @@ def tune(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A file, a folder with train.* and test.*, or a name of `ssmrec data list`."
+            help="A file, a folder, a pattern such as 'clicks/*.csv', or a name of `ssmrec data list`."
         ),
     ] = None,
     recipe: RecipeOption = None,
@@ -122,7 +123,7 @@ def tune(
         _show(task)
         return
     load_optuna()  # told before data are read
-    stem = Path(config.data.source).stem
+    stem = source_name(config.data.source)
     folder = out or Path("runs") / "-".join(["tune", stem, *label(config).split(" + ")])
     if held := holds(folder):
         raise RunError(f"{folder}: holds {held}; choose another --out for the search")

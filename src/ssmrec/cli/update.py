@@ -22,11 +22,13 @@ from ssmrec.cli.train import (
 )
 from ssmrec.config import merged, override
 from ssmrec.data import DataConfig, Interactions, load
+from ssmrec.data.named import files_of
 from ssmrec.errors import ConfigError
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.trackers import trackers
 from ssmrec.training import RunConfig, Trained, load_run
+from ssmrec.training.ahead import NO_TEST, refuse_parts
 from ssmrec.training.config import closed_form, completed
 from ssmrec.training.grown import Grown, grown
 from ssmrec.training.warm import WarmStart, fewer_epochs, update_run
@@ -89,6 +91,7 @@ def update(
     following = trackers(track or (), folder, resume)
     rows = query_of(new_data, query, folder, "update.parquet")
     source = new_data if rows is None else str(rows.file)
+    _refuse_early(config, source if rows is None else None, test)
     claim(folder, resume, overwrite)
     tell_settings(config)
     with rows_of(rows, folder, resume) as file:
@@ -129,21 +132,41 @@ def _settings(old: Trained, epochs: int | None, budget: str | None, pairs: list[
     asked: dict[str, Any] = {"epochs": fewer_epochs(old) if epochs is None else epochs}
     if budget is not None:
         asked["budget"] = seconds(budget)
-    values = override(merged(old.config.model_dump(mode="json"), {"train": asked}), pairs)
+    values = merged(old.config.model_dump(mode="json"), {"train": asked}, override({}, pairs))
     config = completed(values)
     if config.model != old.config.model:
         raise ConfigError(
             "a warm start goes on with the model of the run: leave --set model.* out, or train "
             "afresh with ssmrec train"
         )
+    for key in ("source", "test", "valid"):
+        if getattr(config.data, key) != getattr(old.config.data, key):
+            raise ConfigError(
+                f"data.{key}: the new pairs are NEW_DATA, those to measure on --test; leave --set "
+                f"data.{key} out"
+            )
     return config
 
 
-def _read(source: str | None, config: DataConfig) -> Interactions:
-    """All pairs of a source, read as those of the run were; rare users and items stay for now."""
-    logger.info("reading %s", source)
+def _refuse_early(config: RunConfig, source: str | None, test: str | None) -> None:
+    """What is known to fail from settings, machine and names of files, before anything is read."""
+    if config.train.protocol == "published" and test is None:
+        raise ConfigError(f"{NO_TEST}: name it with --test, or set train.protocol=fixed")
+    refuse_parts(config)
+    for name in (source, test):
+        if name is not None:
+            files_of(_rows_of(name, config.data))
+
+
+def _rows_of(source: str, config: DataConfig) -> DataConfig:
+    """All rows of a source, read as those of the run were; rare users and items stay for now."""
     changes = {"source": source, "test": None, "valid": None, "min_user": 0, "min_item": 0}
-    return load(str(source), config.model_copy(update=changes))
+    return config.model_copy(update=changes)
+
+
+def _read(source: str, config: DataConfig) -> Interactions:
+    logger.info("reading %s", source)
+    return load(source, _rows_of(source, config))
 
 
 def _tell(data: Grown, config: RunConfig) -> None:

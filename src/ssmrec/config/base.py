@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ssmrec.errors import ConfigError
+
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Sizes of a number that float32, which holds 3e38, can compute with."""
+MOST = 2**31 - 1
+"""The largest whole number, where a setting has no limit of its own: arrays of so many rows have sizes."""
 
 
 class Config(BaseModel):
@@ -34,11 +39,28 @@ class Config(BaseModel):
             raise PydanticCustomError(f"{kind}_type", "must be a number")  # type: ignore[arg-type]
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _computable(cls, value: Any, info: ValidationInfo) -> Any:
+        """What overflows in float32 would end as NaN, with advice on other settings."""
+        field = cls.model_fields[str(info.field_name)]
+        if _plain_types(field.annotation) & {str, dict}:  # a name, a moment: not computed with
+            return value
+        limited = any(getattr(rule, name, None) for rule in field.metadata for name in ("le", "lt"))
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
+                raise PydanticCustomError("size", "must be 0, or from 1e-30 to 1e+30 in size")
+            if isinstance(number, int) and abs(number) > MOST and not limited:
+                raise PydanticCustomError("size", f"must be at most {MOST} in size")  # type: ignore[arg-type]
+        return value
+
 
 def _plain_types(annotation: Any) -> set[Any]:
     """The types a setting may have, members of unions and lists among them; those of a mapping not."""
     if get_origin(annotation) is dict:
         return {dict}
+    if get_origin(annotation) is Annotated:
+        return _plain_types(get_args(annotation)[0])
     return set().union(*map(_plain_types, get_args(annotation))) or {annotation}
 
 
@@ -58,7 +80,7 @@ def as_part(value: Any, what: str) -> dict[str, Any]:
 def nearest(word: str, choices: Iterable[str], prefix: str = "", suffix: str = "") -> str:
     """`, did you mean 'x'?` for the choice most like `word`, or the list of all choices.
 
-    `prefix` stands before the choice named, such as `loss.`.
+    `prefix` stands before the choice named, such as `loss.`, and `suffix` after it.
     """
     options = sorted(choices)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
@@ -139,6 +161,7 @@ WANTED = {
     "too": "must hold more values",
 }
 """What a setting must be, by the first word of pydantic's name for the fault."""
+_BOUNDS = ("gt", "ge", "lt", "le")
 
 
 def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
@@ -149,6 +172,9 @@ def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
     if kind == "literal_error":
         return f"must be one of {', '.join(_choices(fault))}"
     limits = {name: value for name, value in _limits(schema, path).items() if value is not None}
+    limits = limits or {
+        name: fault["ctx"][name] for name in _BOUNDS if name in fault.get("ctx", {})
+    }
     word = kind.partition("_")[0]
     text = WANTED.get(word, "")
     if word in ("greater", "less") or (limits and word in ("int", "float", "finite")):
@@ -165,7 +191,7 @@ def _limits(schema: type[Config], path: list[str]) -> dict[str, Any]:
     metadata = owner.model_fields[path[-1]].metadata if path else []
     return {
         name: next((found for m in metadata if (found := getattr(m, name, None)) is not None), None)
-        for name in ("gt", "ge", "lt", "le")
+        for name in _BOUNDS
     }
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from ssmrec.data.config import DataConfig
 from ssmrec.data.ids import same_type
 from ssmrec.data.interactions import Interactions, Vocabulary
+from ssmrec.data.text import Distinct
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -58,16 +59,35 @@ def encode(frames: list[pl.DataFrame]) -> Coded:
     common = [c for c in frames[0].columns if all(c in f.columns for f in frames)]
     for name in sorted({c for f in frames for c in f.columns} - set(common)):
         log.warning("column %s is not in every file and is left out", name)
-    users, items = (Vocabulary.of(*(f[side] for f in frames)) for side in ("user", "item"))
+    users, user = numbered([frame["user"] for frame in frames])
+    items, item = numbered([frame["item"] for frame in frames])
     coded = [
         frame.select(common).with_columns(
-            pl.Series("user", users.encode(frame["user"])),
-            pl.Series("item", items.encode(frame["item"])),
+            pl.Series("user", user[number]),
+            pl.Series("item", item[number]),
             pl.lit(number, pl.UInt8).alias("part"),
         )
         for number, frame in enumerate(frames)
     ]
     return Coded(pl.concat(coded), users, items)
+
+
+def numbered(columns: list[pl.Series]) -> tuple[Vocabulary, list[np.ndarray]]:
+    """The sorted ids of columns of one type, and the index of each row's id, int32 for each column."""
+    if columns[0].dtype == pl.Int64:
+        vocabulary = Vocabulary.of(*columns)
+        return vocabulary, [vocabulary.encode(column) for column in columns]
+    # By one sort of the distinct texts: tables of hashes would take more memory than the ids.
+    parts = [Distinct(column) for column in columns]
+    texts = pl.concat([part.values for part in parts])
+    order = texts.arg_sort()
+    ids = texts.gather(order)
+    first = (ids != ids.shift(1)).fill_null(True)
+    number = np.empty(len(ids), dtype=np.int32)
+    number[order.to_numpy()] = np.cumsum(first.to_numpy()) - 1
+    ends = np.cumsum([len(part.values) for part in parts])[:-1]
+    pairs = zip(parts, np.split(number, ends), strict=True)
+    return Vocabulary(ids.filter(first)), [p.spread(pl.Series(n)).to_numpy() for p, n in pairs]
 
 
 def merge_duplicates(

@@ -10,8 +10,8 @@ import polars as pl
 from ssmrec.config import nearest
 from ssmrec.data.aliases import find_alias
 from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import Table
 from ssmrec.data.place import Place
+from ssmrec.data.table import Table
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,10 @@ def choose_columns(
             if role not in found and free:
                 found[role] = free.pop(0)
     _check(found, names, config, where)
+    if table is not None:
+        types = table.frame.collect_schema()
+        for role in ("user", "item"):
+            refuse_no_ids(types[found[role]], found[role], role, where)
     told = [f"{role}={column}" for role, column in found.items()]
     if config.min_rating is None and "rating" in found:
         told[list(found).index("rating")] += " (not used: set data.min_rating)"
@@ -83,7 +87,7 @@ def _by_position(table: Table) -> dict[str, str]:
     names = table.names
     roles = {"user": names[0], "item": names[1]} if len(names) > 1 else {}
     if len(names) > 2:
-        head = table.collect({name: name for name in names[2:]}).head(1000)
+        head = table.head(1000).collect({name: name for name in names[2:]})
         for name in names[2:]:
             values = head[name].cast(pl.Float64, strict=False)
             if values.null_count() == 0:
@@ -106,6 +110,15 @@ def _check(found: dict[str, str], names: list[str], config: DataConfig, where: P
         )
     if found["user"] == found["item"]:
         raise DataError(f"{where}: user and item are the same column {found['user']!r}")
+
+
+def refuse_no_ids(dtype: pl.DataType, column: str, role: str, where: Place) -> None:
+    """Raise a `DataError` where a column is of a type that cannot hold ids, such as a date."""
+    if not (dtype.is_numeric() or dtype in (pl.String, pl.Categorical, pl.Enum)):
+        raise DataError(
+            f"{where}: column {column} holds {dtype}, not ids: convert it to integers or text, or name "
+            f"another column with data.{role}=..."
+        )
 
 
 def _shown(names: list[str]) -> str:

@@ -81,7 +81,8 @@ class DataConfig(Config):
     A column that is not set is found by its usual name.
 
     Attributes:
-        source: a file, a folder with train.* (and test.*, valid.*), or the name of a data set.
+        source: a file, a folder with train.* (and test.*, valid.*), a folder of files, a pattern such
+            as `clicks/2011-*.parquet`, or the name of a data set.
         test, valid: files of the held-out parts, in the same layout as `source`.
         user, item: columns of the ids: a name, or a position (0, 1, ...).
         timestamp: column of seconds since 1970, or of ISO dates.

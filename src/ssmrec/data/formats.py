@@ -5,10 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -28,28 +24,21 @@ from ssmrec.data.sniff import (
     refuse_title,
     split_line,
 )
+from ssmrec.data.table import Table, readable, too_wide
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
 PARQUET = (".parquet", ".pq")
+SUFFIXES = (*PARQUET, ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".inter")
 # A byte that no text file holds: a "row" then is a whole line.
 WHOLE_LINE = "\x1f"
 HEAD_BYTES = 1 << 16
-# A damaged Parquet file can make polars panic, which is no Exception.
-UNREADABLE = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    OSError,
-    EOFError,
-    UnicodeDecodeError,
-    zlib.error,
-)
-LAST = "\x1flast"
 MAGIC = {
     b"PAR1": "a Parquet file; set data.format=parquet or name it .parquet",
     b"\x1f\x8b": "a gzip file; name it .gz, such as .csv.gz",
     b"PK\x03\x04": "a zip archive (or an Excel file); unpack it, or save it as CSV",
+    b"ARROW1": "an Arrow (Feather) file; convert it, as with polars: pl.read_ipc(...).write_parquet(...)",
     b"SQLite format 3": "an SQLite database; export the table as CSV or Parquet",
     b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with git lfs pull",
 }
@@ -62,54 +51,6 @@ TEXTS = {
     r"(?i)\s*<(\?xml|!doctype|html)\b": "XML or HTML; save the table as CSV or Parquet",
 }
 """The same for text that is no table."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns not yet read.
-
-    Args:
-        frame: the lazy columns; text files hold strings only.
-        where: the file, for messages.
-        named: whether the columns have names; if not they are called "0", "1", ...
-        text: whether types still have to be told from the text.
-    """
-
-    frame: pl.LazyFrame
-    where: Place
-    named: bool = True
-    text: bool = False
-
-    @property
-    def names(self) -> list[str]:
-        with readable(self.where):
-            return self.frame.collect_schema().names()
-
-    def collect(self, columns: dict[str, str]) -> pl.DataFrame:
-        """Read only the columns needed: `columns` maps the new name to the one in the file."""
-        chosen = [pl.col(old).alias(new) for new, old in columns.items()]
-        if not self.text:
-            with readable(self.where):
-                return self.frame.select(chosen).collect()
-        # polars checks the number of fields of a line only when the last column is read.
-        chosen.append(pl.col(self.names[-1]).alias(LAST))
-        with readable(self.where, len(self.names)):
-            frame = self.frame.select(chosen).with_columns(pl.all().str.strip_chars())
-            return frame.collect().drop(LAST)
-
-
-@contextmanager
-def readable(where: Place | Path, width: int | None = None) -> Iterator[None]:
-    """Turn a reader's failure into one line that names the file, and a line wider than `width`."""
-    try:
-        yield
-    except UNREADABLE as error:
-        if width is not None and isinstance(where, Place) and (said := _too_wide(where, width)):
-            raise DataError(said) from None
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise DataError(
-            f"{where}: cannot be read, damaged or of another format ({reason})"
-        ) from None
 
 
 def open_table(path: Path, config: DataConfig) -> Table:
@@ -128,7 +69,7 @@ def open_table(path: Path, config: DataConfig) -> Table:
     if config.format == "parquet" or (config.format != "csv" and path.suffix in PARQUET):
         with readable(path):
             return Table(pl.scan_parquet(path), Place(str(path)))
-    lines = _head(path)
+    lines = first_lines(path)
     if config.format != "adjacency":
         refuse_title(lines, str(path))
     if config.format == "adjacency" or (config.format == "auto" and is_adjacency(lines, config)):
@@ -152,12 +93,12 @@ def pinned(path: Path, config: DataConfig) -> DataConfig:
         return config
     if path.stat().st_size == 0:
         return config
-    refuse_title(lines := _head(path), str(path))
+    refuse_title(lines := first_lines(path), str(path))
     adjacency = is_adjacency(lines, config)
     return config.model_copy(update={"format": "adjacency"}) if adjacency else config
 
 
-def _head(path: Path) -> list[str]:
+def first_lines(path: Path) -> list[str]:
     with readable(path):
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
@@ -236,7 +177,8 @@ def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:
         header = guess_header(lines, delimiter, config, str(path))
     if not header:
         refuse_lists(lines, delimiter, config, str(path))
-    log.info("%s: delimiter %r, %s", path, delimiter, "header" if header else "no header")
+    if config.delimiter is None or config.header is None:
+        log.info("%s: delimiter %r, %s", path, delimiter, "header" if header else "no header")
     doubtful = width > (2 if delimiter == " " else MAX_COLUMNS)
     if doubtful and not header and config.format == "auto" and not asked_columns(config):
         log.warning("%s: read as columns; %s", path, LINES_ADVICE)
@@ -252,7 +194,7 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
         count = pl.col("line").str.count_matches(delimiter, literal=True)
         with readable(place):
             if int(lines.select(count.max()).collect().item() or 0) >= len(names):
-                raise DataError(_too_wide(place, len(names)) or f"{place}: a line is too wide")
+                raise DataError(too_wide(place, len(names)) or f"{place}: a line is too wide")
         parts = pl.col("line").str.split_exact(delimiter, len(names) - 1)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
     with readable(place):
@@ -268,16 +210,4 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
         log.warning("%s: several columns are named %s: the first one is read", place, twice)
     return frame.rename(
         dict(zip(found, [n.strip() for n in found] if place.header else names, strict=False))
-    )
-
-
-def _too_wide(place: Place, width: int) -> str | None:
-    """What to say of the first line with more fields than the first one, if there is one."""
-    wider = place.wider(width) if place.layout == "columns" else None
-    if wider is None:
-        return None
-    line, fields = wider
-    return (
-        f"{place}: line {line} has {fields} fields, but the {'header' if place.header else 'first line'} "
-        f"has {width}; mend the line, or {LINES_ADVICE}"
     )

@@ -14,6 +14,15 @@ import polars as pl
 from ssmrec.errors import DataError
 
 Array = np.ndarray
+_TEXTS = 1 << 16
+"""Ids whose text is held at once."""
+
+
+def _distinct(ids: pl.Series) -> bool:
+    """Whether no id comes twice; of sorted ones neighbours tell, without a table of hashes."""
+    if ids.is_sorted():
+        return not (ids[1:] == ids[:-1]).any()
+    return ids.n_unique() == len(ids)
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if self.ids.dtype not in (pl.Int64, pl.String):
             raise DataError(f"ids must be integers or strings, not {self.ids.dtype}")
-        if self.ids.null_count() or self.ids.n_unique() != len(self.ids):
+        if self.ids.null_count() or not _distinct(self.ids):
             raise DataError("ids of a vocabulary must be unique and not null")
 
     def __len__(self) -> int:
@@ -118,19 +127,24 @@ class Interactions:
     ) -> Interactions:
         """Build from index pairs in any order; a repeated pair is an error (merge it before)."""
         key = np.asarray(user, dtype=np.int64) * max(len(items), 1) + np.asarray(item, np.int64)
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        if len(key) and bool((key[1:] == key[:-1]).any()):
-            raise DataError("repeated (user, item) pairs: merge duplicates before")
+        order = slice(None)
+        if bool((key[1:] <= key[:-1]).any()):  # else sorted already, as the parts of a table are
+            order = np.argsort(key, kind="stable")
+            key = key[order]
+            if bool((key[1:] == key[:-1]).any()):
+                raise DataError("repeated (user, item) pairs: merge duplicates before")
+        del key
         indptr = np.zeros(len(users) + 1, dtype=np.int64)
         np.cumsum(np.bincount(user, minlength=len(users)), out=indptr[1:])
         return cls(
             users=users,
             items=items,
             indptr=indptr,
-            indices=np.ascontiguousarray(np.asarray(item)[order], dtype=np.int32),
-            timestamps=None if timestamps is None else np.asarray(timestamps, np.int64)[order],
-            weights=None if weights is None else np.asarray(weights, np.float32)[order],
+            indices=np.array(np.asarray(item)[order], dtype=np.int32),
+            timestamps=None
+            if timestamps is None
+            else np.array(np.asarray(timestamps)[order], np.int64),
+            weights=None if weights is None else np.array(np.asarray(weights)[order], np.float32),
             counts=dict(counts or {}),
         )
 
@@ -171,7 +185,9 @@ class Interactions:
         digest = hashlib.sha256()
         for vocabulary in (self.users, self.items):
             digest.update(str(vocabulary.ids.dtype).encode())
-            digest.update("\n".join(vocabulary.ids.cast(pl.String).to_list()).encode())
+            for start in range(0, len(vocabulary), _TEXTS):
+                texts = vocabulary.ids[start : start + _TEXTS].cast(pl.String).to_list()
+                digest.update(("\n" * (start > 0) + "\n".join(texts)).encode())
         for array in (self.indptr, self.indices, self.timestamps, self.weights):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -188,6 +204,17 @@ class Interactions:
             counts,
         )
 
+    def joined(self, other: Interactions) -> Interactions:
+        """The pairs of both, which are over the same vocabularies; see `merge`."""
+        return Interactions.from_pairs(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.indices, other.indices]),
+            self.users,
+            self.items,
+            _joined(self.timestamps, other.timestamps, "timestamps"),
+            _joined(self.weights, other.weights, "weights"),
+        )
+
     def frame(self) -> pl.DataFrame:
         """The pairs with external ids: columns user, item and, if known, timestamp, weight."""
         columns: dict[str, Any] = {
@@ -199,6 +226,14 @@ class Interactions:
         if self.weights is not None:
             columns["weight"] = self.weights
         return pl.DataFrame(columns)
+
+
+def _joined(a: Array | None, b: Array | None, what: str) -> Array | None:
+    if a is None and b is None:
+        return None
+    if a is None or b is None:
+        raise DataError(f"cannot merge: only one of the two has {what}")
+    return np.concatenate([a, b])
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,6 +248,11 @@ class Split:
     test: Interactions | None
     strategy: str
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> Interactions:
+        """Train and validation pairs together."""
+        return self.train if self.valid is None else self.train.joined(self.valid)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import polars as pl
 
 from ssmrec.config import nearest
 from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import open_table
+from ssmrec.data.folder import files_of_source, is_pattern, open_source
+from ssmrec.data.formats import SUFFIXES
 from ssmrec.data.ids import to_ids
 from ssmrec.errors import DataError
 
 BUNDLED = Path(__file__).parent / "bundled"
 PARTS = ("train", "valid", "test")
-SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".inter")
 TITLES = ("title", "name", "description")
 
 
@@ -181,8 +182,10 @@ def find(name: str) -> Path:
 
 
 def part_file(folder: Path, part: str) -> Path | None:
-    """The file of a part in a folder, such as train.parquet or train.txt."""
-    return next((p for s in SUFFIXES if (p := folder / f"{part}{s}").is_file()), None)
+    """The file of a part in a folder, such as train.parquet or train.txt, or its folder of files."""
+    places = [folder / f"{part}{suffix}" for suffix in SUFFIXES]
+    found = next((place for place in places if place.is_file()), None)
+    return found or next((place for place in [folder / part, *places] if place.is_dir()), None)
 
 
 def locate(config: DataConfig) -> dict[str, Path]:
@@ -191,8 +194,8 @@ def locate(config: DataConfig) -> dict[str, Path]:
     A name of a set goes before a folder of the same name; write `./name` for the folder.
 
     Raises:
-        DataError: the source is neither a file, a folder with train.*, nor a known name, or the
-            system refuses to look.
+        DataError: the source is neither a file, a folder, a pattern of names nor a known name, or
+            the system refuses to look.
     """
     try:
         return _located(config)
@@ -206,14 +209,21 @@ def _located(config: DataConfig) -> dict[str, Path]:
         if (path := getattr(config, key)) is not None and not path.strip():
             raise DataError(f"data.{key} is empty: name a file, or leave it out")
         if path is not None and "://" in path:
-            raise DataError(f"{path}: is an address; download the file and give its path")
+            place = re.sub("://[^/]*@", "://", path).partition("?")[0]  # without passwords and keys
+            raise DataError(
+                f"{place}: is an address; download the file and give its path, or name a public data "
+                "set: ssmrec data fetch"
+            )
     source = Path(config.source).expanduser()
     looks_like_path = source.suffix in SUFFIXES or len(source.parts) > 1 or "/" in config.source
+    looks_like_path = looks_like_path or is_pattern(source)
     if config.source in NAMED or not (source.exists() or looks_like_path):
         source = find(config.source)
     if source.is_dir():
         files = {part: file for part in PARTS if (file := part_file(source, part))}
-        if "train" not in files:
+        if not files:
+            files = {"train": source}
+        elif "train" not in files:
             raise DataError(f"{source}: the folder has no train file ({', '.join(SUFFIXES)})")
     else:
         files = {"train": source}
@@ -225,13 +235,16 @@ def _located(config: DataConfig) -> dict[str, Path]:
 def files_of(config: DataConfig) -> dict[str, Path]:
     """As `locate`, and all files are there, so that none is missed after others have been read.
 
+    A part that is a folder or a pattern of names stands as it is; it has a file at least.
+
     Raises:
         DataError: as `locate`, or a file does not exist.
     """
     files = locate(config)
     for path in files.values():
         try:
-            path.stat()
+            for file in files_of_source(path):
+                file.stat()
         except FileNotFoundError:
             raise DataError(f"{path}: no such file") from None
         except (OSError, ValueError):  # the reader tells what is wrong
@@ -251,11 +264,12 @@ def item_titles(source: str | Path) -> pl.DataFrame | None:
     file = part_file(folder, "items") if folder else None
     if file is None:
         return None
-    table = open_table(file, DataConfig())
+    table = open_source(file, DataConfig())
     title = next((name for name in TITLES if name in table.names), None)
     if title is None or "item" not in table.names:
         raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
-    rows = table.collect({"item": "item", "title": title}).unique("item", keep="first").sort("item")
-    return rows.with_columns(
-        to_ids(rows["item"], "auto", table.text, table.where), pl.col("title").cast(pl.String)
-    )
+    rows = table.collect({"item": "item", "title": title})
+    items = to_ids(rows["item"], "auto", table.text, table.where)
+    items = items if items.dtype == pl.Int64 else items.cast(pl.String)
+    rows = rows.with_columns(items, pl.col("title").cast(pl.String))
+    return rows.unique("item", keep="first").sort("item")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
+import polars as pl
+
 from ssmrec.errors import DataError
 
 Layout = Literal["table", "columns", "adjacency"]
@@ -33,6 +35,10 @@ class Place:
     def __str__(self) -> str:
         return self.name
 
+    def files(self) -> tuple[Place, ...]:
+        """The files that hold the rows, in their order."""
+        return (self,)
+
     def row(self, position: int) -> str:
         """`line 7` or `row 7` of a row counted from 0. Text files are read again up to there."""
         if self.layout == "table":
@@ -47,6 +53,13 @@ class Place:
         """(line, number of fields) of the first line with more than `width` fields."""
         records = self._records()
         return next(((line, len(f)) for line, f in records if len(f) > width), None)
+
+    def size(self) -> int:
+        """Number of rows of a file."""
+        if self.layout == "table":
+            return int(pl.scan_parquet(self.name).select(pl.len()).collect().item())
+        one = self.layout != "adjacency"
+        return sum(1 if one else len(fields) - 1 for _, fields in self._records())
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         opener = gzip.open if self.name.endswith(".gz") else open
@@ -73,6 +86,28 @@ class Place:
             return
         for number, line in enumerate(file, 1):
             yield number, split_fields(line, self.delimiter)
+
+
+@dataclass(frozen=True)
+class Folder(Place):
+    """Several files, whose rows follow each other.
+
+    Args:
+        parts: the files, all of the same layout.
+    """
+
+    parts: tuple[Place, ...] = ()
+
+    def files(self) -> tuple[Place, ...]:
+        return self.parts
+
+    def row(self, position: int) -> str:
+        """`line 7 of clicks/b.csv`, of a row counted from 0 over all files."""
+        for part in self.parts:
+            if position < (size := part.size()):
+                return f"{part.row(position)} of {part}"
+            position -= size
+        return f"row {position + 1}"
 
 
 def split_fields(line: str, delimiter: str | None) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import polars as pl
 
 from ssmrec.config import build
 from ssmrec.data.clean import Coded, drop_overlap, encode, k_core, merge_duplicates
+from ssmrec.data.coded import with_ids
 from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import pinned
+from ssmrec.data.folder import files_of_source
+from ssmrec.data.formats import PARQUET, pinned
 from ssmrec.data.interactions import Interactions, Split
 from ssmrec.data.named import files_of
 from ssmrec.data.read import no_rows_left, read_frame
@@ -29,7 +33,7 @@ def load(source: Any, config: DataConfig | None = None, **options: Any) -> Inter
     split. Repeated pairs become one (`duplicates`), and `counts` says how many rows went where.
 
     Args:
-        source: a file, a folder, the name of a data set, a polars or a pandas frame.
+        source: a file, a folder, a pattern of names, the name of a data set, a polars or a pandas frame.
         config: settings, or the same as keyword `options`: `user="customer"`, `min_rating=4` ...
 
     Raises:
@@ -46,9 +50,9 @@ def load(source: Any, config: DataConfig | None = None, **options: Any) -> Inter
                 source, ", ".join(files), str(source),
             )  # fmt: skip
         frames, counts = _read(files, settings)
-        return _together(frames, settings, counts, str(source))
+        return _together(frames, files, settings, counts, str(source))
     frame, counts = read_frame(source, settings)
-    return _together({"train": frame}, settings, counts, "frame")
+    return _together({"train": frame}, {}, settings, counts, "frame")
 
 
 def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> Split:
@@ -82,12 +86,41 @@ def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> S
         raise ConfigError(
             "a valid file needs a test file: set data.test=..., or data.split.valid to carve it"
         )
+    given = strategy == "given" or (strategy == "auto" and "test" in files)
+    for reason, keys in idle(config, files, given).items():
+        log.warning("%s, so without effect: %s", reason, ", ".join(keys))
     frames, counts = _read(files, config)
-    if strategy == "given" or (strategy == "auto" and "test" in files):
-        return _given(frames, config, counts, seed)
+    if given:
+        return _given(frames, files, config, counts, seed)
     if len(files) > 1:
         log.info("data.split.strategy=%s splits the rows of %s anew", strategy, ", ".join(files))
-    return split_by(_together(frames, config, counts, config.source), config.split, seed)
+    return split_by(_together(frames, files, config, counts, config.source), config.split, seed)
+
+
+def idle(config: DataConfig, files: dict[str, Path], given: bool) -> dict[str, list[str]]:
+    """Settings that are not the defaults and that nothing will read, by the reason.
+
+    Args:
+        files: of each part. given: whether they are taken as they are.
+    """
+    strategy, plain = config.split.strategy, DataConfig()
+    parquet = config.format == "parquet" or all(file.suffix in PARQUET for file in files.values())
+    off = {
+        "the test part is a file": ["split.test"] if given else [],
+        "the valid part is a file": (
+            ["split.valid"] if given and "valid" in files and config.split.valid else []
+        ),
+        "all parts come from one table": [] if given else ["split.overlap"],
+        "data.split.strategy=last": ["split.test"] if strategy == "last" else [],
+        "data.split.cut": ["split.test"] if config.split.cut is not None else [],
+        "data.events=[]": [] if config.events else ["event"],
+        "Parquet": ["delimiter", "header"] if parquet else [],
+    }
+    changed = {
+        reason: [f"data.{key}" for key in keys if attrgetter(key)(config) != attrgetter(key)(plain)]
+        for reason, keys in off.items()
+    }
+    return {reason: keys for reason, keys in changed.items() if keys}
 
 
 def _read(
@@ -95,17 +128,26 @@ def _read(
 ) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
     """Read each part; with several parts the counts carry the part's name."""
     frames, counts = {}, {}
-    config = pinned(files["train"], config)
+    config = pinned(files_of_source(files["train"])[0], config)
     for part, path in files.items():
         frames[part], found = read_frame(path, config)
         counts |= {f"{part}_{k}" if len(files) > 1 else k: n for k, n in found.items()}
     return frames, counts
 
 
+def _taken(frames: dict[str, pl.DataFrame], names: Iterable[str]) -> list[pl.DataFrame]:
+    """The frames of these parts, which nobody else holds any longer."""
+    return [frames.pop(name) for name in list(names)]
+
+
 def _together(
-    frames: dict[str, pl.DataFrame], config: DataConfig, counts: dict[str, int], where: str
+    frames: dict[str, pl.DataFrame],
+    files: dict[str, Path],
+    config: DataConfig,
+    counts: dict[str, int],
+    where: str,
 ) -> Interactions:
-    coded = encode(list(frames.values()))
+    coded = with_ids(encode(_taken(frames, frames)), files)
     coded = Coded(coded.rows.with_columns(part=pl.lit(0, pl.UInt8)), coded.users, coded.items)
     coded, merged = merge_duplicates(coded, config.duplicates, [""])
     coded, dropped = k_core(coded, config)
@@ -121,10 +163,14 @@ def _assert_rows(coded: Coded, counts: dict[str, int], config: DataConfig, where
 
 
 def _given(
-    frames: dict[str, pl.DataFrame], config: DataConfig, counts: dict[str, int], seed: int
+    frames: dict[str, pl.DataFrame],
+    files: dict[str, Path],
+    config: DataConfig,
+    counts: dict[str, int],
+    seed: int,
 ) -> Split:
     names = [name for name in ("train", "valid", "test") if name in frames]
-    coded = encode([frames[name] for name in names])
+    coded = with_ids(encode(_taken(frames, names)), files)
     coded, merged = merge_duplicates(coded, config.duplicates, [f"{name}_" for name in names])
     coded, overlap = drop_overlap(coded, config.split.overlap, names)
     coded, dropped = k_core(coded, config)

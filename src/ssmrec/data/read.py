@@ -10,9 +10,11 @@ import polars as pl
 from ssmrec.config import build
 from ssmrec.data.columns import choose_columns, first_row, to_numbers, to_seconds
 from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import Table, open_table
-from ssmrec.data.ids import missing_to_null, to_ids
+from ssmrec.data.folder import open_source
+from ssmrec.data.ids import to_ids
 from ssmrec.data.place import Place
+from ssmrec.data.table import Table
+from ssmrec.data.text import prepared
 from ssmrec.errors import DataError
 
 RESULT = ("user", "item", "timestamp", "weight")
@@ -25,15 +27,15 @@ Source = Any
 def read_frame(
     source: Source, config: DataConfig | None = None, **options: Any
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Read one file or frame.
+    """Read one source as a stream: the text of an id is held once, however many rows have it.
 
     Args:
-        source: a file, a polars or a pandas frame.
+        source: a file, a folder of files, a pattern of names, a polars or a pandas frame.
         config: which columns to read and what to drop; or the same settings as `options`.
 
     Returns:
-        The rows (user and item Int64 or String, timestamp Int64, weight Float64; the last two only
-        where known), and counts: `rows_read`, and `dropped_...` by reason.
+        The rows (user and item Int64, or Categorical or String for text, timestamp Int64, weight
+        Float64; the last two only where known), and counts: `rows_read`, and `dropped_...` by reason.
 
     Raises:
         DataError: the source cannot be read as interactions; the message names file, column, row.
@@ -44,7 +46,7 @@ def read_frame(
     if rows.is_empty():
         raise DataError(f"{where}: the file has no rows")
     # Types first: row numbers in messages then are those of the file.
-    rows = _typed(rows.with_columns(missing_to_null(rows)), settings, where, text)
+    rows = _typed(rows, settings, where, text)
     rows = _without_nulls(rows, settings, where, counts)
     rows = _with_weights(rows, settings, where, counts)
     rows = _wanted(rows, settings, where, counts)
@@ -69,9 +71,10 @@ def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, Place, bool]
     if isinstance(source, (pl.DataFrame, pl.LazyFrame)):
         table = Table(source.lazy(), FRAME)
     elif type(source).__module__.partition(".")[0] == "pandas":
-        return _from_pandas(source, config), FRAME, False
+        rows = _from_pandas(source, config)
+        return rows.with_columns(prepared(rows.schema)), FRAME, False
     elif isinstance(source, (str, Path)):
-        table = open_table(Path(source), config)
+        table = open_source(Path(source), config)
     else:
         kind = type(source).__name__
         raise DataError(f"cannot read a {kind}; give a path, a polars or a pandas frame")

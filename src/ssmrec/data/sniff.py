@@ -68,13 +68,13 @@ def refuse_title(lines: list[str], where: str) -> None:
     """
     if lines[0].count('"') % 2:  # a quoted field goes on in the next line
         return
-    above = next((n for n in range(1, min(len(lines), TITLE_LINES)) if _is_header(lines[n])), 0)
+    above = next((n for n in range(1, min(len(lines), TITLE_LINES)) if is_header(lines[n])), 0)
     for delimiter in (d for d in DELIMITERS if d != " "):
         first = next((n for n, line in enumerate(lines) if delimiter in line), 0)
         below = lines[first:]
         if first <= TITLE_LINES and len(below) > 1 and share(below, delimiter) >= MOST:
             above = max(above, first)
-    if not above or _is_header(lines[0]):
+    if not above or is_header(lines[0]):
         return
     title = "the first line" if above == 1 else f"the first {above} lines"
     raise DataError(
@@ -83,7 +83,7 @@ def refuse_title(lines: list[str], where: str) -> None:
     )
 
 
-def _is_header(line: str) -> bool:
+def is_header(line: str) -> bool:
     """Whether a line is names, of a user and an item column among them."""
     for delimiter in DELIMITERS:
         fields = split_line(line, delimiter)

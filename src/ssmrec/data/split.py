@@ -219,19 +219,4 @@ def merge(a: Interactions, b: Interactions) -> Interactions:
     check_pairs(b, "b")
     if not same_ids(a, b):
         raise DataError("only interactions over the same users and items can be merged")
-    return Interactions.from_pairs(
-        np.concatenate([a.rows, b.rows]),
-        np.concatenate([a.indices, b.indices]),
-        a.users,
-        a.items,
-        _joined(a.timestamps, b.timestamps, "timestamps"),
-        _joined(a.weights, b.weights, "weights"),
-    )
-
-
-def _joined(a: Array | None, b: Array | None, what: str) -> Array | None:
-    if a is None and b is None:
-        return None
-    if a is None or b is None:
-        raise DataError(f"cannot merge: only one of the two has {what}")
-    return np.concatenate([a, b])
+    return a.joined(b)

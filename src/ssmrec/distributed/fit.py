@@ -105,6 +105,7 @@ def _shardable(config: RunConfig) -> bool:
         config.model["name"] == "mf"
         and config.train.optimizer == "adam"
         and config.model["init"] == "xavier"
+        and config.loss["name"] != "sl_at_k"  # it reads all vectors
     )
 
 
@@ -112,7 +113,7 @@ def _sharding(config: RunConfig) -> None:
     if config.distributed.tables == "sharded" and not _shardable(config):
         raise ConfigError(
             "distributed.tables=sharded is for model=mf with model.init=xavier and "
-            "train.optimizer=adam: leave it at replicated for others"
+            "train.optimizer=adam, and no loss=sl_at_k: leave it at replicated for others"
         )
 
 

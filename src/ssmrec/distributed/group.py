@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssmrec.data import Interactions
+from ssmrec.data import Interactions, Split
+from ssmrec.data.mapped import map_split, shared_folder
 from ssmrec.distributed.fit import admit, divides, mf_settings, shards
 from ssmrec.distributed.graph import DividedGraph
 from ssmrec.distributed.place import Place
+from ssmrec.distributed.ranking import DividedItems, DividedUsers
 from ssmrec.distributed.rows import Summing, bounds, rows_of
 from ssmrec.distributed.sharded import ShardedMF
 from ssmrec.errors import RunError
-from ssmrec.evaluation.protocol import Judged
+from ssmrec.evaluation.protocol import Judged, Spread
+from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
-from ssmrec.ranking.topk import PANEL
+from ssmrec.ranking.topk import PANEL, ItemBlocks, UserLookup
 from ssmrec.training import RunConfig
 from ssmrec.training.peers import Peers
 from ssmrec.training.step import Places
+from ssmrec.training.tensors import Slices, Stored
 
+_READING = timedelta(days=1)
+"""How long the others wait while one process of a machine reads: torch's limit for a message is minutes."""
 _READ_EVERY = 16
 """Steps between two readings of the loss: by their number, so that all processes read at the same ones."""
 
 
-_REASON = re.compile("connection (closed|reset) by peer|timed out", re.IGNORECASE)
-"""What gloo and NCCL say, among much else, when a process is gone."""
-
-
-class LostError(RunError):
-    """Another process has ended, so that no message comes from it any more."""
-
-
 class Together(Peers):
-    """Replicated tables: every process holds the whole model and computes the loss of some rows.
+    """Every process computes the loss of some rows of a batch, and holds the whole model or a part of it.
 
     All draw the same batches, negatives and random views from the same seeds, and compute the vectors
     of the whole batch. The loss is split by rows, the gradient with respect to the vectors is summed,
@@ -61,6 +61,19 @@ class Together(Peers):
 
     def admit(self, config: RunConfig) -> None:
         admit(config, self.place)
+
+    def prepared(self, make: Callable[[], Split]) -> Split:
+        """Made by the first process of a machine and mapped by all of it, so that it is held once there."""
+        patient = dist.new_group(backend="gloo", timeout=_READING)
+        folder = shared_folder(make) if self.place.local_rank == 0 else None
+        try:
+            folders = self._told(folder, patient)
+            split = map_split(Path(folders[self.rank - self.place.local_rank]))
+            self.meet()
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        return split
 
     def meet(self) -> None:
         self._sum(torch.zeros(1))
@@ -94,8 +107,20 @@ class Together(Peers):
     def divided(self, model: Backbone) -> bool:
         return isinstance(model, ShardedMF)
 
-    def whole(self, model: Backbone, train: Interactions) -> Backbone:
-        return model.whole(train) if isinstance(model, ShardedMF) else model
+    def ranking(
+        self, model: Backbone, similarity: Similarity
+    ) -> tuple[Tensor | UserLookup, Tensor | ItemBlocks, Spread | None]:
+        if not isinstance(model, ShardedMF):
+            return super().ranking(model, similarity)
+        users = DividedUsers(model, similarity, self.any)
+        items = DividedItems(model, similarity)
+        return users, items, partial(self._spread, wait=partial(users.wait, items))
+
+    def stored(self, model: Backbone, tensor: Tensor) -> Stored:
+        return model.stored(tensor) if isinstance(model, ShardedMF) else tensor
+
+    def held(self, model: Backbone, table: Slices) -> Tensor | None:
+        return model.taken(table) if isinstance(model, ShardedMF) else None
 
     def any(self, found: bool) -> bool:
         return bool(self._sum(torch.tensor([float(found)])).item())
@@ -105,16 +130,14 @@ class Together(Peers):
             return
         for tensor in model.state_dict().values():
             self.bytes += tensor.nbytes
-            with _talking():
-                dist.broadcast(tensor, 0)
+            dist.broadcast(tensor, 0)
 
     def due(self, step: int, waited: float, every: float) -> bool:
         return step % _READ_EVERY == 0
 
     def first(self, value: float) -> float:
         told = torch.tensor([value], dtype=torch.float64)
-        with _talking():
-            dist.broadcast(told, 0)
+        dist.broadcast(told, 0)
         return told.item()
 
     def total(self, value: Tensor) -> Tensor:
@@ -136,22 +159,29 @@ class Together(Peers):
         """The sum over the processes, in place; the same bits in all."""
         value = value.contiguous()
         self.bytes += value.nbytes
-        with _talking():
-            dist.all_reduce(value)
+        dist.all_reduce(value)
         return value
 
     def _exchange(self, parts: list[Tensor]) -> None:
         """Give the part of this process to all, and take theirs."""
         self.bytes += parts[self.rank].nbytes
-        with _talking():
-            works = [dist.broadcast(part, rank, async_op=True) for rank, part in enumerate(parts)]
-            for work in works:
-                work.wait()  # type: ignore[union-attr]
+        works = [dist.broadcast(part, rank, async_op=True) for rank, part in enumerate(parts)]
+        for work in works:
+            work.wait()  # type: ignore[union-attr]
 
-    def _spread(self, judge: Callable[[slice], Judged], count: int) -> Judged:
-        """Each process judges whole panels of users; every number comes from one of them, unchanged."""
+    def _spread(
+        self,
+        judge: Callable[[slice], Judged],
+        count: int,
+        wait: Callable[[], None] = lambda: None,
+    ) -> Judged:
+        """Each process judges whole panels of users; every number comes from one of them, unchanged.
+
+        `wait` is called when those of this process are judged.
+        """
         mine = bounds(count, self.rank, self.size, PANEL)
         per_user, without = judge(mine) if mine.stop > mine.start else ({}, 0)
+        wait()
         names = max(self._told(list(per_user)), key=len)  # one without users does not know them
         table = torch.zeros(len(names) + 1, count + 1, dtype=torch.float64)
         for name, values in per_user.items():
@@ -160,23 +190,8 @@ class Together(Peers):
         table = self._sum(table).numpy()
         return {name: table[row, :count] for row, name in enumerate(names)}, int(table[-1, -1])
 
-    def _told(self, mine: Any) -> list[Any]:
+    def _told(self, mine: Any, group: Any = None) -> list[Any]:
         """What each process says, a small thing, in the order of the processes."""
         found: list[Any] = [None] * self.size
-        with _talking():
-            dist.all_gather_object(found, mine)
+        dist.all_gather_object(found, mine, group=group)
         return found
-
-
-@contextmanager
-def _talking() -> Iterator[None]:
-    """What fails while processes talk becomes one line; the cause is told by the one that failed."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = _REASON.search(str(error))
-        told = f" ({reason[0].lower()})" if reason else f": {str(error).splitlines()[0][:100]}"
-        raise LostError(
-            f"another process of this training has ended{told}; repeat the command with --resume to "
-            "go on from the last checkpoint"
-        ) from None

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ssmrec.errors import ConfigError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_ASK_ADDRESS = 0x8915
+"""SIOCGIFADDR of Linux: the IPv4 address of a network interface."""
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -42,6 +52,22 @@ class Place:
             number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size),
             number("TORCHELASTIC_RESTART_COUNT", 0),
         )  # fmt: skip
+
+
+def interface_to(host: str) -> str | None:
+    """Name of the network interface that leads to a machine; None where the system does not tell."""
+    if fcntl is None:
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect((host, 9))  # sends nothing
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has no address
+                asked = struct.pack("256s", name.encode())
+                found = fcntl.ioctl(probe.fileno(), _ASK_ADDRESS, asked)
+                if socket.inet_ntoa(found[20:24]) == own:
+                    return name
+    return None
 
 
 def _numbers(variables: Mapping[str, str]):  # type: ignore[no-untyped-def]

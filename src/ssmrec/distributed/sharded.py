@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -15,11 +16,9 @@ from ssmrec.data import Interactions
 from ssmrec.distributed.place import Place
 from ssmrec.distributed.rows import bounds
 from ssmrec.errors import ConfigError
-from ssmrec.models import MF, Backbone, Vectors
+from ssmrec.models import Backbone, Vectors
 from ssmrec.models.mf import MFConfig
-
-_CHUNK = 1 << 16
-"""Rows drawn at once, of which a process keeps its own: the start is that of one process."""
+from ssmrec.training.tensors import Rows, Slices, Stored
 
 
 class ShardedMF(Backbone):
@@ -34,6 +33,10 @@ class ShardedMF(Backbone):
     """
 
     Config = MFConfig
+    table: nn.Parameter
+    """(held * d,): the name is that of MF, whose table lies in files."""
+    block: ClassVar[int] = 1 << 16
+    """Rows at once where all rows are gone through: to begin, to rank, to write and read a file."""
 
     def __init__(
         self,
@@ -46,42 +49,77 @@ class ShardedMF(Backbone):
         super().__init__(config, train, generator)
         self.place, self.dim = place, config.dim
         self.held = -(-(train.n_users + train.n_items) // place.size)
-        lookup, self.shard = _row_wise(self.held * place.size, config.dim, place, device)
-        self.lookup = (lookup,)  # hidden from torch: its parameter is `shard`
+        lookup, self.table = _row_wise(self.held * place.size, config.dim, place, device)
+        self.lookup = (lookup,)  # hidden from torch: its parameter is `table`
         with torch.no_grad():
             self._begin((train.n_users, train.n_items), generator)
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         nodes, cut = self._nodes(users, items)
-        part = bounds(len(nodes), self.place.rank, self.place.size)
-        count = part.stop - part.start  # TorchRec cannot be asked for nothing
-        mine = self._asked(nodes[part] if count else nodes[:1])[:count]
+        mine = self.looked_up(nodes[bounds(len(nodes), self.place.rank, self.place.size)])
         rows = Gathered.apply(mine, len(nodes), self.place)
         user_rows, item_rows = rows[:cut], rows[cut:]  # type: ignore[index]
         return Vectors(user_rows, item_rows, user_rows, item_rows)
 
-    def whole(self, train: Interactions) -> MF:
-        """The same model with its whole table, in this process; all must call it."""
-        with torch.no_grad():
-            vectors = self.vectors()
-        model = MF(self.config, train, torch.Generator())
-        model.load_state_dict({"table": torch.cat([vectors.users, vectors.items]).cpu()})
-        return model
-
-    def _asked(self, nodes: Tensor) -> Tensor:
-        at = nodes % self.place.size * self.held + nodes // self.place.size
+    def looked_up(self, nodes: Tensor) -> Tensor:
+        """Rows of nodes (m,) of this process's choice, (m, d); all must call it."""
+        asked = nodes if len(nodes) else nodes.new_zeros(1)  # TorchRec cannot be asked for nothing
+        at = asked % self.place.size * self.held + asked // self.place.size
         ones = torch.ones(len(at), dtype=torch.int32, device=at.device)
-        return self.lookup[0](_part("torchrec").KeyedJaggedTensor(["node"], at, lengths=ones))[
-            "node"
-        ].values()
+        found = self.lookup[0](_part("torchrec").KeyedJaggedTensor(["node"], at, lengths=ones))
+        return found["node"].values()[: len(nodes)]
+
+    def rows(self, table: Tensor, start: int, stop: int, to: int | None = None) -> Tensor:
+        """Nodes `start` to `stop` of a table that lies as this one does, (stop - start, d).
+
+        All must call it. Process `to` gets the rows, the others none of them; None: all do.
+        """
+        size = self.place.size
+        first, last = start // size, -(-stop // size)
+        mine = table.view(self.held, self.dim)[first:last]
+        parts = mine.new_empty(size, *mine.shape)
+        if to is None:
+            dist.all_gather(list(parts), mine)
+        elif to == self.place.rank:
+            dist.gather(mine, list(parts), to)
+        else:
+            dist.gather(mine, None, to)
+            return mine[:0]
+        return parts.transpose(0, 1).reshape(-1, self.dim)[
+            start - first * size : stop - first * size
+        ]
+
+    def stored(self, tensor: Tensor) -> Stored:
+        """A tensor of the model or its optimiser, as a file of one process holds it."""
+        if tensor.shape != self.table.shape:
+            return tensor
+        shape = (self.n_users + self.n_items, self.dim)
+        return Rows(shape, tensor.dtype, self._blocks(tensor))
+
+    def _blocks(self, table: Tensor) -> Iterator[Tensor]:
+        nodes = self.n_users + self.n_items
+        for start in range(0, nodes, self.block):
+            yield self.rows(table, start, min(start + self.block, nodes), to=0)
+
+    def taken(self, table: Slices) -> Tensor | None:
+        """The rows held here of such a table in a file; None for a tensor of another shape."""
+        nodes, rank, size = self.n_users + self.n_items, self.place.rank, self.place.size
+        if list(table.get_shape()) != [nodes, self.dim]:
+            return None
+        held = self.table.new_zeros(self.held, self.dim, device="cpu")
+        for start in range(0, nodes, self.block):
+            own = table[start : min(start + self.block, nodes)][(rank - start) % size :: size]
+            at = -(-(start - rank) // size)
+            held[at : at + len(own)] = own
+        return held.view(-1)
 
     def _begin(self, sides: tuple[int, int], generator: torch.Generator) -> None:
         """Xavier's start of `initial_table`, of the rows held here."""
-        held, first = self.shard.view(self.held, self.dim), 0
+        held, first = self.table.view(self.held, self.dim).zero_(), 0
         for size in sides:
             bound = (6 / (size + self.dim)) ** 0.5
-            for start in range(0, size, _CHUNK):
-                count = min(_CHUNK, size - start)
+            for start in range(0, size, self.block):
+                count = min(self.block, size - start)
                 drawn = torch.empty(count, self.dim).uniform_(-bound, bound, generator=generator)
                 nodes = torch.arange(first + start, first + start + count)
                 mine = nodes % self.place.size == self.place.rank

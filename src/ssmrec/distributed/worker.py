@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -16,8 +18,8 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from ssmrec.distributed.group import LostError, Together
-from ssmrec.distributed.place import Place
+from ssmrec.distributed.group import Together
+from ssmrec.distributed.place import Place, interface_to
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training.peers import joined
 
@@ -25,6 +27,15 @@ VERBS = ("train",)
 """Commands that several processes run together."""
 _TURN = timedelta(seconds=1)
 """How long the others leave it to process 0 to tell of an error."""
+_GONE = re.compile(
+    "connection (closed|reset|refused)( by peer)?|broken pipe|timed out|remote process exited",
+    re.IGNORECASE,
+)
+"""What gloo and NCCL say, among much else, when a process is gone."""
+
+
+class LostError(RunError):
+    """Another process has ended, so that no message comes from it any more."""
 
 
 def work(app: Callable[[], object], said: Callable[[Exception], str | None], place: Place) -> None:
@@ -50,13 +61,20 @@ def work(app: Callable[[], object], said: Callable[[Exception], str | None], pla
             if code == 0:
                 peers.meet()
     except Exception as error:
-        _fail(error, said, board, place, console)
+        _fail(_lost(error) or error, said, board, place, console)
+        if place.rank == 0 and not os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
+            # The store is in this process and not in torchrun's, and the others still look at it.
+            time.sleep(2 * _TURN.total_seconds())
         code = 2
     _end(code, console)
 
 
 def _join(place: Place) -> Store:
     """Meet the others; the store is where the first error is noted."""
+    if place.local_size < place.size and "GLOO_SOCKET_IFNAME" not in os.environ:
+        name = interface_to(os.environ["MASTER_ADDR"])
+        if name is not None:  # else gloo takes what the machine's own name means, often 127.0.0.1
+            os.environ["GLOO_SOCKET_IFNAME"] = name
     if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(place.local_rank)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -89,6 +107,17 @@ def _code(app: Callable[[], object]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _lost(error: Exception) -> LostError | None:
+    """One line for what fails while processes talk; the cause is told by the one that failed."""
+    gone = None if isinstance(error, SsmrecError) else _GONE.search(str(error))
+    if gone is None or not isinstance(error, RuntimeError):
+        return None
+    return LostError(
+        f"another process of this training has ended ({gone[0].lower()}); repeat the command with "
+        "--resume to go on from the last checkpoint"
+    )
 
 
 def _fail(

@@ -17,7 +17,7 @@ from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
 from ssmrec.kernels.memory import fitting
-from ssmrec.ranking.topk import PANEL, Progress, top_k
+from ssmrec.ranking.topk import PANEL, ItemBlocks, Progress, UserLookup, top_k
 
 Array = np.ndarray
 logger = logging.getLogger("ssmrec")
@@ -70,8 +70,8 @@ class _Task:
 
 
 def evaluate(
-    users: Tensor,
-    items: Tensor,
+    users: Tensor | UserLookup,
+    items: Tensor | ItemBlocks,
     held_out: Interactions,
     seen: Sequence[Interactions],
     metrics: Sequence[str],
@@ -86,7 +86,8 @@ def evaluate(
     whose list is empty counts as 0. Nothing depends on `block`.
 
     Args:
-        users: (n_users, d) vectors of all users; items: (n_items, d). Their dot product ranks.
+        users: (n_users, d) vectors of all users; items: (n_items, d). Their dot product ranks. Those
+            that no process holds whole are looked up and come in blocks.
         held_out: pairs to be found.
         seen: pairs left out of the lists; the first is train.
         metrics: names such as `ndcg@20`.
@@ -107,7 +108,7 @@ def evaluate(
             f"{held_out.n_users} users and {held_out.n_items} items: use the same vocabularies"
         )
     task = _prepare(held_out, seen)
-    long = [metric.name for metric in parsed if metric.k > len(items)]
+    long = [f"{metric.name}@{metric.k}" for metric in parsed if metric.k > len(items)]
     if long:
         logger.warning("%s: lists longer than the %d items there are", ", ".join(long), len(items))
 
@@ -126,8 +127,8 @@ def evaluate(
 
 
 def _judged(
-    users: Tensor,
-    items: Tensor,
+    users: Tensor | UserLookup,
+    items: Tensor | ItemBlocks,
     task: _Task,
     metrics: list[Metric],
     seen: Sequence[Interactions],

@@ -6,7 +6,7 @@ For row b with positive logit p_b = <u_b, v_b> and candidate logits l_bj = <u_b,
     loss_b = log( e^{p_b} + sum_j e^{l_bj} ) - p_b,
 
 which is the sampled softmax loss (Eq 5 of Wu et al. 2024), and full softmax when the candidates are
-all items but the positive. One buffer of at most `_KEEP` numbers holds the exponentials between the
+all items but the positive. One buffer of at most `KEEP` numbers holds the exponentials between the
 forward and the backward pass; a larger problem goes through in blocks of candidates that the backward
 pass computes again, so logits for all rows and all items never exist at once.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from ssmrec.kernels.compiled import has_triton
 from ssmrec.kernels.products import times, times_transposed
 
-_KEEP = 16 * 2**20
+KEEP = 16 * 2**20
 """Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
 _BLOCK = 2 * 2**20
 """Logits in one block of the two-pass form (8 MiB)."""
@@ -184,7 +184,7 @@ class SharedSoftmax(torch.autograd.Function):
         ctx.starts = np.searchsorted(rows, np.arange(n + 1))
         pos_logits = (u * pos).sum(-1)
         peak, total = pos_logits.clone(), torch.ones(n)  # the positive's own term
-        keep = n * len(neg) <= _KEEP
+        keep = n * len(neg) <= KEEP
         ctx.block = max(1, len(neg) if keep else _BLOCK // n)
         exps = torch.empty(n, 0)
         for start in range(0, len(neg), ctx.block):

@@ -8,6 +8,7 @@ from ssmrec.losses.bias import BCLoss, PopDCL
 from ssmrec.losses.bsl import BSL, SL
 from ssmrec.losses.ccl import CCL, MMCL
 from ssmrec.losses.debiased import DCL, HCL, IHN
+from ssmrec.losses.invcf import InvCF
 from ssmrec.losses.pairwise import BCE, BPR
 from ssmrec.losses.positives import DPL, MSCL
 from ssmrec.losses.psl import PSL, SLatK
@@ -33,6 +34,7 @@ LOSSES: dict[str, type[Loss]] = {
     "adap_tau": AdapTau,
     "bc": BCLoss,
     "popdcl": PopDCL,
+    "invcf": InvCF,
     "dcl": DCL,
     "hcl": HCL,
     "ihn": IHN,
@@ -42,6 +44,6 @@ LOSSES: dict[str, type[Loss]] = {
 
 __all__ = [
     "BCE", "BPR", "BSL", "CCL", "DCL", "DPL", "GBCE", "HCL", "IHN", "LOSSES", "MAWU", "MMCL", "MSCL",
-    "PSL", "SCE", "SL", "AdapTau", "AdvInfoNCE", "BCLoss", "Context", "DirectAU", "Loss", "LossConfig",
+    "PSL", "SCE", "SL", "AdapTau", "AdvInfoNCE", "BCLoss", "Context", "DirectAU", "InvCF", "Loss", "LossConfig",
     "PopDCL", "SLatK", "SampledSoftmax", "Similarity", "Softmax", "corrected", "prepare",
 ]  # fmt: skip

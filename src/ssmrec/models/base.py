@@ -63,6 +63,10 @@ class Backbone(nn.Module):
         """Numbers of a vector, where the settings alone tell it; else None."""
         return getattr(config, "dim", None)
 
+    @classmethod
+    def check(cls) -> None:
+        """Raise a `ConfigError` where a library that the model needs is not installed."""
+
     @abstractmethod
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         """Vectors of distinct `users` (m,) and `items` (n,), int64; None means all of that side."""

@@ -7,6 +7,8 @@ the items he has. They are vectors like any other, a user's being his history (`
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -174,14 +176,17 @@ class IALS(SolvedVectors):
 
     Config = IALSConfig
 
+    @classmethod
+    def check(cls) -> None:
+        if find_spec("implicit") is None:
+            raise ConfigError("model=ials needs the library implicit: pip install 'ssmrec[als]'")
+
     def solve(self) -> None:
-        try:
-            from implicit.als import AlternatingLeastSquares
-            from scipy.sparse import csr_matrix
-        except ImportError:
-            raise ConfigError(
-                "model=ials needs the library implicit: pip install 'ssmrec[als]'"
-            ) from None
+        self.check()
+        from implicit.als import AlternatingLeastSquares
+        from implicit.recommender_base import ModelFitError
+        from scipy.sparse import csr_matrix
+
         train, config = self.train_pairs, self.config
         ones = np.ones(len(train), dtype=np.float32)
         pairs = csr_matrix((ones, train.indices, train.indptr), (train.n_users, train.n_items))
@@ -190,7 +195,8 @@ class IALS(SolvedVectors):
             iterations=config.iterations, num_threads=torch.get_num_threads(), use_gpu=False,
             random_state=int(torch.randint(2**31 - 1, (), generator=self.generator)),
         )  # fmt: skip
-        solver.fit(pairs, show_progress=False)
+        with suppress(ModelFitError):  # NaN, which is in the factors then, for the caller to find
+            solver.fit(pairs, show_progress=False)
         for mine, found in ((self.users, solver.user_factors), (self.items, solver.item_factors)):
             mine.copy_(torch.from_numpy(np.asarray(found)))
         self.users[train.user_degrees == 0] = 0

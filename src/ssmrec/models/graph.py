@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ssmrec.data import Interactions
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Side = Literal["user", "item", "both"]
+Exponent = Annotated[float, Field(ge=-2, le=2)]
+"""Of a degree; published are -0.1 to 1. Powers of a degree of ten millions stay far within float32."""
 
 _DENSE_REACH = 0.6
 """Above this share of all edges a layer is computed whole: choosing rows would cost more."""

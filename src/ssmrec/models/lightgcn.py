@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssmrec.data import Interactions
 from ssmrec.models.base import Backbone, Vectors
-from ssmrec.models.graph import Graph, Side
+from ssmrec.models.graph import Exponent, Graph, Side
 from ssmrec.models.mf import MFConfig
 from ssmrec.models.start import initial_table
 
@@ -51,7 +51,7 @@ class LightGCNConfig(MFConfig):
     """
 
     layers: int = Field(default=2, ge=1, le=16)
-    alpha: tuple[float, float] = (0.5, 0.5)
+    alpha: tuple[Exponent, Exponent] = (0.5, 0.5)
 
 
 class LightGCN(PropagatedBackbone):
@@ -71,7 +71,7 @@ class SVDppConfig(MFConfig):
     """
 
     side: Side = "user"
-    alpha: tuple[float, float] = (1.0, 0.0)
+    alpha: tuple[Exponent, Exponent] = (1.0, 0.0)
 
 
 class SVDpp(PropagatedBackbone):

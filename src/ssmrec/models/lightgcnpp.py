@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.models.base import Backbone, Vectors
-from ssmrec.models.graph import Graph
+from ssmrec.models.graph import Exponent, Graph
 from ssmrec.models.lightgcn import LightGCNConfig
 from ssmrec.models.start import initial_table
 
@@ -23,7 +23,7 @@ class LightGCNppConfig(LightGCNConfig):
     gamma: weight of layer 0; the other layers share 1 - gamma.
     """
 
-    alpha: tuple[float, float] = (0.6, -0.1)
+    alpha: tuple[Exponent, Exponent] = (0.6, -0.1)
     gamma: float = Field(default=0.2, ge=0, le=1)
 
 

@@ -97,7 +97,7 @@ class Ranker:
 
         Raises:
             ConfigError: `k` is below 1.
-            DataError: the model knows none of the items of `allow` or `candidates`.
+            DataError: the model knows no item of `allow`, or no item or no user of `candidates`.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
@@ -164,6 +164,8 @@ class Ranker:
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular of the allowed items for each of `users`; score is the number of users."""
+        if choice.only is not None:
+            raise ConfigError("unknown=popular cannot keep to candidates: choose unknown=skip")
         degrees = np.where(choice.allowed, self.train.item_degrees, 0)
         k = min(choice.k, int((degrees > 0).sum()))
         best = np.argsort(-degrees, kind="stable")[:k]
@@ -216,7 +218,7 @@ class Ranker:
         """
         given = as_ids(ids, name)
         index = self.find_items(given)
-        self._tell_items(given, index, name, needed)
+        self._tell(given, index, name, self.train.items, needed)
         mask = np.zeros(self.train.n_items, dtype=bool)
         mask[index[index >= 0]] = True
         return mask
@@ -225,7 +227,8 @@ class Ranker:
         if not {"user", "item"} <= set(frame.columns):
             raise DataError(f"candidates need columns user and item, not {frame.columns}")
         user, item = self.find_users(frame["user"]), self.find_items(frame["item"])
-        self._tell_items(frame["item"], item, "candidates", needed=True)
+        self._tell(frame["item"], item, "candidates", self.train.items, needed=True)
+        self._tell(frame["user"], user, "candidates", self.train.users, needed=True)
         keep = (user >= 0) & (item >= 0)
         pairs = np.unique(user[keep].astype(np.int64) * self.train.n_items + item[keep])
         rows, columns = np.divmod(pairs, self.train.n_items)
@@ -233,17 +236,20 @@ class Ranker:
         indptr = np.concatenate(([0], np.cumsum(counts)))
         return ItemRows(indptr, columns.astype(np.int32), self.train.n_items)
 
-    def _tell_items(self, ids: pl.Series, index: Array, name: str, needed: bool) -> None:
-        missing = int((index < 0).sum())
+    def _tell(
+        self, ids: pl.Series, index: Array, name: str, side: Vocabulary, needed: bool
+    ) -> None:
+        """Warn of ids that are unknown; where one is needed, refuse to have none."""
+        missing, what = int((index < 0).sum()), "users" if side is self.train.users else "items"
         if needed and missing == len(index):
             raise DataError(
-                f"{name}: the model knows none of its {missing} items "
-                f"(it knows such as {', '.join(map(repr, self.train.items.ids.head(2)))})"
+                f"{name}: the model knows none of its {missing} {what} "
+                f"(it knows such as {', '.join(map(repr, side.ids.head(2)))})"
             )
         if missing:
             unknown = ids.filter(pl.Series(index < 0)).unique(maintain_order=True)
-            logger.warning("%s: %d of %d items were not trained on: %s",
-                           name, missing, len(index), _some(unknown))  # fmt: skip
+            logger.warning("%s: %d of %d %s were not trained on: %s",
+                           name, missing, len(index), what, _some(unknown))  # fmt: skip
 
 
 def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:

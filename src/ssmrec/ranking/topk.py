@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -46,6 +47,26 @@ class TopK:
     ids: Array
     scores: Array
 
+    @classmethod
+    def empty(cls, m: int, k: int) -> TopK:
+        """Lists of nothing."""
+        return cls(np.full((m, k), -1, np.int32), np.full((m, k), -np.inf, np.float32))
+
+    def put(self, part: slice, first: int, ids: Array, scores: Array) -> None:
+        """Add the best of a block of items, numbered from `first`, to the lists of some rows.
+
+        Blocks come in the order of their items, so that equal scores keep the lower item first.
+        """
+        width = ids.shape[1]
+        if first == 0:
+            self.ids[part, :width], self.scores[part, :width] = ids, scores
+            return
+        ids = np.concatenate([self.ids[part], np.where(ids < 0, ids, ids + first)], axis=1)
+        scores = np.concatenate([self.scores[part], scores], axis=1)
+        at, self.scores[part] = select(scores, self.ids.shape[1])
+        found = np.take_along_axis(ids, np.maximum(at, 0), axis=1)
+        self.ids[part] = np.where(at < 0, at, found)
+
 
 @dataclass(frozen=True)
 class ItemRows:
@@ -79,9 +100,29 @@ class ItemRows:
 Pairs = Interactions | ItemRows
 
 
+class UserLookup(Protocol):
+    """Vectors (n_users, d) that are not held whole: `[index]` gives those of some users."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Tensor: ...
+
+
+class ItemBlocks(Protocol):
+    """Vectors (n, d) that are not held whole: each iteration gives all rows, in blocks, in order."""
+
+    shape: torch.Size
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+
 def top_k(
     users: Tensor | HistoryRows,
-    items: Tensor,
+    items: Tensor | ItemBlocks,
     k: int,
     *,
     seen: Sequence[Pairs] = (),
@@ -94,12 +135,12 @@ def top_k(
     """The k items with the highest dot product for each user; ties go to the lower item index.
 
     Exact: every score is computed, in float32, a block of users at a time. For cosine, pass vectors
-    of unit length (`losses.base.prepare`). The block changes memory and speed, not the lists.
+    of unit length (`losses.base.prepare`). Blocks change memory and speed, not the lists.
 
     Args:
         users: (m, d) vectors of the users to rank for; or their histories (m, n) where items are
             scored by item-item weights.
-        items: (n, d) vectors of all items, on the same device.
+        items: (n, d) vectors of all items, on the same device; those in blocks are gone through once.
         k: length of the lists, at least 1; min(k, n) columns are returned.
         seen: interactions whose items are left out of the user's list, such as train and valid.
         user_index: (m,) rows of `users` within each of `seen`, and in `only`; None means 0 to m - 1.
@@ -116,32 +157,47 @@ def top_k(
         ConfigError: `k` or `block` is below 1.
         DataError: shapes do not fit, `user_index` is out of range, or a score is not a number.
     """
-    users, items = users.detach().float(), items.detach().float()
-    m, n = len(users), len(items)
+    users, m, n = users.detach().float(), len(users), len(items)
     index = np.arange(m) if user_index is None else np.asarray(user_index)
     _check(users, items, k, block, [*seen, *([] if only is None else [only])], index, allowed)
     k = min(k, n)
-    ids = np.empty((m, k), dtype=np.int32)
-    scores = np.empty((m, k), dtype=np.float32)
-    if n == 0:
-        return TopK(ids, scores)
-    block = min(block or _users_at_once(m, n, users.device), max(m, 1))
-    for start in range(0, m, block):
-        stop = min(start + block, m)
-        tile = _scores(users[start:stop], items)
-        if only is not None:
-            tile = _limited(tile, _rows(only, index[start:stop]))
-        hidden = [_rows(known, index[start:stop]) for known in seen]
-        ids[start:stop], scores[start:stop] = _select(tile, k, hidden, allowed)
-        if progress is not None:
-            progress(stop, m)
-    return TopK(ids, scores)
+    lists, first = TopK.empty(m, k), 0
+    for rows in _blocks(users, items):
+        last = first + len(rows)
+        at_once = min(block or _users_at_once(m, len(rows), users.device), max(m, 1))
+        for start in range(0, m, at_once):
+            part = slice(start, min(start + at_once, m))
+            tile = _scores(users[part], rows)
+            if only is not None:
+                tile = _limited(tile, _rows(only, index[part], first, last))
+            hidden = [_rows(known, index[part], first, last) for known in seen]
+            listable = allowed if allowed is None else allowed[first:last]
+            lists.put(part, first, *_select(tile, min(k, len(rows)), hidden, listable))
+            if progress is not None:
+                progress((m * first + part.stop * len(rows)) // n, m)
+        first = last
+    return lists
+
+
+def _blocks(users: Tensor | HistoryRows, items: Tensor | ItemBlocks) -> Iterator[Tensor]:
+    """The items, a block at a time where the scores of one panel would be more than a tile."""
+    if not isinstance(items, Tensor):
+        for rows in items:
+            yield rows.detach().float()
+    elif len(items):
+        most = _tile_bytes(items.device) // (4 * PANEL)
+        whole = isinstance(users, HistoryRows) or len(items) <= most
+        yield from items.detach().float().split(len(items) if whole else most)
+
+
+def _tile_bytes(device: torch.device) -> int:
+    return TILE_BYTES if device.type == "cpu" else TILE_BYTES_ON_GPU
 
 
 def _users_at_once(m: int, n: int, device: torch.device) -> int:
     """Whole panels of users: as many as make the best tile, fewer where memory is short."""
     panel = 4 * n * PANEL
-    best = max(1, (TILE_BYTES if device.type == "cpu" else TILE_BYTES_ON_GPU) // panel)
+    best = max(1, _tile_bytes(device) // panel)
     return PANEL * (fitting(best, panel, device) if m > PANEL and best > 1 else 1)
 
 
@@ -170,17 +226,21 @@ def _limited(tile: Tensor, candidates: Seen) -> Tensor:
     return out
 
 
-def _rows(known: Pairs, index: Array) -> Seen:
-    """CSR of the users `index` (m,), in that order."""
+def _rows(known: Pairs, index: Array, first: int, last: int) -> Seen:
+    """CSR of the users `index` (m,), in that order, and the items `first` to `last`, from 0 on."""
     starts, counts = known.indptr[index], known.user_degrees[index]
     indptr = np.concatenate(([0], np.cumsum(counts)))
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    return indptr, known.indices[np.repeat(starts, counts) + within]
+    items = known.indices[np.repeat(starts, counts) + within]
+    if (first, last) == (0, known.n_items):
+        return indptr, items
+    inside = (items >= first) & (items < last)
+    return np.concatenate(([0], np.cumsum(inside)))[indptr], items[inside] - np.int32(first)
 
 
 def _check(
     users: Tensor | HistoryRows,
-    items: Tensor,
+    items: Tensor | ItemBlocks,
     k: int,
     block: int | None,
     seen: Sequence[Pairs],
@@ -189,7 +249,7 @@ def _check(
 ) -> None:
     if k < 1 or (block is not None and block < 1):
         raise ConfigError(f"k and block must be at least 1, not k={k}, block={block}")
-    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+    if users.ndim != 2 or len(items.shape) != 2 or users.shape[1] != items.shape[1]:
         raise DataError(
             f"user vectors {tuple(users.shape)} and item vectors {tuple(items.shape)} do not fit: "
             "both need two dimensions and the same number of columns"

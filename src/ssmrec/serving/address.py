@@ -13,12 +13,16 @@ SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 """Names of parameters that are not shown, such as `password`, `sslpassword` and `motherduck_token`."""
 NO_FILE = re.compile(r":memory:|(file|md|motherduck):.*")
 """What the drivers take in the place of a file."""
+OF_FILES = re.compile(
+    r"(https?|ftps?|s3[an]?|gs|gcs|az|abfss?|adl|wasbs?|hdfs|file)://", re.IGNORECASE
+)
+"""Addresses of files, which are downloaded and not queried."""
 HIDDEN = "***"
 
 
 def is_database(source: str) -> bool:
-    """Whether `source` is written like a database: `kind://...`."""
-    return "://" in source
+    """Whether `source` is written like a database: `kind://...`, and not of the kinds that hold files."""
+    return "://" in source and not OF_FILES.match(source)
 
 
 def kind_of(uri: str) -> str:

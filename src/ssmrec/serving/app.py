@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import (
@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from ssmrec.config import nearest
 from ssmrec.errors import ConfigError, DataError, SsmrecError
 from ssmrec.serving import answers
 from ssmrec.serving.messages import (
@@ -46,6 +47,21 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Problem, "description": "The request is not valid."},
 }
+
+
+async def _named(request: Request) -> None:
+    """Refuse a parameter that is misspelt, or given twice: it would be answered as if it were not there."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            told = nearest(name, known) if known else ""
+            raise ConfigError(f"query.{name}: no such parameter{told}")
+        if len(request.query_params.getlist(name)) > 1:
+            raise ConfigError(f"query.{name}: given more than once")
+
+
+ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(_named)]}
+"""What all questions have in common."""
 
 
 class Metrics:
@@ -121,19 +137,19 @@ def _add_bodies(app: FastAPI, service: Service, limits: Limits) -> None:
     """The questions for many at once, by POST."""
     bodies = Bodies(limits)
 
-    @app.post("/recommend", response_model=Recommended, responses=ERRORS)
+    @app.post("/recommend", response_model=Recommended, **ASKED)
     async def recommend(body: bodies.recommend):  # type: ignore[name-defined]
         """Lists for many users. `candidates` and `allow` are the only items listed, `deny` never is."""
         asked = body.model_dump()
         found = await answers.recommend(service, asked.pop("users"), asked.pop("k"), **asked)
         return await _lists(found)
 
-    @app.post("/similar", response_model=SimilarItems, responses=ERRORS)
+    @app.post("/similar", response_model=SimilarItems, **ASKED)
     async def similar(body: bodies.similar):  # type: ignore[name-defined]
         """Items like each of some items."""
         return await _lists(await answers.similar(service, body.items, body.k, body.details))
 
-    @app.post("/fold-in", response_model=Folded, responses=ERRORS)
+    @app.post("/fold-in", response_model=Folded, **ASKED)
     async def fold_in(body: bodies.fold_in):  # type: ignore[name-defined]
         """Lists for new users, from the items each of them liked."""
         found = await answers.fold_in(service, body.users, body.k, body.deny, body.details)
@@ -144,7 +160,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
     """The questions for one, by GET."""
     length = Query(ge=1, le=limits.k)
 
-    @app.get("/recommend", response_model=Recommended, responses=ERRORS)
+    @app.get("/recommend", response_model=Recommended, **ASKED)
     async def recommend_one(
         user: Text,
         k: Annotated[int, length] = 10,
@@ -158,17 +174,17 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
         )
         return await _lists(found)
 
-    @app.get("/similar", response_model=SimilarItems, responses=ERRORS)
+    @app.get("/similar", response_model=SimilarItems, **ASKED)
     async def similar_one(item: Text, k: Annotated[int, length] = 10, details: bool = False):
         """Items like an item."""
         return await _lists(await answers.similar(service, [item], k, details))
 
-    @app.get("/history", response_model=History, responses=ERRORS)
+    @app.get("/history", response_model=History, **ASKED)
     async def history(user: Text):
         """The items a user has."""
         return _json(answers.history(service, user))
 
-    @app.get("/users", response_model=Users, responses=ERRORS)
+    @app.get("/users", response_model=Users, **ASKED)
     async def users(
         search: Annotated[str, Query(max_length=512)] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 20,
@@ -180,7 +196,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/health", response_model=Health)
     async def health():
-        """Which run is live."""
+        """Which run is live, and the kind of index it is searched by."""
         loaded = service.loaded
         ranker = loaded.live.ranker
         return {
@@ -188,6 +204,7 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
             "run": loaded.version,
             "folder": str(loaded.folder),
             "model": loaded.live.trained.config.model["name"],
+            "index": loaded.index.kind if loaded.index else None,
             "users": len(ranker.known_users),
             "items": int(ranker.known_items.sum()),
             "live_since": loaded.since,
@@ -224,6 +241,9 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if first["type"] == "json_invalid":
         at, why = first["loc"][-1], first.get("ctx", {}).get("error", "")
         return JSONResponse({"detail": f"body: not JSON, from character {at} on ({why})"}, 422)
+    if first["loc"] == ("body",):
+        told = "body: must be a JSON object, with the header content-type: application/json"
+        return JSONResponse({"detail": told}, 422)
     place = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
 

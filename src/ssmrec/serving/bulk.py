@@ -18,6 +18,7 @@ BLOCK = 1 << 14
 _ROW_BYTES = 320
 """What a row of a list takes while its block is ranked, named and written: 170 to 310 were seen."""
 SUFFIXES = (".parquet", ".csv")
+COLUMNS = ["user", "rank", "item", "score"]
 
 
 def blocks(
@@ -51,14 +52,17 @@ def blocks(
 def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
     """Write the frames to a .parquet or .csv file, which appears whole or not at all.
 
+    It takes the place of lists that an earlier call wrote, and of nothing else.
+
     Returns:
         Rows and users written.
 
     Raises:
-        ConfigError: another suffix. RunError: the file cannot be written.
+        ConfigError: another suffix. RunError: the file cannot be written, or holds other columns.
     """
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"--out {out}: must end in {' or '.join(SUFFIXES)}")
+    refuse_other(out, COLUMNS)
     rows = users = 0
     writer = None
     try:
@@ -80,3 +84,23 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
         reason = getattr(error, "strerror", None) or error  # its own text names the part
         raise RunError(f"{out}: cannot be written ({reason})") from None
     return rows, users
+
+
+def refuse_other(file: Path, *columns: list[str]) -> None:
+    """Spare a file that was not written by an earlier call: it may be somebody's data.
+
+    Args:
+        columns: those that it may have.
+
+    Raises:
+        RunError: it is there and has others.
+    """
+    if not file.exists() or (file.is_file() and not file.stat().st_size):
+        return
+    try:
+        scan = pl.scan_csv(file) if file.suffix == ".csv" else pl.scan_parquet(file)
+        found = scan.collect_schema().names()
+    except (OSError, pl.exceptions.PolarsError):
+        found = []
+    if found not in columns:
+        raise RunError(f"{file}: holds something else; choose another --out, or delete it")

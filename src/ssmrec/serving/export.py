@@ -1,4 +1,4 @@
-"""Vectors and ids of a run in files that anything reads."""
+"""Vectors and ids of a run in files that anything reads, or in a database."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import torch
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import HistoryRows
 from ssmrec.ranking import Ranker
+from ssmrec.serving.address import kind_of
+from ssmrec.serving.bulk import refuse_other
+from ssmrec.serving.sql import replace_rows
 from ssmrec.training import replaced
 
 FORMATS = ("parquet", "npy")
 
 
-def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[str, int]:
-    """Write the ranking vectors of the known users and items: their inner product is the score.
+def vectors_of(ranker: Ranker) -> dict[str, pl.DataFrame]:
+    """The known `users` and `items`: columns id and vector (fixed length, float32).
 
-    `parquet`: users.parquet and items.parquet with columns id and vector (fixed length, float32).
-    `npy`: users.npy and items.npy (m, d), and users.parquet and items.parquet with the ids, row by row.
-
-    Returns:
-        Rows written of each side.
+    The inner product of a user and an item is the score.
 
     Raises:
-        ConfigError: an unknown format, or an item-item model. RunError: it cannot be written.
+        ConfigError: an item-item model.
     """
-    if form not in FORMATS:
-        raise ConfigError(f"format {form!r}: choose from: {', '.join(FORMATS)}")
     if isinstance(ranker.users, HistoryRows):
         raise ConfigError("an item-item model has no vectors to export")
     train = ranker.train
@@ -37,23 +34,71 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
         "users": (train.users.ids, ranker.users, train.user_degrees > 0),
         "items": (train.items.ids, ranker.items, ranker.known_items),
     }
-    counts, new = {}, not folder.exists()
+    found = {}
+    for name, (ids, vectors, known) in sides.items():
+        rows = vectors.detach().cpu().float()[torch.from_numpy(known)].numpy()
+        kind = pl.Array(pl.Float32, rows.shape[1])
+        found[name] = pl.DataFrame(
+            {"id": ids.filter(pl.Series(known)), "vector": pl.Series(rows, dtype=kind)}
+        )
+    return found
+
+
+def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[str, int]:
+    """Write `vectors_of` to files.
+
+    `parquet`: users.parquet and items.parquet with columns id and vector.
+    `npy`: users.npy and items.npy (m, d), and users.parquet and items.parquet with the ids, row by row.
+
+    Returns:
+        Rows written of each side.
+
+    Raises:
+        ConfigError: an unknown format, or an item-item model. RunError: it cannot be
+            written, or another users.parquet or items.parquet is there.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"format {form!r}: choose from: {', '.join(FORMATS)}")
+    tables, new = vectors_of(ranker), not folder.exists()
+    for name in tables:
+        refuse_other(folder / f"{name}.parquet", ["id"], ["id", "vector"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, (ids, vectors, known) in sides.items():
-            rows = vectors.detach().cpu().float()[torch.from_numpy(known)].numpy()
-            table = pl.DataFrame({"id": ids.filter(pl.Series(known))})
-            if form == "parquet":
-                kind = pl.Array(pl.Float32, rows.shape[1])
-                table = table.with_columns(vector=pl.Series(rows, dtype=kind))
-            else:
+        for name, table in tables.items():
+            if form == "npy":
                 with replaced(folder / f"{name}.npy") as part, open(part, "wb") as file:
-                    np.save(file, rows)
+                    np.save(file, table["vector"].to_numpy())
+                table = table.select("id")
             with replaced(folder / f"{name}.parquet") as part:
                 table.write_parquet(part)
-            counts[name] = len(table)
     except (OSError, pl.exceptions.PolarsError) as error:
         if new and not any(folder.glob("*")):
             folder.rmdir()
-        raise RunError(f"{folder}: cannot be written ({error})") from None
-    return counts
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{folder}: cannot be written ({reason})") from None
+    return {name: len(table) for name, table in tables.items()}
+
+
+def store_vectors(ranker: Ranker, uri: str, table: str) -> dict[str, int]:
+    """Replace the rows of the tables `TABLE_users` and `TABLE_items` by `vectors_of`, in one transaction.
+
+    The column vector is `real[]` in PostgreSQL, `FLOAT[d]` in DuckDB.
+
+    Returns:
+        Rows written of each side.
+
+    Raises:
+        ConfigError: an item-item model, SQLite, which has no arrays, or as `replace_rows`.
+        RunError: as `replace_rows`.
+    """
+    kind = kind_of(uri)
+    if kind == "sqlite":
+        raise ConfigError(
+            "SQLite has no arrays: take postgresql:// or duckdb://, or files by --out"
+        )
+    tables = vectors_of(ranker)
+    if kind == "postgresql":
+        lists = pl.col("vector").arr.to_list()
+        tables = {name: frame.with_columns(lists) for name, frame in tables.items()}
+    replace_rows(uri, {f"{table}_{name}": [frame] for name, frame in tables.items()})
+    return {name: len(frame) for name, frame in tables.items()}

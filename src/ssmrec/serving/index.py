@@ -8,10 +8,10 @@ are computed again from the vectors, so they are those of exact ranking.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,10 @@ from ssmrec.config import nearest
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import HistoryRows
 from ssmrec.ranking import Choice, Ranker, TopK, top_k
-from ssmrec.training.files import replace_together
+from ssmrec.serving.libraries import KINDS, MAKE, READ, USE, library
+from ssmrec.training.files import part_of, replace_together
 
 Array = np.ndarray
-KINDS = ("usearch", "faiss", "hnsw")
-MODULES = {"usearch": "usearch.index", "faiss": "faiss", "hnsw": "hnswlib"}
-BUILD, NEIGHBOURS = 200, 32
-"""Breadth of the search while building, and links of a node, in all three libraries."""
 MORE = 4
 """Times as many items as wanted are searched; and again, where too few of them may be listed."""
 
@@ -80,19 +77,19 @@ class Index:
             RunError: it cannot be written; an older index in the folder is as it was.
         """
         file = folder / f"index.{self.kind}"
-        told = folder / f"{file.name}.json"
+        told = facts_of(file)
         facts = {"kind": self.kind, "size": self.size, "version": self.version}
+
+        def tell(part: Path) -> None:
+            whole = {**facts, "sha256": _digest(part_of(file))}
+            part.write_text(json.dumps(whole) + "\n")
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            replace_together(
-                {
-                    file: lambda part: self.write(str(part)),
-                    told: lambda part: part.write_text(json.dumps(facts) + "\n"),
-                },
-                last=told,
-            )
+            replace_together({file: lambda part: self.write(str(part)), told: tell}, last=told)
         except (OSError, RuntimeError) as error:  # the libraries raise the second
-            raise RunError(f"{file}: cannot be written ({error})") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{file}: cannot be written ({reason})") from None
 
 
 def build(ranker: Ranker, kind: str, version: str = "") -> Index:
@@ -101,30 +98,63 @@ def build(ranker: Ranker, kind: str, version: str = "") -> Index:
     Raises:
         ConfigError: an unknown kind, its library is not installed, or an item-item model.
     """
-    module = _module(kind)
+    module = library(kind)
     _tensor(ranker)
     vectors = _rows(ranker.items)
     ids = np.flatnonzero(ranker.known_items)
-    made = _MAKE[kind](module, vectors[ids], ids)
-    return Index(kind, *_USE[kind](made, module), len(ids), version)
+    made = MAKE[kind](module, vectors[ids], ids)
+    return Index(kind, *USE[kind](made, module), len(ids), version)
 
 
-def load(folder: Path, ranker: Ranker, kind: str, version: str) -> Index:
+def find(asked: str, run: Path) -> Path:
+    """The file of the index that is asked for.
+
+    Args:
+        asked: a kind, which is the run's own index, or a file or folder that `save` wrote.
+        run: the run's folder.
+
+    Raises:
+        RunError: there is no such file or folder, or the folder holds no index, or several.
+    """
+    if asked in KINDS:
+        return run / f"index.{asked}"
+    place = Path(asked)
+    if not place.exists():
+        raise RunError(
+            f"index {asked}: no such file or folder, nor a kind of index{nearest(asked, KINDS)}"
+        )
+    if not place.is_dir():
+        return place
+    found = [file for kind in KINDS if (file := place / f"index.{kind}").exists()]
+    if len(found) != 1:
+        what = "several; name the file of one" if found else "none; build one with ssmrec index"
+        raise RunError(f"index {place}: the folder holds {what}")
+    return found[0]
+
+
+def facts_of(file: Path) -> Path:
+    """What tells of which run and kind an index is; it lies beside it."""
+    return file.with_name(f"{file.name}.json")
+
+
+def load(file: Path, ranker: Ranker, version: str) -> Index:
     """Read an index back and check that it belongs to the run.
 
     Raises:
-        RunError: there is none, or it is of another run.
+        RunError: there is none, it is of another run, or not as it was written.
+        ConfigError: its library is not installed.
     """
-    file = folder / f"index.{kind}"
-    module = _module(kind)
     try:
-        facts = json.loads((folder / f"{file.name}.json").read_text())
-        if facts["version"] != version:
+        facts = json.loads(facts_of(file).read_text())
+        kind, size, owner, digest = (facts[key] for key in ("kind", "size", "version", "sha256"))
+        if owner != version:
             raise RunError(f"{file}: belongs to another run; build it with ssmrec index")
-        made = _READ[kind](module, str(file), ranker.items.shape[1], int(facts["size"]))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if digest != _digest(file):  # a library would read it, or end the process
+            raise RunError(f"{file}: not as it was written; build it with ssmrec index")
+        made = READ[kind](library(kind), str(file), ranker.items.shape[1], size)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"{file}: cannot be read ({error}); build it with ssmrec index") from None
-    return Index(kind, *_USE[kind](made, module), int(facts["size"]), version)
+    return Index(kind, *USE[kind](made, library(kind)), size, version)
 
 
 def recall(index: Index, ranker: Ranker, k: int = 20, users: int = 1000, seed: int = 0) -> float:
@@ -164,98 +194,6 @@ def _best(
     return items[best.ids[0]].astype(np.int32), best.scores[0]
 
 
-def _module(kind: str) -> Any:
-    if kind not in KINDS:
-        raise ConfigError(f"unknown kind of index {kind!r}{nearest(kind, KINDS)}")
-    try:
-        return import_module(MODULES[kind])
-    except ImportError:
-        raise ConfigError(f"--kind {kind} needs its library: pip install 'ssmrec[index]'") from None
-
-
-def _make_usearch(module: Any, vectors: Array, ids: Array) -> Any:
-    made = _empty_usearch(module, vectors.shape[1])
-    made.add(ids.astype(np.uint64), vectors)
-    return made
-
-
-def _empty_usearch(module: Any, dim: int) -> Any:
-    return module.Index(
-        ndim=dim, metric="ip", dtype="f32", connectivity=NEIGHBOURS, expansion_add=BUILD,
-        expansion_search=BUILD,
-    )  # fmt: skip
-
-
-def _read_usearch(module: Any, path: str, dim: int, size: int) -> Any:
-    made = _empty_usearch(module, dim)
-    made.load(path)
-    return made
-
-
-def _use_usearch(made: Any, module: Any) -> tuple[Callable[[Array, int], Array], Callable]:
-    def search(queries: Array, n: int) -> Array:
-        made.expansion_search = max(BUILD, n)
-        keys = [np.asarray(made.search(row, n).keys, dtype=np.int64) for row in queries]
-        return _padded(keys, n)
-
-    return search, made.save
-
-
-def _make_faiss(module: Any, vectors: Array, ids: Array) -> Any:
-    made = module.IndexIDMap(
-        module.IndexHNSWFlat(vectors.shape[1], NEIGHBOURS, module.METRIC_INNER_PRODUCT)
-    )
-    module.downcast_index(made.index).hnsw.efConstruction = BUILD
-    made.add_with_ids(vectors, ids.astype(np.int64))
-    return made
-
-
-def _use_faiss(made: Any, module: Any) -> tuple[Callable[[Array, int], Array], Callable]:
-    def search(queries: Array, n: int) -> Array:
-        module.downcast_index(made.index).hnsw.efSearch = max(BUILD, n)
-        return made.search(queries, n)[1]
-
-    return search, lambda path: module.write_index(made, path)
-
-
-def _make_hnsw(module: Any, vectors: Array, ids: Array) -> Any:
-    made = module.Index("ip", vectors.shape[1])
-    made.init_index(max(len(ids), 1), M=NEIGHBOURS, ef_construction=BUILD, random_seed=0)
-    made.add_items(vectors, ids)
-    return made
-
-
-def _read_hnsw(module: Any, path: str, dim: int, size: int) -> Any:
-    made = module.Index("ip", dim)
-    made.load_index(path, max(size, 1))
-    return made
-
-
-def _use_hnsw(made: Any, module: Any) -> tuple[Callable[[Array, int], Array], Callable]:
-    def search(queries: Array, n: int) -> Array:
-        made.set_ef(max(BUILD, n))
-        return made.knn_query(queries, n)[0].astype(np.int64)
-
-    def write(path: str) -> None:
-        made.save_index(path)
-        written, whole = Path(path).stat().st_size, made.index_file_size()
-        if written < whole:  # hnswlib does not tell of a full disk
-            raise OSError(f"{written:,} of {whole:,} bytes were written: is the disk full?")
-
-    return search, write
-
-
-def _padded(rows: list[Array], n: int) -> Array:
-    out = np.full((len(rows), n), -1, dtype=np.int64)
-    for row, keys in zip(out, rows, strict=True):
-        row[: len(keys)] = keys
-    return out
-
-
-_MAKE = {"usearch": _make_usearch, "faiss": _make_faiss, "hnsw": _make_hnsw}
-_USE = {"usearch": _use_usearch, "faiss": _use_faiss, "hnsw": _use_hnsw}
-_READ = {
-    "usearch": _read_usearch,
-    "faiss": lambda module, path, dim, size: module.read_index(path),
-    "hnsw": _read_hnsw,
-}
+def _digest(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

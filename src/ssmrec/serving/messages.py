@@ -100,6 +100,7 @@ class Health(BaseModel):
     run: str
     folder: str
     model: str
+    index: str | None
     users: int
     items: int
     live_since: float

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ssmrec.errors import RunError
+from ssmrec.errors import RunError, SsmrecError
 from ssmrec.ranking import Choice, TopK
+from ssmrec.serving.index import Index, facts_of, find
+from ssmrec.serving.index import load as load_index
 from ssmrec.serving.live import Live
 from ssmrec.training.run import CONFIG, METRICS, MODEL
 
@@ -42,8 +45,8 @@ class Loaded:
         version: 12 hex digits over its files.
         stamp: state of the folder when it was read, see `stamp`.
         titles: title of each item, by the text of its id.
-        search: lists of users by index in the place of exact ranking, such as an index; None for
-            exact.
+        asked: the index that was asked for, see `find`; None for exact ranking.
+        index: that index.
     """
 
     live: Live
@@ -51,7 +54,8 @@ class Loaded:
     version: str
     stamp: tuple[Any, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
-    search: Callable[[Array, Choice], TopK] | None = None
+    asked: str | None = None
+    index: Index | None = None
     since: float = field(default_factory=time.time)
 
     @cached_property
@@ -59,48 +63,56 @@ class Loaded:
         """External id of each item: for one short list faster than a column."""
         return self.live.ranker.train.items.ids.to_list()
 
-    def top(self, index: Array, choice: Choice) -> TopK:
+    def top(self, users: Array, choice: Choice) -> TopK:
         """Lists of users by index."""
-        if self.search is not None and choice.only is None:
-            return self.search(index, choice)
-        return self.live.ranker.top(index, choice)
+        if self.index is not None and choice.only is None:
+            return self.index.top(self.live.ranker, users, choice)
+        return self.live.ranker.top(users, choice)
 
 
-def stamp(folder: Path) -> tuple[Any, ...]:
-    """Changes when the folder, or what a link of that name points to, holds another finished run or
-    index; empty while there is no finished run.
+def stamp(folder: Path, asked: str | None = None) -> tuple[Any, ...]:
+    """Changes when the folder, or what a link of that name points to, holds another finished run, or
+    the index that is asked for is another; empty while there is no finished run.
     """
+    files = [folder / METRICS]
+    if asked is not None:
+        with suppress(SsmrecError):  # not built yet
+            files.append(facts_of(find(asked, folder)))
+    found = [_state(file) for file in files]
+    return (str(folder.resolve()), *found) if found[0] else ()
+
+
+def _state(file: Path) -> tuple[int, int] | None:
     try:
-        files = [folder / METRICS, *sorted(folder.glob("index.*.json"))]
-        found = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+        told = file.stat()
     except OSError:
-        return ()
-    return str(folder.resolve()), *found
+        return None
+    return told.st_mtime_ns, told.st_ino
 
 
 def load(
     folder: Path,
     titles: Callable[[Live], Mapping[str, str]] | Mapping[str, str] | None = None,
-    search: Callable[[Live, Path], Callable[[Array, Choice], TopK]] | None = None,
+    index: str | None = None,
 ) -> Loaded:
     """Read a run and make it ready: everything that the first question would wait for is done.
 
     Args:
         folder: the run's.
         titles: as in `Loaded`, or what gives them for this run.
-        search: gives `Loaded.search` for this run.
+        index: what to search by in the place of exact ranking, see `find`.
 
     Raises:
-        RunError: not a finished run, damaged, or written anew while it was read.
+        RunError: not a finished run, damaged, written anew while it was read, or the index is not its own.
     """
-    before = stamp(folder)
+    before = stamp(folder, index)
     live = Live.load(folder)
     version = version_of(folder)
-    if stamp(folder) != before:
+    if stamp(folder, index) != before:
         raise RunError(f"{folder}: was written while it was read; it is read again")
-    found = search(live, folder) if search else None
+    found = None if index is None else load_index(find(index, folder), live.ranker, version)
     named = titles(live) if callable(titles) else titles or {}
-    loaded = Loaded(live, folder, version, before, named, found)
+    loaded = Loaded(live, folder, version, before, named, index, found)
     some = live.ranker.find_users(live.ranker.known_users.head(1))
     loaded.top(some, live.ranker.choice(1))
     _ = live.folding, loaded.item_ids  # computed once, here
@@ -173,8 +185,9 @@ class Service:
         Raises:
             RunError: the folder cannot be served; the old run stays.
         """
-        self.loaded = self.read(folder)
-        self.swaps += 1
+        loaded = self.read(folder)
+        self.swaps += 1  # before: whoever sees the new run sees it counted
+        self.loaded = loaded
         logger.info("%s: run %s is live", folder, self.loaded.version)
         return self.loaded
 
@@ -183,7 +196,7 @@ class Service:
 
         A run that cannot be read is told once, and the old one stays.
         """
-        now = stamp(self.loaded.folder)
+        now = stamp(self.loaded.folder, self.loaded.asked)
         if not now or now in (self.loaded.stamp, self._failed):
             return False
         try:

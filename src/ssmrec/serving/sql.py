@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -38,14 +38,23 @@ def read_query(uri: str, query: str) -> pl.DataFrame:
     if (file := file_of(uri)) is not None and not file.exists():  # a driver would make it, empty
         raise DataError(f"{file}: no such file")
     try:
-        with closing(_connect(driver, kind, uri)) as connection:
-            if kind == "duckdb":
-                return pl.from_arrow(connection.execute(query).to_arrow_table())  # type: ignore[return-value]
-            with closing(connection.cursor()) as cursor:
-                cursor.execute(query)
-                return pl.from_arrow(cursor.fetch_arrow_table())  # type: ignore[return-value]
+        with closing(_connect(driver, kind, uri, reading=True)) as connection:
+            rows = _rows(connection, query)
     except driver.Error as error:
         raise DataError(f"{shown(uri)}: {told(error, uri)}") from None
+    if rows is None or not rows.num_columns:
+        raise DataError(f"{shown(uri)}: the query gives no table; write a select")
+    return pl.from_arrow(rows)  # type: ignore[return-value]
+
+
+def _rows(connection: Any, query: str) -> Any:
+    """An Arrow table, or None where there is none."""
+    if hasattr(connection, "sql"):  # DuckDB
+        found = connection.sql(query)
+        return None if found is None else found.to_arrow_table()
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(query)
+        return cursor.fetch_arrow_table()
 
 
 def snapshot(uri: str, query: str, file: Path) -> int:
@@ -68,12 +77,8 @@ def snapshot(uri: str, query: str, file: Path) -> int:
     return len(rows)
 
 
-def write_table(uri: str, table: str, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
-    """Replace the rows of a table by those of the frames, in one transaction.
-
-    Readers see the old rows until the new ones are whole; after a failure the old ones stay. The
-    table is made where it is missing (user_id, rank, item_id, score); its grants, indexes and views
-    are kept otherwise.
+def write_table(uri: str, table: str, frames: Iterable[pl.DataFrame]) -> tuple[int, int]:
+    """Replace the rows of a table of recommendations (user_id, rank, item_id, score), see `replace_rows`.
 
     Args:
         uri: the database. table: `name` or `schema.name`.
@@ -83,30 +88,61 @@ def write_table(uri: str, table: str, frames: Iterator[pl.DataFrame]) -> tuple[i
         Rows and users written.
 
     Raises:
+        As `replace_rows`.
+    """
+    rows = users = 0
+
+    def named() -> Iterator[pl.DataFrame]:
+        nonlocal rows, users
+        for frame in frames:
+            rows, users = rows + len(frame), users + frame["user"].n_unique()
+            yield frame.rename(COLUMNS)
+
+    replace_rows(uri, {table: named()})
+    return rows, users
+
+
+def replace_rows(uri: str, tables: Mapping[str, Iterable[pl.DataFrame]]) -> None:
+    """Replace the rows of some tables by those of frames, in one transaction.
+
+    Readers see the old rows until the new ones of all tables are whole; after a failure the old ones
+    stay. A table is made where it is missing; its grants, indexes and views are kept otherwise.
+
+    Args:
+        uri: the database. tables: frames by `name` or `schema.name`, at least one of each.
+
+    Raises:
         ConfigError: an unknown kind of database, a bad name, or no driver.
         RunError: no connection, or the database refuses.
     """
-    kind, parts = kind_of(uri), _name(table)
+    kind, names = kind_of(uri), {table: _name(table) for table in tables}
     driver = _driver(kind)
     if (file := file_of(uri)) is not None and not file.parent.is_dir():
         raise RunError(f"{file}: there is no folder {file.parent}")
-    rows = users = 0
+    if kind == "duckdb" and file is not None:
+        _refuse_data(file)
+    table = next(iter(tables))
     try:
         with closing(_connect(driver, kind, uri)) as connection:
             if kind == "duckdb":
                 connection.begin()
-            put = PUT[kind]
-            first = True
-            for frame in frames:
-                put(connection, parts, frame.rename(COLUMNS), first)
-                first = False
-                rows, users = rows + len(frame), users + frame["user"].n_unique()
+            for table, frames in tables.items():
+                for number, frame in enumerate(frames):
+                    PUT[kind](connection, names[table], frame, number == 0)
             connection.commit()
     except driver.Error as error:
         raise RunError(
             f"{shown(uri)}, table {table}: {told(error, uri)}; nothing was changed"
         ) from None
-    return rows, users
+
+
+def _refuse_data(file: Path) -> None:
+    """DuckDB opens files of data as well, and would keep in memory what is written to them."""
+    if not file.is_file():
+        return
+    with open(file, "rb") as content:
+        if content.read(12)[8:] != b"DUCK":
+            raise RunError(f"{file}: is no DuckDB database; nothing was changed")
 
 
 def _put_adbc(
@@ -170,10 +206,12 @@ def _driver(kind: str) -> Any:
         raise ConfigError(f"{kind} needs a driver: pip install 'ssmrec[sql]'") from None
 
 
-def _connect(driver: Any, kind: str, uri: str) -> Any:
+def _connect(driver: Any, kind: str, uri: str, reading: bool = False) -> Any:
     if kind == "postgresql":
         refuse_unclear(uri)
         return driver.connect(uri)
+    if kind == "duckdb":  # would keep at once what a query changes; the others roll it back
+        return driver.connect(place_of(uri), read_only=reading and file_of(uri) is not None)
     return driver.connect(place_of(uri))
 
 

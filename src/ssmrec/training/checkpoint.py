@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ssmrec.errors import RunError
@@ -19,6 +18,7 @@ from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
 from ssmrec.training.peers import current
+from ssmrec.training.tensors import Stored, give, write_tensors
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
@@ -35,6 +35,9 @@ _FREE = (
 
 class Checkpoint:
     """Saves and restores trainers as `checkpoint.safetensors` of a run folder.
+
+    Of several processes the one numbered 0 writes and all read. The file holds whole tables, however
+    they are divided among the processes, so that any number of them goes on from it.
 
     Args:
         folder: the run folder.
@@ -53,7 +56,8 @@ class Checkpoint:
         self.model: dict[str, Any] | None = None
         self.phases: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.writes = current().rank == 0  # of several processes one writes, and all read
+        self.unread: set[str] = set()  # phases whose tensors are in the file only
+        self.writes = current().rank == 0
         if self.writes:
             sweep(folder)
         if resume and self.path.exists():
@@ -61,12 +65,6 @@ class Checkpoint:
 
     def run(self, phase: str, trainer: Trainer) -> None:
         """Restore `trainer`, run it, saving from time to time, and keep what a next phase needs."""
-        if trainer.peers.divided(trainer.model):
-            trainer.listener.note(
-                "the tables are divided: they are saved at the end, and not before"
-            )
-            trainer.run()
-            return self.end_phase(phase, trainer)
         self.restore(phase, trainer)
         if trainer.state.epoch:
             trainer.listener.note(f"{phase}: going on after epoch {trainer.state.epoch}")
@@ -82,6 +80,8 @@ class Checkpoint:
         """Set `trainer` to the saved state if this `phase` was saved."""
         if phase not in self.phases:
             return
+        if phase in self.unread:
+            self._take(phase, trainer)
         trainer.state = State(best=self._part(phase, "best"), **self.phases[phase])
         trainer.start -= sum(record["train_seconds"] for record in trainer.state.history)
         model = self._part(phase, "model")
@@ -106,7 +106,10 @@ class Checkpoint:
         A checkpoint that cannot be written is told, and training goes on.
         """
         start = time.monotonic()
-        if start < self.due or not self.writes:
+        due, divided = start >= self.due, trainer.peers.divided(trainer.model)
+        if divided:  # all give their rows, or none does
+            due = bool(trainer.peers.first(float(due)))
+        if not due or not (self.writes or divided):
             return
         try:
             self.save(phase, trainer)
@@ -134,11 +137,15 @@ class Checkpoint:
             "settings": json.dumps(self.settings),
             "phases": json.dumps(self.phases),
         }
+        tensors = {name: self._stored(name, trainer) for name in self.tensors}
         try:
-            with replaced(self.path) as part:
-                save_file(self.tensors, part, metadata=metadata)
+            if self.writes:
+                with replaced(self.path) as part:
+                    write_tensors(part, tensors, metadata)
         except (OSError, SafetensorError) as error:
             raise RunError(f"{self.path}: the checkpoint cannot be written ({error})") from None
+        finally:
+            give(tensors.values())
         self.written = trainer.state.epoch
 
     def end_phase(self, phase: str, trainer: Trainer) -> None:
@@ -169,7 +176,6 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt") as file:
                 meta = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             data, settings = meta["data"], json.loads(meta["settings"])
             phases = json.loads(meta["phases"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -182,9 +188,25 @@ class Checkpoint:
                 f"{self.path}: cannot go on with other settings ({differs}); repeat the command "
                 "that began the run, or train into another folder"
             )
-        self.phases, self.tensors = phases, tensors
+        self.phases, self.unread = phases, set(phases)
         if self._chooses(settings):
             self.model = settings["model"]
+
+    def _take(self, phase: str, trainer: Trainer) -> None:
+        """Read the tensors of a phase, and of divided tables the rows that this process holds."""
+        self.unread.discard(phase)
+        with safe_open(self.path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                if not name.startswith(f"{phase}/"):
+                    continue
+                table = file.get_slice(name) if _of_model(name) else None
+                own = None if table is None else trainer.peers.held(trainer.model, table)
+                # A copy: what is mapped would keep all of the file in memory.
+                self.tensors[name] = file.get_tensor(name).clone() if own is None else own
+
+    def _stored(self, name: str, trainer: Trainer) -> Stored:
+        tensor = self.tensors[name]
+        return trainer.peers.stored(trainer.model, tensor) if _of_model(name) else tensor
 
     def _difference(self, settings: Mapping[str, Any]) -> str:
         """The first setting that differs and matters, as `key: then, now`; empty when none does."""
@@ -226,6 +248,11 @@ class Checkpoint:
             del self.tensors[f"{phase}/{kind}/{name}"]
         for name, tensor in tensors.items():
             self.tensors[f"{phase}/{kind}/{name}"] = tensor.detach().cpu().contiguous()
+
+
+def _of_model(name: str) -> bool:
+    """Whether a tensor is one of the model or its optimiser, and not of the loss."""
+    return name.split("/")[1] != "loss"
 
 
 def _parameters(trainer: Trainer) -> list[Tensor]:

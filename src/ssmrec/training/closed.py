@@ -13,6 +13,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Backbone
 from ssmrec.training.config import RunConfig, make_model
 from ssmrec.training.device import use_threads
+from ssmrec.training.given import remedy
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State
 from ssmrec.training.seeds import torch_generator
@@ -52,12 +53,13 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
             model.solve()
     except (MemoryError, RuntimeError) as error:  # too large, or not positive definite
         first = str(error).strip().partition("\n")[0]
+        advice = " or raise model.l2" if "l2" in config.model else ""
         raise RunError(
-            f"{name}: cannot be solved ({first}); take a smaller catalogue, or raise model.l2"
+            f"{name}: cannot be solved ({first}); take a smaller catalogue{advice}"
         ) from None
     # Sums, as an elementwise check would take another matrix.
     if not all(bool(tensor.sum().isfinite()) for tensor in model.state_dict().values()):
-        raise RunError(f"{name}: the solution is not finite; raise model.l2")
+        raise RunError(f"{name}: the solution is not finite; {remedy(config)}")
     took = time.perf_counter() - start
     where = " on the CPU" if config.train.device == "cuda" else ""
     listener.note(

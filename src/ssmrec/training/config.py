@@ -129,7 +129,7 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     distributed: DistributedConfig = DistributedConfig()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
 
 
 def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
@@ -153,7 +153,12 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
 def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     """As `resolve`, without its warnings."""
     run = values if isinstance(values, RunConfig) else build(RunConfig, values)
-    choosing = run.train.choose_model or _free_to_choose(run)
+    choosing = run.train.choose_model or (_nothing_named(run) and _judged(run))
+    if choosing and not (_judged(run) and run.train.budget):
+        raise ConfigError(
+            "train.choose_model=true tries models for train.budget seconds and keeps the best on "
+            "validation: set a budget, train.protocol=valid and a train.metric of evaluation.metrics"
+        )
     model = _part(run.model, MODELS, "model", "lightgcn")
     loss = _part(run.loss, LOSSES, "loss", "ssm")
     loss_class = LOSSES[loss["name"]]
@@ -196,11 +201,9 @@ def _check_metrics(run: RunConfig) -> None:
             raise ConfigError(f"{key}: {error}") from None
 
 
-def _free_to_choose(run: RunConfig) -> bool:
-    """A budget, no part named that SVD has no use for, and validation to choose by."""
-    train = run.train
-    judged = train.protocol == "valid" and train.metric in run.evaluation.names
-    return judged and _nothing_named(run)
+def _judged(run: RunConfig) -> bool:
+    """Whether validation tells which of several models is the best."""
+    return run.train.protocol == "valid" and run.train.metric in run.evaluation.names
 
 
 def _nothing_named(run: RunConfig) -> bool:

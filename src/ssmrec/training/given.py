@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ssmrec.losses import LOSSES
 from ssmrec.training.config import RunConfig, closed_form, completed
+from ssmrec.training.peers import current
 
 USED_SOLVED = ("protocol", "threads", "budget", "choose_model", "device")
 """The settings of `train` that a model in closed form uses or tells of itself; of loss and sampler
 it uses none."""
+SWITCHES = (
+    ("train.stable_rank", 0, "train.stable_rank_epochs"),
+    ("model.ssl_weight", 0, "model.ssl_temperature"),
+    ("negatives.exclude_known", False, "negatives.full_users"),
+)
+"""A setting, the value that switches something off, and the setting that is then without effect."""
 CHOOSING = ("train.patience", "train.eval_every", "train.metric")
 """Settings of the choice of an epoch."""
+PARTS = ("model", "loss", "negatives")
+_FAR = 100.0
 
 
 def differing(config: RunConfig) -> dict[str, Any]:
@@ -41,18 +51,60 @@ def unused(config: RunConfig) -> dict[str, list[str]]:
         f"train.protocol={protocol} carves no validation pairs": (
             ["data.split.valid"] if own.get("data.split.valid") else []
         ),
-        "train.stable_rank=0": [key for key in own if key == "train.stable_rank_epochs"],
     }
-    solved, fixed, whole, plain = found
+    solved, fixed, whole = found
     if not closed_form(config):
         found.pop(solved)
     if protocol != "fixed" or closed_form(config):
         found.pop(fixed)
     if protocol in ("valid", "refit"):
         found.pop(whole)
-    if config.train.stable_rank > 0 or closed_form(config):
-        found.pop(plain)
+    if not closed_form(config):
+        found |= _switched_off(config, own)
+    if current().alone:
+        found["one process alone"] = [key for key in own if key.startswith("distributed.")]
     return {reason: keys for reason, keys in found.items() if keys}
+
+
+def _switched_off(config: RunConfig, own: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The keys of `own` that another setting leaves without a use, by that one."""
+    settings, loss = flat(config.model_dump(mode="json")), config.loss["name"]
+    off = {
+        f"{key}={str(value).lower()}": [idle] if idle in own else []
+        for key, value, idle in SWITCHES
+        if key in settings and settings[key] == value
+    }
+    if LOSSES[loss].on_vectors:
+        off[f"loss={loss} has no use for negatives"] = [
+            k for k in own if k.startswith("negatives.")
+        ]
+    return off
+
+
+def remedy(config: RunConfig) -> str:
+    """What to change where numbers were no longer finite: those far from their defaults, or the usual two."""
+    plain = completed({part: {"name": getattr(config, part)["name"]} for part in PARTS})
+    defaults = flat(plain.model_dump(mode="json"))
+    far = {
+        key: value
+        for key, value in differing(config).items()
+        if key.partition(".")[0] in (*PARTS, "train") and _far(value, defaults[key])
+    }
+    if far:
+        told = ", ".join(f"{key}={value} ({defaults[key]})" for key, value in far.items())
+        return f"bring nearer to the default: {told}"
+    if closed_form(config):
+        return "raise model.l2" if "l2" in config.model else "drop rare users and items"
+    return "lower train.lr" + (" or raise loss.temperature" if "temperature" in config.loss else "")
+
+
+def _far(value: Any, default: Any) -> bool:
+    """Whether a number, or one of a list, is a hundred times its default, or a hundredth."""
+    if isinstance(value, list) and isinstance(default, list):
+        return any(map(_far, value, default))
+    if not isinstance(value, float) or not isinstance(default, float) or not value:
+        return False
+    return not abs(default) / _FAR < abs(value) < (abs(default) or 1.0) * _FAR
 
 
 def for_steps(key: str) -> bool:

@@ -19,9 +19,9 @@ from ssmrec.evaluation import evaluate
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
-from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RunConfig, make_loss, make_sampler
 from ssmrec.training.device import Products, pick_device, use_threads
+from ssmrec.training.given import remedy
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
@@ -175,11 +175,12 @@ class Trainer:
         due = last or state.epoch % settings.eval_every == 0
         if self.watch is None or not due:
             return False
-        users, items = ranking_vectors(self.model, self.config.ranking.similarity)  # type: ignore[arg-type]
+        similarity: Any = self.config.ranking.similarity
+        users, items, spread = self.peers.ranking(self.model, similarity)
         result = evaluate(
             users, items, self.watch.held_out, self.watch.seen, [settings.metric],
             allowed=self.train.item_degrees > 0, progress=self.listener.evaluating,
-            spread=self.peers.spread,
+            spread=spread,
         )  # fmt: skip
         value = result.values[settings.metric]
         record |= {settings.metric: value, "eval_seconds": result.seconds}
@@ -194,10 +195,11 @@ class Trainer:
     def _pass(self, epoch: int) -> tuple[float, float]:
         """One pass over the pairs in a new order: mean loss of its batches, and the share done."""
         seed, settings = self.config.seed, self.config.train
-        order = numpy_generator(seed, "shuffle", epoch).permutation(len(self.train))
+        order = np.arange(
+            len(self.train), dtype=np.int32 if len(self.train) < 1 << 31 else np.int64
+        )
+        numpy_generator(seed, "shuffle", epoch).shuffle(order)
         draws = numpy_generator(seed, "negatives", epoch)
-        users = torch.from_numpy(self.train.rows[order].astype(np.int64))
-        items = torch.from_numpy(self.train.indices[order].astype(np.int64))
         steps = math.ceil(len(order) / settings.batch_size)
         self.views = torch_generator(seed, "views", epoch)
         self.model.before_epoch(epoch, self.views)
@@ -208,7 +210,7 @@ class Trainer:
         for step in range(steps):
             part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
             self._set_rate(((epoch - 1) * steps + step) / (self.epochs * steps))
-            total += self.step(Batch(users[part], items[part]), draws)
+            total += self.step(self._batch(order[part]), draws)
             done = min(part.stop, len(order))
             if self.peers.due(step, time.perf_counter() - reported, _REPORT_EVERY):
                 reported = time.perf_counter()
@@ -219,6 +221,11 @@ class Trainer:
                 break
         batches = math.ceil(done / settings.batch_size)
         return self._finite(total.item() / batches, epoch), done / len(order)
+
+    def _batch(self, places: np.ndarray) -> Batch:
+        """The pairs at `places` (B,) of the training pairs."""
+        sides = (self.train.rows[places], self.train.indices[places])
+        return Batch(*(torch.from_numpy(side.astype(np.int64)) for side in sides))
 
     def _spent(self) -> float:
         """Seconds since this trainer began to be built, evaluations left out."""
@@ -273,8 +280,7 @@ class Trainer:
         if math.isfinite(loss):
             return loss
         raise DivergedError(
-            f"the loss is {loss} in epoch {epoch}: training diverged; "
-            "lower train.lr or raise loss.temperature"
+            f"the loss is {loss} in epoch {epoch}: training diverged; {remedy(self.config)}"
         )
 
     def _finite_model(self, epoch: int) -> None:
@@ -282,5 +288,5 @@ class Trainer:
             if self.peers.any(not bool(tensor.detach().isfinite().all())):
                 raise DivergedError(
                     f"{name} of the model holds NaN or infinity after epoch {epoch}: training "
-                    "diverged; lower train.lr or raise loss.temperature"
+                    f"diverged; {remedy(self.config)}"
                 )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from ssmrec.config import Config
-from ssmrec.data import Interactions
+from ssmrec.data import Interactions, Split
 from ssmrec.evaluation.protocol import Spread
+from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
+from ssmrec.ranking.topk import ItemBlocks, UserLookup
+from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.training.tensors import Slices, Stored
 
 if TYPE_CHECKING:
     from ssmrec.training.config import RunConfig
@@ -46,7 +50,7 @@ class Peers:
         size: how many there are.
         restarted: whether they go on after one of them was lost.
         threads: CPU threads of each where `train.threads` is open; None for all.
-        spread: how evaluations are shared; None: they are not.
+        spread: how evaluations of whole vectors are shared; None: they are not.
     """
 
     rank: int = 0
@@ -61,6 +65,10 @@ class Peers:
 
     def admit(self, config: RunConfig) -> None:
         """Raise a `ConfigError` where several processes cannot train what `config` asks for."""
+
+    def prepared(self, make: Callable[[], Split]) -> Split:
+        """What `make` gives, called where the processes of a machine do not have it yet."""
+        return make()
 
     def meet(self) -> None:
         """Wait until all are here."""
@@ -84,9 +92,19 @@ class Peers:
         """Whether no process holds all of the model."""
         return False
 
-    def whole(self, model: Backbone, train: Interactions) -> Backbone:
-        """The trained model with all its rows, as a run folder holds it; called by all processes."""
-        return model
+    def ranking(
+        self, model: Backbone, similarity: Similarity
+    ) -> tuple[Tensor | UserLookup, Tensor | ItemBlocks, Spread | None]:
+        """Vectors of users and items that rank (`ranking_vectors`), and how their evaluation is shared."""
+        return (*ranking_vectors(model, similarity), self.spread)
+
+    def stored(self, model: Backbone, tensor: Tensor) -> Stored:
+        """A tensor of the model or its optimiser as files hold it: whole, though it may be divided."""
+        return tensor
+
+    def held(self, model: Backbone, table: Slices) -> Tensor | None:
+        """What this process holds of a table in a file; None: all of it."""
+        return None
 
     def align(self, model: Backbone) -> None:
         """Give all processes the parameters of process 0; called after each epoch."""

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ssmrec.data import Interactions, Split, merge
+from ssmrec.data import Interactions, Split
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import METRIC_VERSION, best_possible, evaluate, most_popular
 from ssmrec.kernels.compiled import cold
 from ssmrec.models import Backbone
-from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training.ahead import no_validation
+from ssmrec.training.ahead import NO_TEST, no_validation
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State, Trainer, Watch
 from ssmrec.training.peers import current
+from ssmrec.training.room import too_little
 
 SELECTED_ON = {
     "valid": "valid",
@@ -66,14 +66,9 @@ def train_run(
     protocol = config.train.protocol
     _check_parts(protocol, split)
     listener = listener or Listener()
-    if cold():
-        listener.note("first use on this machine: compiling, once, which may take a minute")
-    if protocol == "published" and not closed_form(config):
-        listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
-    if config.train.epochs == 0 and not closed_form(config):
-        listener.note("train.epochs=0: nothing is learned, the model stays at its start")
+    everything = split.known
+    _tell(config, everything, listener)
     phases = _Phases(config, listener, checkpoint)
-    everything = split.train if split.valid is None else merge(split.train, split.valid)
     first = last = phases.first(split, everything)
     valid = None
     if protocol in ("valid", "refit"):
@@ -112,11 +107,25 @@ def tested(trained: Trained, test: Interactions | None) -> Trained:
     )
 
 
+def _tell(config: RunConfig, pairs: Interactions, listener: Listener) -> None:
+    """What the user should know before it begins."""
+    if cold():
+        listener.note("first use on this machine: compiling, once, which may take a minute")
+    if short := too_little(config, pairs.n_users, pairs.n_items, len(pairs)):
+        listener.warning(short)
+    if closed_form(config):
+        return
+    if config.train.protocol == "published":
+        listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
+    if config.train.epochs == 0:
+        listener.note("train.epochs=0: nothing is learned, the model stays at its start")
+
+
 def _check_parts(protocol: str, split: Split) -> None:
     if protocol in ("valid", "refit") and split.valid is None:
         raise ConfigError(no_validation(protocol))
     if protocol == "published" and split.test is None:
-        raise ConfigError("train.protocol=published chooses the epoch on test, and there is none")
+        raise ConfigError(NO_TEST)
 
 
 class _Phases:
@@ -200,11 +209,12 @@ def _measure(
 ) -> dict[str, Any] | None:
     if held_out is None:
         return None
-    users, items = ranking_vectors(model, config.ranking.similarity)  # type: ignore[arg-type]
+    similarity: Any = config.ranking.similarity
+    users, items, spread = current().ranking(model, similarity)
     names = config.evaluation.names
     result = evaluate(
         users, items, held_out, seen, names, allowed=train.item_degrees > 0,
-        spread=current().spread,
+        spread=spread,
     )  # fmt: skip
     return {"values": result.values, "counts": result.counts, "seconds": result.seconds}
 

@@ -17,15 +17,19 @@ import polars as pl
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
-from ssmrec.training.config import RunConfig, make_model, resolve
+from ssmrec.models import Backbone
+from ssmrec.training.ahead import without_start
+from ssmrec.training.config import make_model, resolve
 from ssmrec.training.files import CHECKPOINT, replace_together, replaced
 from ssmrec.training.given import differing
+from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
+from ssmrec.training.tensors import Stored, give, write_tensors
 
 FORMAT = 1
 """Version of the folder's layout; a reader refuses a later one."""
@@ -57,14 +61,13 @@ def save_run(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"model.{k}": v for k, v in trained.model.state_dict().items()}
+        tensors = _state(trained.model)
         parts = {"train": trained.train}
         if trained.seen is not trained.train:
             parts["seen"] = trained.seen
         for name, pairs in parts.items():
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         frame = _ids(trained.train)
         texts = {
             CONFIG: yaml.safe_dump(
@@ -74,7 +77,7 @@ def save_run(
             METRICS: json.dumps(trained.metrics, indent=2) + "\n",
         }
         writers = {
-            folder / MODEL: lambda path: save_file(tensors, path),
+            folder / MODEL: lambda path: write_tensors(path, tensors),
             folder / IDS: frame.write_parquet,
             **{folder / name: _text_writer(text) for name, text in texts.items()},
             **{place: partial(copyfile, file) for place, file in (more or {}).items()},
@@ -85,6 +88,15 @@ def save_run(
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         reason = getattr(error, "strerror", None) or _first(error)
         raise RunError(f"{folder}: the run cannot be written ({reason})") from None
+
+
+def give_rows(model: Backbone) -> None:
+    """Give what this process holds of a divided model to process 0, which is in `save_run`."""
+    give(_state(model).values())
+
+
+def _state(model: Backbone) -> dict[str, Stored]:
+    return {f"model.{k}": current().stored(model, v) for k, v in model.state_dict().items()}
 
 
 def _record(trained: Trained, fingerprint: str) -> dict[str, Any]:
@@ -150,12 +162,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise RunError(
             f"{path}: damaged or not of this run ({_first(error)}); restore it, or train again"
         ) from None
-
-
-def without_start(config: RunConfig) -> RunConfig:
-    """The settings with a cheap start: the weights are read, not made."""
-    cheap = {**config.model, "init": "xavier"} if "init" in config.model else config.model
-    return config.model_copy(update={"model": cheap})
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,29 +15,25 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
-from ssmrec.data import Interactions, Vocabulary
+from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models import Backbone
+from ssmrec.training.ahead import PROBES, shapes, without_start
 from ssmrec.training.checkpoint import Checkpoint
-from ssmrec.training.config import RunConfig, closed_form, make_model
+from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.grown import Grown, matched
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import Trainer
 from ssmrec.training.protocols import Trained, train_run
-from ssmrec.training.run import without_start
 
 Array = np.ndarray
 Side = Literal["user", "item", "node"]
 
 SHARE = 4
 """An update trains for this part of the epochs that a training afresh had: 1 / SHARE."""
-
-_PROBES = (3, 5), (4, 5), (3, 6)
-"""Numbers of users and items of the models that tell which tensors have a row for each of them."""
 
 _KINDS: dict[tuple[bool, bool], tuple[Side, int]] = {
     (True, False): ("user", 3), (False, True): ("item", 5), (True, True): ("node", 8),
@@ -83,7 +79,7 @@ def row_sides(config: RunConfig) -> dict[str, Side | None]:
     Raises:
         ConfigError: a tensor depends on the users or items in another way.
     """
-    first, *others = (_shapes(config, *sizes) for sizes in _PROBES)
+    first, *others = (shapes(config, *sizes) for sizes in PROBES)
     found: dict[str, Side | None] = {}
     for name, shape in first.items():
         grown = [other[name] != shape for other in others]
@@ -98,15 +94,6 @@ def row_sides(config: RunConfig) -> dict[str, Side | None]:
             )
         found[name] = side
     return found
-
-
-def _shapes(config: RunConfig, n_users: int, n_items: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a model for so many users and items."""
-    users, items = (Vocabulary(pl.Series(np.arange(n), dtype=pl.Int64)) for n in (n_users, n_items))
-    pair = np.zeros(1, dtype=np.int64)
-    tiny = Interactions.from_pairs(pair, pair, users, items)
-    model = make_model(without_start(config), tiny, torch.Generator())
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def from_items(table: Tensor, known: Array, train: Interactions) -> Tensor:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
+from ssmrec.errors import RunError
 from ssmrec.training import label, replaced
-from ssmrec.training.files import ready, unwritable
+from ssmrec.training.files import ready
 from ssmrec.tuning.task import Task, recipe
 
 RECIPE, TABLE, PICTURE, STUDY = "recipe.yaml", "trials.csv", "search.html", "study.db"
@@ -114,4 +115,7 @@ def _write(path: Path, text: str) -> None:
         with replaced(path) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); the trials are kept in {STUDY}: make room "
+            "on the disk, and the same command goes on"
+        ) from None

@@ -14,7 +14,7 @@ from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.training import Listener, train_run
 from ssmrec.tuning.record import Done, best_of, prepare_folder, write_files
-from ssmrec.tuning.study import Study
+from ssmrec.tuning.study import Study, StudyError
 from ssmrec.tuning.task import Task
 
 
@@ -142,6 +142,8 @@ class _Work:
             trained = train_run(self.task.trial(params), self.split, listener)
         except _GivenUpError:
             return "pruned", {}
+        except StudyError:
+            raise
         except (RunError, torch.OutOfMemoryError, MemoryError) as error:
             return "failed", {"reason": str(error) or "out of memory"}
         metrics = trained.metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,10 @@ def load_optuna() -> Any:
     return optuna
 
 
+class StudyError(RunError):
+    """The memory of a search cannot be read or written: no fault of the trial that runs."""
+
+
 class Study:
     """The trials of one search.
 
@@ -56,7 +61,8 @@ class Study:
 
     Raises:
         ConfigError: optuna is not installed.
-        RunError: the folder holds another search (what differs is named), or cannot be used.
+        RunError: the folder holds another search (what differs is named).
+        StudyError: it cannot be used; also from every method.
     """
 
     def __init__(self, task: Task, fingerprint: str, seed: int, folder: Path | None) -> None:
@@ -184,10 +190,8 @@ class Study:
         try:
             yield
         except self._faults() as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise RunError(
-                f"{self.path or 'the search'}: cannot be used as the memory of a search ({reason}); "
-                "choose another --out"
+            raise StudyError(
+                f"{self.path}: cannot be used as the memory of a search {_told(error)}"
             ) from None
         finally:
             logs.set_verbosity(level)
@@ -207,6 +211,17 @@ def _address(path: Path) -> str:
     from sqlalchemy import URL
 
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def _told(error: BaseException) -> str:
+    """What was behind it, and what helps."""
+    while error.__cause__ is not None:  # Optuna's own text guesses at the data
+        error = error.__cause__
+    reason = str(error).strip().partition("\n")[0]
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return f"({reason}); make room on the disk, and the same command goes on"
+    return f"({reason}); choose another --out"
 
 
 def _matters(key: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:

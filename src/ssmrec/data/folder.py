@@ -1,0 +1,157 @@
+"""A folder of files, or a pattern of names, as one table: files of one kind, in the order of their paths."""
+
+from __future__ import annotations
+
+from glob import glob, has_magic
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+
+from ssmrec.data.config import DataConfig
+from ssmrec.data.formats import PARQUET, SUFFIXES, first_lines, open_table
+from ssmrec.data.ids import CANONICAL
+from ssmrec.data.place import Folder
+from ssmrec.data.sniff import is_header
+from ssmrec.data.table import Table
+from ssmrec.data.text import TEXTS
+from ssmrec.errors import DataError
+
+TITLES = "items"
+"""Files of this name beside the rows hold the titles of the items."""
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
+Keys = dict[str, str]
+"""Columns that the folders of a file name, as in `date=2011-10-31/part-0.parquet`."""
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for the files that fit it, as `clicks/2011-*.parquet` does."""
+    return has_magic(str(path)) and not path.exists()
+
+
+def files_of_source(path: Path) -> list[Path]:
+    """The files with rows of a folder (and its folders) or a pattern, by path; a file is itself.
+
+    Left out are names that begin with a dot or `_`, as `_SUCCESS` does, files of 0 bytes, and
+    `items.*`, the titles.
+
+    Raises:
+        DataError: there is none, or one that is no table.
+    """
+    if is_pattern(path):
+        found = [Path(name) for name in glob(str(path), recursive=True)]
+    elif path.is_dir():
+        found = [path]
+    else:
+        return [path]
+    root = _root(path)
+    inside = {f for each in found for f in (each.rglob("*") if each.is_dir() else (each,))}
+    files = sorted(f for f in inside if f.is_file() and not _hidden(f.relative_to(root)))
+    if path.is_dir():
+        files = [f for f in files if f.parent != path or f.name.split(".")[0] != TITLES]
+        _assert_tables(files, path)
+    if files := [f for f in files if f.stat().st_size]:
+        return files
+    if path.is_dir():
+        raise DataError(
+            f"{path}: the folder has no train file and no other with rows ({', '.join(SUFFIXES)})"
+        )
+    raise DataError(f"{path}: no file with rows fits")
+
+
+def source_name(source: str) -> str:
+    """What to call a source in the name of a run folder: of a pattern, the folder it looks in."""
+    path = Path(source)
+    return _root(path).resolve().name if is_pattern(path) else path.stem
+
+
+def open_source(path: Path, config: DataConfig) -> Table:
+    """Open a file, a folder or a pattern as one table. The first file decides how text is read.
+
+    Raises:
+        DataError: as `open_table`, or a file is not like the first one; the message names it.
+    """
+    files = files_of_source(path)
+    if files == [path]:
+        return open_table(path, config)
+    first = open_table(files[0], config)
+    config = _as_read(first, config)
+    keys = [_keys(file.relative_to(_root(path))) for file in files]
+    tables = [first]
+    for file, own in zip(files[1:], keys[1:], strict=True):
+        if (file.suffix in PARQUET) != (files[0].suffix in PARQUET):
+            raise DataError(f"{file}: is of another kind than {files[0]}: a folder holds one kind")
+        tables.append(open_table(file, config))
+        _assert_like(tables[-1], own, first, keys[0])
+        if first.where.layout == "columns" and not first.named and is_header(first_lines(file)[0]):
+            raise DataError(f"{file}: begins with names, and {files[0]} does not")
+    frames = [table.frame.select(first.names) for table in tables]
+    added = {name: _values(name, keys, first) for name in keys[0] if name not in first.names}
+    frames = [
+        frame.with_columns(pl.lit(values[n]).alias(name) for name, values in added.items())
+        for n, frame in enumerate(frames)
+    ]
+    parts = tuple(table.where for table in tables)
+    where = Folder(str(path), first.where.layout, parts=parts)
+    return Table(pl.concat(frames, how="vertical_relaxed"), where, first.named, first.text)
+
+
+def _root(path: Path) -> Path:
+    """The folder whose own name says nothing about the rows."""
+    if not is_pattern(path):
+        return path
+    return next(parent for parent in path.parents if not has_magic(str(parent)))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part[0] in "._" for part in path.parts)
+
+
+def _assert_tables(files: list[Path], folder: Path) -> None:
+    other = next((f for f in files if not f.name.endswith(SUFFIXES)), None)
+    if other is not None:
+        raise DataError(
+            f"{other}: is none of {', '.join(SUFFIXES)}; move it, or name the files that count, "
+            f"such as '{folder}/*.csv'"
+        )
+
+
+def _as_read(first: Table, config: DataConfig) -> DataConfig:
+    """The settings with what the first file was found to be."""
+    if not first.text:
+        return config
+    if first.where.layout == "adjacency":
+        return config.model_copy(update={"format": "adjacency"})
+    found = {"format": "csv", "delimiter": first.where.delimiter, "header": first.where.header}
+    return config.model_copy(update=found)
+
+
+def _keys(path: Path) -> Keys:
+    pairs = (part.split("=", 1) for part in path.parts[:-1] if "=" in part)
+    return {name: unquote(value) for name, value in pairs}
+
+
+def _values(name: str, keys: list[Keys], first: Table) -> pl.Series:
+    """The values of a folder's key for each file: integers when all are, as in Parquet."""
+    texts = pl.Series(name, [own[name] for own in keys]).replace(NOTHING, None)
+    whole = not first.text and texts.str.contains(CANONICAL).all()
+    return texts.cast(pl.Int64) if whole else texts
+
+
+def _assert_like(table: Table, own: Keys, first: Table, keys: Keys) -> None:
+    """Refuse a file whose columns, or the keys of its folders, are others than those of the first."""
+    mine, theirs = ([*t.names, *k] for t, k in ((table, own), (first, keys)))
+    if set(mine) != set(theirs):
+        raise DataError(
+            f"{table.where}: has columns {', '.join(mine)}, but {first.where} has {', '.join(theirs)}"
+        )
+    types = table.frame.collect_schema()
+    for name, dtype in first.frame.collect_schema().items():
+        if _kind(types[name]) != _kind(dtype) and pl.Null not in (types[name], dtype):
+            raise DataError(
+                f"{table.where}: column {name} holds {types[name]}, but {dtype} in {first.where}"
+            )
+
+
+def _kind(dtype: pl.DataType) -> str:
+    return "text" if dtype in TEXTS else "number" if dtype.is_numeric() else str(dtype)

@@ -1,0 +1,106 @@
+"""Columns that are not yet read, of one file or several, and how a failure to read them is told."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from ssmrec.data.place import Place
+from ssmrec.data.sniff import LINES_ADVICE
+from ssmrec.data.text import prepared
+from ssmrec.errors import DataError
+
+# A damaged Parquet file can make polars panic, which is no Exception.
+UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    zlib.error,
+)
+LAST = "\x1flast"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns not yet read.
+
+    Args:
+        frame: the lazy columns; text files hold strings only.
+        where: the file, for messages.
+        named: whether the columns have names; if not they are called "0", "1", ...
+        text: whether types still have to be told from the text.
+    """
+
+    frame: pl.LazyFrame
+    where: Place
+    named: bool = True
+    text: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        with readable(self.where):
+            return self.frame.collect_schema().names()
+
+    def head(self, n: int) -> Table:
+        """The first `n` rows."""
+        return replace(self, frame=self.frame.head(n))
+
+    def rows(self, columns: dict[str, str], ids: type[pl.DataType]) -> pl.LazyFrame:
+        """The columns needed, with null for what is missing; text files give one more, `LAST`.
+
+        Args:
+            columns: maps the new name to the one in the file.
+            ids: the type of ids, `user` and `item`, that are text: String or Categorical.
+        """
+        chosen = [pl.col(old).alias(new) for new, old in columns.items()]
+        if self.text:
+            # polars checks the number of fields of a line only when the last column is read.
+            last = pl.col(self.names[-1]).is_null().alias(LAST)
+            chosen = [*(column.str.strip_chars() for column in chosen), last]
+        with self.reading():
+            frame = self.frame.select(chosen)
+            return frame.with_columns(prepared(frame.collect_schema(), ids))
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Where a failure becomes one line."""
+        return readable(self.where, len(self.names) if self.text else None)
+
+    def collect(self, columns: dict[str, str]) -> pl.DataFrame:
+        """`rows` as a stream: what is dropped on the way, and the text of each id, is never held."""
+        with self.reading():
+            rows = self.rows(columns, pl.Categorical).collect(engine="streaming")
+        return rows.drop(LAST, strict=False)
+
+
+@contextmanager
+def readable(where: Place | Path, width: int | None = None) -> Iterator[None]:
+    """Turn a reader's failure into one line that names the file, and a line wider than `width`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if width is not None and isinstance(where, Place) and (said := too_wide(where, width)):
+            raise DataError(said) from None
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise DataError(
+            f"{where}: cannot be read, damaged or of another format ({reason})"
+        ) from None
+
+
+def too_wide(place: Place, width: int) -> str | None:
+    """What to say of the first line with more fields than the first one, if there is one."""
+    for part in place.files() if place.layout == "columns" else ():
+        if (wider := part.wider(width)) is not None:
+            line, fields = wider
+            return (
+                f"{part}: line {line} has {fields} fields, but the "
+                f"{'header' if part.header else 'first line'} has {width}; mend the line, or "
+                f"{LINES_ADVICE}"
+            )
+    return None

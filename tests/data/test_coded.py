@@ -1,0 +1,116 @@
+"""`ssmrec data encode`: rows with numbers for ids are the same data as the rows with their ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ssmrec.config import build
+from ssmrec.data import DataConfig, load, prepare
+from ssmrec.data.coded import write_coded
+from ssmrec.errors import ConfigError, DataError
+
+
+def config(source: Path, **values) -> DataConfig:
+    return build(DataConfig, {"source": str(source), **values}, "data")
+
+
+def clicks(folder: Path, kind: str = "parquet", n: int = 2000) -> Path:
+    """Four files of rows with text users (one has a quote and a blank), integer items, and times."""
+    random = np.random.default_rng(5)
+    user = pl.Series([f"user '{k:03d}' of the shop, ü" for k in random.integers(0, 150, n)])
+    frame = pl.DataFrame({"customer": user, "item": random.integers(-3, 80, n)})
+    frame = frame.with_columns(date=pl.Series(random.permutation(n)), stars=pl.lit(4.0))
+    folder.mkdir()
+    for part in range(4):
+        rows = frame[part * n // 4 : (part + 1) * n // 4]
+        getattr(rows, f"write_{kind}")(folder / f"{part}.{kind}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_coded_rows_are_the_same_data(tmp_path, kind):
+    source, out = clicks(tmp_path / "clicks", kind), tmp_path / "coded"
+    counts = write_coded(config(source, min_rating=1), out, "256MB")
+    assert counts == {"user": 150, "train": 2000}
+    assert sorted(path.name for path in out.iterdir()) == ["_user_ids.parquet", "train.parquet"]
+    rows = pl.read_parquet(out / "train.parquet")
+    assert rows.schema["user"] == pl.Int32
+    ids = pl.read_parquet(out / "_user_ids.parquet")["id"]
+    assert ids.to_list() == sorted(ids.to_list())
+    original = load(source, min_rating=1)
+    coded = load(out, min_rating=1)
+    assert coded.fingerprint == original.fingerprint and coded.counts == original.counts
+    assert coded.users.ids.dtype == pl.String
+    asked = {"min_user": 8, "split": {"strategy": "random"}}
+    assert prepare(out, seed=3, **asked).fingerprint == prepare(source, seed=3, **asked).fingerprint
+
+
+def test_parts_share_the_tables(tmp_path):
+    (folder := tmp_path / "shop").mkdir()
+    (folder / "train.csv").write_text("user,item\na,x\na,y\nb,x\nb,z\nNA,x\n")
+    (folder / "test.csv").write_text("user,item\nb,y\nc,x\n")
+    out = tmp_path / "coded"
+    assert write_coded(config(folder), out) == {"user": 3, "item": 3, "train": 5, "test": 2}
+    asked = {"nulls": "drop", "split": {"valid": 0}}
+    split, original = prepare(out, **asked), prepare(folder, **asked)
+    assert split.fingerprint == original.fingerprint and split.counts == original.counts
+    assert split.counts["train_dropped_nulls"] == 1
+    with pytest.raises(DataError, match="5 rows have no user"):
+        prepare(out)
+    with pytest.raises(DataError, match=r"_user_ids\.parquet: numbers the users of the files"):
+        prepare(out, test=str(folder / "test.csv"), **asked)
+    with pytest.raises(DataError, match=r"leave data\.ids at auto"):
+        prepare(out, ids="str", **asked)
+
+
+def test_ids_that_are_integers_stay_as_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item\n7,1.0\n10,2\n7,2\n")
+    out = tmp_path / "coded"
+    assert write_coded(config(tmp_path / "a.csv"), out) == {"train": 3}
+    assert load(out).fingerprint == load(tmp_path / "a.csv").fingerprint
+    write_coded(config(tmp_path / "a.csv", ids="str"), out2 := tmp_path / "texts")
+    assert load(out2).fingerprint == load(tmp_path / "a.csv", ids="str").fingerprint
+    assert load(out2).users.ids.to_list() == ["10", "7"]
+    pl.DataFrame({"user": [1.0], "item": [2]}).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="column user holds Float64: write its ids as text"):
+        write_coded(config(tmp_path / "b.parquet", ids="str"), tmp_path / "floats")
+
+
+def test_what_cannot_be_coded_leaves_nothing(tmp_path):
+    lines = "\n".join(["user,item", "x,1", *(f"{n},1" for n in range(20))])
+    (tmp_path / "a.csv").write_text(lines)
+    out = tmp_path / "coded"
+    with pytest.raises(DataError, match=r"mixed ids: 20 integers, 1 text; set data\.ids=str"):
+        write_coded(config(tmp_path / "a.csv"), out)
+    (tmp_path / "b.csv").write_text("user,item\nx,1\ny,2,3\n")
+    with pytest.raises(DataError, match=r"b\.csv: line 3 has 3 fields"):
+        write_coded(config(tmp_path / "b.csv"), out)
+    with pytest.raises(ConfigError, match="memory 'much': not a size such as 4GB"):
+        write_coded(config(tmp_path / "a.csv", ids="str"), out, "much")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+    out.mkdir()
+    (out / "mine").touch()
+    with pytest.raises(DataError, match="coded: is there already"):
+        write_coded(config(tmp_path / "a.csv", ids="str"), out)
+
+
+def test_the_command_and_a_training_on_its_folder(tmp_path, command):
+    clicks(tmp_path / "clicks")
+    code, out, _ = command("data", "encode", "clicks", "--out", "coded", "--memory", "256MB")
+    assert code == 0 and "coded: user 150, train 2,000" in out
+    asked = ("--model", "mf", "--epochs", "1", "--seed", "1")
+    metrics = []
+    for source in ("clicks", "coded"):
+        assert command("train", source, *asked, "--out", f"runs/{source}")[0] == 0
+        metrics.append(
+            (tmp_path / "runs" / source / "metrics.json").read_text().split('"seconds"')[0]
+        )
+        code, out, _ = command(
+            "recommend", f"runs/{source}", "--users", "user '003' of the shop, ü"
+        )
+        assert code == 0
+    assert '"test"' in metrics[0] and metrics[0].split("peak")[0] == metrics[1].split("peak")[0]

@@ -1,0 +1,160 @@
+"""The memory that a training needs: by its sizes, and as measured; told before it begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ssmrec.data import Split, synthetic
+from ssmrec.kernels import memory
+from ssmrec.models import MODELS
+from ssmrec.training import resolve
+from ssmrec.training.ahead import refuse_early
+from ssmrec.training.protocols import train_run
+from ssmrec.training.room import needed, too_little
+
+FACTOR = 1.5
+PEAK = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from ssmrec.data import Split, synthetic
+from ssmrec.training import resolve
+from ssmrec.training.protocols import train_run
+from ssmrec.training.room import needed
+
+def resident(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+def parts(users, items, pairs):
+    every = synthetic(users, items, pairs, seed=1)
+    held = np.arange(pairs) % (pairs // 40) == 0
+    return Split(every.take(~held), every.take(held), None, "given")
+
+config = resolve(json.loads(sys.argv[1]))
+train_run(config, parts(50, 40, 400))  # libraries and kernels are there before memory is counted
+split = parts(80_000, 60_000, 200_000)
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+train_run(config, split)
+told = needed(config, 80_000, 60_000, 200_000)
+print(json.dumps([resident("VmHWM") - before, sum(told.values())]))
+"""
+
+
+def settings(name, **parts):
+    train = {"epochs": 1, "threads": 1, "batch_size": 8192, **parts.pop("train", {})}
+    measured = {"metrics": ["ndcg"], "ks": [20]}
+    return {"model": {"name": name}, "train": train, "evaluation": measured, **parts}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        settings("mf"),
+        settings("lightgcn"),
+        settings(
+            "mf",
+            loss={"name": "bpr"},
+            negatives={"name": "uniform", "n": 64, "shared": False},
+            train={"optimizer": "lazy_adam"},
+        ),
+    ],
+    ids=["tables", "propagation", "vectors of negatives"],
+)
+def test_the_peak_is_near_what_the_sizes_say(asked):
+    """140,000 nodes of 64 numbers, 36 MB a table: resident memory of a process of its own."""
+    one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PEAK), json.dumps(asked)],
+        env=os.environ | one, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    peak, told = json.loads(done.stdout.splitlines()[-1])
+    assert peak > 1e8 and told / FACTOR < peak < told * FACTOR, (peak, told)
+
+
+def test_by_hand():
+    """1000 users, 500 items, 64 numbers of 4 bytes: a table has 384,000 bytes."""
+    parts = needed(resolve({"train": {"batch_size": 100}}), 1000, 500, 10_000)
+    assert parts["tables"] == 2 * 384_000  # and the best one
+    assert parts["optimiser"] == 3 * 384_000  # gradient and two moments
+    assert parts["batch"] == 4 * 100 * 100
+    few = needed(resolve({"train": {"batch_size": 10**6}}), 1000, 500, 50)
+    assert few["batch"] == 4 * 50 * 50  # a batch has no more rows than there are pairs
+    hard = {"negatives": {"name": "dns", "pool": 7}, "train": {"batch_size": 100}}
+    assert needed(resolve(hard), 1000, 500, 10_000)["batch"] == 4 * 100 * 7 * 64
+    fixed = needed(resolve({"train": {"protocol": "fixed"}}), 1000, 500, 10_000)
+    assert fixed["tables"] == 384_000
+    lazy = resolve({"model": {"name": "mf"}, "train": {"optimizer": "lazy_adam"}})
+    assert needed(lazy, 1000, 500, 10_000)["optimiser"] == 2 * 384_000
+    assert (
+        needed(resolve({"model": {"name": "ease"}}), 1000, 500, 0)["item-item matrices"]
+        == 3 * 10**6
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "model", "said"),
+    [
+        (10**6, "mf", "0.0 GB are free: lower model.dim, drop.*lazy_adam, or divide the tables"),
+        (10**6, "lightgcn", "lower model.dim, drop rare users.*min_item$"),
+        (10**6, "ease", "drop rare items with data.min_item, or take model=lightgcn$"),
+        (10**12, "mf", ""),
+        (None, "mf", ""),
+    ],
+)  # fmt: skip
+def test_too_little_memory_is_told_before_training(free, model, said, monkeypatch, caplog):
+    monkeypatch.setattr("ssmrec.training.room.free_memory", lambda device: free)
+    config = resolve(
+        {"model": {"name": model}, "train": {"epochs": 0, "protocol": "fixed", "batch_size": 16}}
+    )
+    train_run(config, Split(synthetic(500, 400, 5000), None, None, "given"))
+    told = [r.getMessage() for r in caplog.records if "of memory" in r.getMessage()]
+    if not said:
+        assert told == []
+        return
+    (line,) = told
+    assert line.startswith("this training needs about 0.0 GB of memory (") and "\n" not in line
+    assert re.search(said, line), line
+
+
+def test_a_model_that_cannot_be_made_small_is_trained_all_the_same(monkeypatch):
+    """One of the user's own, that needs more items than the models it would be tried with have."""
+
+    class Picky(MODELS["mf"]):
+        def __init__(self, config, train, generator):
+            assert train.n_items > 100
+            super().__init__(config, train, generator)
+
+    monkeypatch.setitem(MODELS, "picky", Picky)
+    config = resolve({"model": {"name": "picky"}, "train": {"epochs": 1, "protocol": "fixed"}})
+    refuse_early(config)
+    assert needed(config, 500, 400, 5000)["tables"] == 0
+    assert (
+        train_run(config, Split(synthetic(500, 400, 5000), None, None, "given")).metrics["epochs"]
+        == 1
+    )
+
+
+def test_a_batch_that_is_too_large_is_told_as_such():
+    pool = {"negatives": {"name": "dns", "pool": 10**9}}
+    if memory.free_memory() is not None:
+        said = too_little(resolve(pool), 100, 100, 10**6)
+        assert said.endswith("lower train.batch_size, or the numbers of negatives")
+
+
+def test_what_is_free_is_asked_of_the_machine():
+    huge = resolve({"model": {"name": "mf", "dim": 4096}})
+    assert too_little(huge, 10**9, 10**9, 1) != "" or memory.free_memory() is None
+    assert too_little(resolve({}), 10, 10, 10) == ""
