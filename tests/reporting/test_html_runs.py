@@ -84,7 +84,8 @@ def test_what_is_no_run_is_an_error(folders, tmp_path):
     with pytest.raises(RunError, match="nowhere: does not exist"):
         read_runs([tmp_path / "nowhere"])
     with pytest.raises(RunError, match=r"not a run folder \(no metrics.json\)"):
-        read_runs([folders["ssm"].parent.parent])
+        (tmp_path / "notes.txt").touch()
+        read_runs([tmp_path])
     parent = folders["ssm"].parent
     with pytest.raises(RunError, match=r"no run, but a folder of 3: name them as .*/\*"):
         read_runs([parent])
