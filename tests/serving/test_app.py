@@ -192,6 +192,7 @@ def test_health_and_metrics_count_what_happened(ask, service):
     ask("get", "/no/such/path")
     health = ask("get", "/health").json()
     assert health["model"] == "lightgcn" and health["users"] == 60 and health["items"] == 40
+    assert [ask("head", path).status_code for path in ("/health", "/", "/users")] == [200, 200, 405]
     text = ask("get", "/metrics").text
     assert 'ssmrec_requests_total{code="200",route="/recommend"} 1.0' in text
     assert 'ssmrec_requests_total{code="422",route="/recommend"} 1.0' in text

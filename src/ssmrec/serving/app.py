@@ -194,6 +194,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
 
 
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.head("/health", include_in_schema=False)  # load balancers ask so
     @app.get("/health", response_model=Health)
     async def health():
         """Which run is live, and the kind of index it is searched by."""
@@ -217,6 +218,7 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
         """Metrics in the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page():
         return HTMLResponse(
