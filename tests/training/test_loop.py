@@ -115,7 +115,7 @@ def test_every_pair_is_a_positive_once_an_epoch(small, tastes):
 
     trainer = Trainer(small(), tastes.train, 2, None, Ear())
     seen, step = [], trainer.step
-    trainer.step = lambda batch, draws: seen.append(batch) or step(batch, draws)  # type: ignore
+    trainer.step = lambda batch, *more: seen.append(batch) or step(batch, *more)  # type: ignore
     state = trainer.run()
     wanted = sorted(zip(tastes.train.rows.tolist(), tastes.train.indices.tolist(), strict=True))
     pairs = [pair for b in seen for pair in zip(b.users.tolist(), b.items.tolist(), strict=True)]

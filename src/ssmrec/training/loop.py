@@ -21,6 +21,7 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
 from ssmrec.training.config import RunConfig, make_loss, make_sampler
 from ssmrec.training.device import Products, pick_device, use_threads
+from ssmrec.training.feed import fed
 from ssmrec.training.given import remedy
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
@@ -109,6 +110,9 @@ class Trainer:
         self.loss.attach(train, torch_generator(config.seed, "loss"))
         self.loss.to(self.device)
         self.sampler: Sampler = make_sampler(config, train)
+        # A loss that draws too takes turns with the sampler; on a CPU a step leaves no core idle.
+        own_draws = type(self.loss).more_items is not Loss.more_items
+        self.ahead = self.device.type == "cuda" and not own_draws
         groups = [{"params": list(self.model.parameters())}, *self.loss.parameter_groups()]
         self.optimizer = make_optimizer(config.train.optimizer, self.model, groups, config.train.lr)
         self.recorder = Recorder(
@@ -207,11 +211,16 @@ class Trainer:
         with torch.no_grad():
             self.loss.before_epoch(epoch, self.model.vectors)
         total, reported, done = torch.zeros((), device=self.device), 0.0, 0
-        for step in range(steps):
-            part = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
+
+        def made(step: int) -> tuple[Batch, Negatives]:
+            start = step * settings.batch_size
+            batch = self._batch(order[start : start + settings.batch_size])
+            return batch, self.sampler.draw(batch, draws)
+
+        for step, (batch, negatives) in enumerate(fed(range(steps), made, self.ahead)):
             self._set_rate(((epoch - 1) * steps + step) / (self.epochs * steps))
-            total += self.step(self._batch(order[part]), draws)
-            done = min(part.stop, len(order))
+            total += self.step(batch, draws, negatives)
+            done += len(batch)
             if self.peers.due(step, time.perf_counter() - reported, _REPORT_EVERY):
                 reported = time.perf_counter()
                 mean = self._finite(total.item() / (step + 1), epoch)
@@ -231,9 +240,11 @@ class Trainer:
         """Seconds since this trainer began to be built, evaluations left out."""
         return self.peers.first(time.perf_counter() - self.start)
 
-    def step(self, batch: Batch, draws: np.random.Generator) -> Tensor:
-        """One step of the optimiser on a batch; its mean loss."""
-        negatives = self.sampler.draw(batch, draws)
+    def step(
+        self, batch: Batch, draws: np.random.Generator, negatives: Negatives | None = None
+    ) -> Tensor:
+        """One step of the optimiser on a batch, with negatives drawn for it or drawn here; its mean loss."""
+        negatives = self.sampler.draw(batch, draws) if negatives is None else negatives
         more = self.loss.more_items(batch, draws)
         l2 = self.config.train.l2 if self.loss.trains_model else 0.0
         views = self.views if self.loss.trains_model else None
