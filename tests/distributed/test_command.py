@@ -208,3 +208,13 @@ def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path, unbroken,
     assert running.returncode == 0, err[-3000:]
     assert "going on after epoch" in err
     same_run(tmp_path / "run", unbroken(tables))
+
+
+@pytest.mark.slow
+def test_restarts_do_not_overwrite_a_finished_run(shop, tmp_path, unbroken):
+    shutil.copytree(unbroken("replicated"), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    running = started([*LAUNCH, "--restarts", 1, *long("replicated"), "--out", "run"], tmp_path)
+    _, err = running.communicate(timeout=2 * LIMIT)
+    assert running.returncode == 2 and "run: holds a finished run" in err
+    assert {path: path.read_bytes() for path in before} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -58,3 +59,26 @@ def test_the_place_is_that_of_the_variables():
 def test_the_interface_that_leads_to_a_machine():
     assert interface_to("127.0.0.1") == "lo"
     assert interface_to("no machine of this name") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hosts", "2"], "--hosts 2 needs --host 0 to 1"),
+        (["--host", "1"], "--host and --meeting are for several machines: say how many, --hosts 2"),
+        (["--hosts", "2", "--meeting", "here"], "--meeting here: must be NAME:PORT of machine 0"),
+        (["--hosts", "2", "--meeting", "here:abc"], "must be NAME:PORT"),
+        (["--hosts", "2", "--meeting", "here:80000"], "the port from 1 to 65535"),
+        (["--hosts", "2", "--meeting", "no-such-host.invalid:29500"], "no machine of that name"),
+    ],
+)
+def test_a_launch_that_cannot_meet_is_one_line(command, words, said):
+    code, _, err = command("launch", "-n", "2", *words, "train", "online-retail")
+    assert code == 2 and said in err and "Traceback" not in err
+
+
+@pytest.mark.skipif(find_spec("torchrec") is not None, reason="torchrec is installed")
+def test_sharding_without_torchrec_is_refused_before_reading():
+    config = resolve({"model": {"name": "mf"}, "distributed": {"tables": "sharded"}})
+    with pytest.raises(ConfigError, match=r"needs TorchRec \(no torchrec\)"):
+        admit(config, PAIR)

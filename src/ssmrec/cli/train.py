@@ -157,7 +157,7 @@ def run(
     resume = resume or (peers.restarted and (folder / CHECKPOINT).exists())
     following = trackers(track, folder, resume) if peers.rank == 0 else []
     if peers.rank == 0:
-        claim(folder, resume, overwrite or peers.restarted)
+        claim(folder, resume, overwrite)
     peers.meet()
     tell_settings(config)
     config = _without_idle_validation(config)

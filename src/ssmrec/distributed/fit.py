@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -115,6 +116,18 @@ def _sharding(config: RunConfig) -> None:
             "distributed.tables=sharded is for model=mf with model.init=xavier and "
             "train.optimizer=adam, and no loss=sl_at_k: leave it at replicated for others"
         )
+    if config.distributed.tables == "sharded":
+        for package in ("torchrec", "fbgemm_gpu"):
+            if find_spec(package) is None:
+                raise ConfigError(lacking(f"no {package}"))
+
+
+def lacking(what: str) -> str:
+    """What to say where TorchRec cannot be used."""
+    return (
+        f"distributed.tables=sharded needs TorchRec ({what}): `make distributed-cpu`, or "
+        "`pip install 'ssmrec[distributed]'` on a GPU"
+    )
 
 
 def _room(device: torch.device) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Sequence
 
 from ssmrec.errors import ConfigError
@@ -36,6 +37,10 @@ def launch(
             f"--hosts {hosts} needs --host 0 to {hosts - 1}, the number of this machine, and "
             "--meeting NAME:PORT of machine 0"
         )
+    if hosts == 1 and (host or meeting is not None):
+        raise ConfigError("--host and --meeting are for several machines: say how many, --hosts 2")
+    if meeting is not None:
+        _assert_place(meeting)
     share = str(max(1, (os.cpu_count() or 1) // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
@@ -51,3 +56,18 @@ def launch(
         codes = [failure.exitcode for failure in error.failures.values()]
         return next((code for code in codes if code > 0), 1)
     return 0
+
+
+def _assert_place(meeting: str) -> None:
+    """Refuse what is no `NAME:PORT` of a machine that can be found; torch would ask for ever."""
+    name, _, port = meeting.rpartition(":")
+    if not name or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(
+            f"--meeting {meeting}: must be NAME:PORT of machine 0, the port from 1 to 65535"
+        )
+    try:
+        socket.getaddrinfo(name.strip("[]"), int(port))
+    except OSError as error:
+        raise ConfigError(
+            f"--meeting {meeting}: no machine of that name is known here ({error.strerror or error})"
+        ) from None

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ssmrec.data import Interactions
+from ssmrec.distributed.fit import lacking
 from ssmrec.distributed.place import Place
 from ssmrec.distributed.rows import bounds
 from ssmrec.errors import ConfigError
@@ -191,10 +192,7 @@ def _part(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigError(
-            f"distributed.tables=sharded needs TorchRec ({error}): `make distributed-cpu`, or "
-            "`pip install 'ssmrec[distributed]'` on a GPU"
-        ) from None
+        raise ConfigError(lacking(str(error))) from None
 
 
 def _one_id_a_row(_: nn.Module, args: tuple[Any, ...], words: dict[str, Any]):  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssmrec.losses import LOSSES
+from ssmrec.models import MODELS
 from ssmrec.training.config import RunConfig, closed_form, completed
 from ssmrec.training.peers import current
 
@@ -63,6 +64,10 @@ def unused(config: RunConfig) -> dict[str, list[str]]:
         found |= _switched_off(config, own)
     if current().alone:
         found["one process alone"] = [key for key in own if key.startswith("distributed.")]
+    elif not MODELS[name].message_passing:
+        found[f"model={name} passes no messages"] = [
+            k for k in own if k == "distributed.propagation"
+        ]
     return {reason: keys for reason, keys in found.items() if keys}
 
 
