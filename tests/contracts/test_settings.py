@@ -174,7 +174,7 @@ def test_wrong_kinds_are_told_in_plain_words():
         ),
         (
             "train.metric=ndcg",
-            "train.metric: metric 'ndcg' needs a cut-off of 1 or more, such as 'ndcg@20'",
+            "train.metric: metric 'ndcg' needs a cut-off from 1 to 999999999, such as 'ndcg@20'",
         ),
         (
             "evaluation.metrics=[auc]",

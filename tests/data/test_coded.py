@@ -114,3 +114,52 @@ def test_the_command_and_a_training_on_its_folder(tmp_path, command):
         )
         assert code == 0
     assert '"test"' in metrics[0] and metrics[0].split("peak")[0] == metrics[1].split("peak")[0]
+
+
+def test_numbers_of_one_folder_mean_nothing_in_another(tmp_path):
+    for name in ("one", "two"):
+        source = clicks(tmp_path / f"raw-{name}", n=200)
+        write_coded(config(source), tmp_path / "all" / name)
+    with pytest.raises(DataError, match="its ids are numbers of its own: name that folder alone"):
+        load(tmp_path / "all")
+    with pytest.raises(DataError, match="name that folder alone"):
+        load(tmp_path / "all" / "one" / "*.parquet")
+    with pytest.raises(DataError, match="was written by `ssmrec data encode` already"):
+        write_coded(config(tmp_path / "all" / "one"), tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda ids: ids.head(3), "has 3 ids, and the rows beside it users numbered from 0 to"),
+        (lambda ids: ids.rename({"id": "name"}), "is not the table of ids that was written"),
+        (lambda ids: pl.concat([ids, ids]), "is not the table of ids that was written"),
+        (None, "cannot be read, damaged"),
+    ],
+)
+def test_damaged_tables_of_ids_are_told(tmp_path, change, said):
+    out = tmp_path / "coded"
+    write_coded(config(clicks(tmp_path / "raw", n=200)), out)
+    table = out / "_user_ids.parquet"
+    table.write_bytes(b"garbage") if change is None else change(
+        pl.read_parquet(table)
+    ).write_parquet(table)
+    with pytest.raises(DataError, match=said) as caught:
+        load(out)
+    assert "_user_ids.parquet" in str(caught.value)
+
+
+@pytest.mark.parametrize("memory", ["-1", "much", "4", "1KB"])
+def test_memory_that_is_no_size_or_not_enough(tmp_path, memory):
+    source = clicks(tmp_path / "raw")
+    with pytest.raises(ConfigError, match="not a size such as|too little to number the ids"):
+        write_coded(config(source), tmp_path / "out", memory)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_folders_of_other_people_stay(tmp_path):
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "theirs.txt").touch()
+    write_coded(config(clicks(tmp_path / "raw", n=200)), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.part", "raw"]
+    assert (tmp_path / "out.part" / "theirs.txt").exists()

@@ -145,3 +145,40 @@ def test_parts_may_be_folders(tmp_path):
 def test_a_pattern_that_nothing_fits(tmp_path):
     with pytest.raises(DataError, match=r"201\*\.csv: no file with rows fits"):
         load(str(tmp_path / "201*.csv"))
+
+
+def test_what_would_be_missed_is_refused(tmp_path):
+    folder = put(tmp_path / "clicks", {"a.csv": "user,item\n1,2\n3,4\n"})
+    (folder / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match="gone.csv: is a link to nothing"):
+        load(folder)
+    (folder / "gone.csv").unlink()
+    put(tmp_path / "more", {"b.csv": "user,item\n5,6\n"})
+    (folder / "more").symlink_to(tmp_path / "more")
+    with pytest.raises(DataError, match="more: is a link to a folder; name that folder itself"):
+        load(folder)
+
+
+def test_a_column_here_and_a_folder_of_its_name_there(tmp_path):
+    texts = {"a.csv": "user,item,event\n1,2,buy\n", "event=buy/b.csv": "user,item\n3,4\n"}
+    with pytest.raises(DataError, match="has columns user, item"):
+        load(put(tmp_path / "clicks", texts))
+
+
+def test_tables_beside_a_train_file_are_told(tmp_path, caplog):
+    texts = {
+        "train.csv": "user,item\n1,2\n3,4\n",
+        "more.csv": "user,item\n5,6\n",
+        "items.csv": "item,title\n2,a\n",
+    }
+    folder = put(tmp_path / "shop", texts)
+    assert len(load(folder)) == 2
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"{folder / 'more.csv'}: left out, as train.csv is beside it"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path, kind):
+    file = tmp_path / f"clicks [2011] *.{kind}"
+    getattr(clicks(), f"write_{kind}")(file)
+    assert load(file).fingerprint == load(clicks()).fingerprint

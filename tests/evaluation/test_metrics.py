@@ -148,7 +148,7 @@ def test_names() -> None:
         ("NDCG@20", "did you mean 'ndcg@20'?"),
         ("ndcg20", "unknown metric 'ndcg20', did you mean 'ndcg@20'?"),
         ("auc", "unknown metric 'auc'"),
-        ("ndcg", "needs a cut-off of 1 or more, such as 'ndcg@20'"),
+        ("ndcg", "needs a cut-off from 1 to 999999999, such as 'ndcg@20'"),
         ("ndcg@0", "needs a cut-off"),
         ("ndcg@-5", "needs a cut-off"),
         ("ndcg@ten", "needs a cut-off"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,21 +19,19 @@ import polars as pl
 from ssmrec.data.clean import Coded
 from ssmrec.data.columns import choose_columns
 from ssmrec.data.config import DataConfig
-from ssmrec.data.folder import files_of_source, open_source
+from ssmrec.data.folder import IDS, files_of_source, open_source
 from ssmrec.data.formats import pinned
 from ssmrec.data.ids import CANONICAL, DOUBTFUL, LEADING_ZERO, WHOLE
 from ssmrec.data.interactions import Vocabulary
 from ssmrec.data.named import files_of
 from ssmrec.data.place import Place
-from ssmrec.data.table import LAST
+from ssmrec.data.table import LAST, readable
 from ssmrec.data.text import TEXTS
 from ssmrec.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
 SIDES = ("user", "item")
-IDS = "_{}_ids.parquet"
-"""Beside the rows: the sorted ids of a side; the number of an id is its position."""
 
 
 def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dict[str, int]:
@@ -53,6 +53,9 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
         ConfigError: no DuckDB, or it does not understand `memory`.
     """
     files = files_of(config)
+    for path in files.values():
+        if any((path.parent / IDS.format(side)).exists() for side in SIDES):
+            raise DataError(f"{path.parent}: was written by `ssmrec data encode` already; copy it")
     config = pinned(files_of_source(files["train"])[0], config)
     frames, kinds = {}, {}
     for part, path in files.items():
@@ -67,7 +70,8 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
         for part, (table, rows) in frames.items():
             with table.reading():
                 _numbers(rows, coded).sink_parquet(work / f"{part}.rows")
-        counts = _code(database, work, list(frames), coded)
+        with _told(memory):
+            counts = _code(database, work, list(frames), coded)
     for side in coded:
         log.info("%s: %s %s ids", out, f"{counts[side]:,}", side)
     return counts
@@ -90,11 +94,26 @@ def with_ids(coded: Coded, files: Mapping[str, Path]) -> Coded:
                 f"{there[0]}: numbers the {side}s of the files beside it: leave data.ids at auto, and "
                 "give other parts to `ssmrec data encode` together with it"
             )
-        ids = pl.read_parquet(there[0])["id"]
-        numbers = vocabulary.ids
+        ids, numbers = _ids(there[0]), vocabulary.ids
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(ids):  # type: ignore[operator]
+            raise DataError(
+                f"{there[0]}: has {len(ids):,} ids, and the rows beside it {side}s numbered from "
+                f"{numbers.min()} to {numbers.max()}: encode the source again"
+            )
         known = Vocabulary(ids if len(numbers) == len(ids) else ids.gather(numbers))
         coded = replace(coded, **{f"{side}s": known})
     return coded
+
+
+def _ids(file: Path) -> pl.Series:
+    """The ids of a side, sorted and distinct, as `_code` wrote them."""
+    with readable(file):
+        ids = pl.read_parquet(file, glob=False).to_series()
+    if ids.name != "id" or ids.dtype != pl.String or ids.null_count() or ids.n_unique() < len(ids):
+        raise DataError(
+            f"{file}: is not the table of ids that was written: encode the source again"
+        )
+    return ids
 
 
 def _kind(rows: pl.LazyFrame, side: str, config: DataConfig, text: bool, where: Place) -> str:
@@ -191,11 +210,24 @@ def _duckdb(spill: Path, memory: str | None) -> Any:
     database = duckdb.connect()
     database.execute(f"SET temp_directory = {_quoted(spill)}")
     if memory is not None:
-        try:
-            database.execute(f"SET memory_limit = {_quoted(memory)}")
-        except duckdb.Error:
-            raise ConfigError(f"memory {memory!r}: not a size such as 4GB or 512MB") from None
+        if not re.fullmatch(r"\d+(\.\d+)? ?([KMGT]i?)B", memory, re.IGNORECASE):
+            raise ConfigError(f"memory {memory!r}: not a size such as 4GB or 512MB")
+        database.execute(f"SET memory_limit = {_quoted(memory)}")
     return database
+
+
+@contextmanager
+def _told(memory: str | None) -> Iterator[None]:
+    """What DuckDB could not do, in one line."""
+    duckdb = import_module("duckdb")
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise ConfigError(
+            f"memory {memory or 'of this machine'}: too little to number the ids"
+        ) from None
+    except duckdb.IOException as error:
+        raise DataError(f"numbering the ids failed: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager
@@ -203,14 +235,15 @@ def _folder(out: Path) -> Iterator[Path]:
     """A folder that is `out` at the end, and gone after a failure."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: is there already; choose another folder, or delete it")
-    work = out.with_name(f"{out.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
+    work: Path | None = None
     try:
-        work.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         yield work
         shutil.rmtree(work / "spill", ignore_errors=True)
         os.replace(work, out)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)

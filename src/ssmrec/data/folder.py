@@ -17,6 +17,8 @@ from ssmrec.data.table import Table
 from ssmrec.data.text import TEXTS
 from ssmrec.errors import DataError
 
+IDS = "_{}_ids.parquet"
+"""Beside rows that `write_coded` has numbered: the sorted ids of a side, `user` or `item`."""
 TITLES = "items"
 """Files of this name beside the rows hold the titles of the items."""
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
@@ -36,7 +38,8 @@ def files_of_source(path: Path) -> list[Path]:
     `items.*`, the titles.
 
     Raises:
-        DataError: there is none, or one that is no table.
+        DataError: there is none, or one that is no table, cannot be read, or has ids that are numbers
+            of its own.
     """
     if is_pattern(path):
         found = [Path(name) for name in glob(str(path), recursive=True)]
@@ -46,7 +49,9 @@ def files_of_source(path: Path) -> list[Path]:
         return [path]
     root = _root(path)
     inside = {f for each in found for f in (each.rglob("*") if each.is_dir() else (each,))}
-    files = sorted(f for f in inside if f.is_file() and not _hidden(f.relative_to(root)))
+    inside = {f for f in inside if not _hidden(f.relative_to(root))}
+    _assert_readable(inside)
+    files = sorted(f for f in inside if f.is_file())
     if path.is_dir():
         files = [f for f in files if f.parent != path or f.name.split(".")[0] != TITLES]
         _assert_tables(files, path)
@@ -107,6 +112,21 @@ def _hidden(path: Path) -> bool:
     return any(part[0] in "._" for part in path.parts)
 
 
+def _assert_readable(inside: set[Path]) -> None:
+    """Refuse what would be missed: links that lead nowhere or to folders, pipes, and coded rows."""
+    for path in sorted(inside):
+        if path.is_symlink() and path.is_dir():
+            raise DataError(f"{path}: is a link to a folder; name that folder itself")
+        if not (path.is_file() or path.is_dir()):
+            kind = "a link to nothing" if path.is_symlink() else "no file that can be read again"
+            raise DataError(f"{path}: is {kind}; remove it, or name the files that count")
+        if any((path.parent / IDS.format(side)).exists() for side in ("user", "item")):
+            raise DataError(
+                f"{path.parent}: was written by `ssmrec data encode`, and its ids are numbers of its own: "
+                "name that folder alone"
+            )
+
+
 def _assert_tables(files: list[Path], folder: Path) -> None:
     other = next((f for f in files if not f.name.endswith(SUFFIXES)), None)
     if other is not None:
@@ -140,8 +160,10 @@ def _values(name: str, keys: list[Keys], first: Table) -> pl.Series:
 
 def _assert_like(table: Table, own: Keys, first: Table, keys: Keys) -> None:
     """Refuse a file whose columns, or the keys of its folders, are others than those of the first."""
-    mine, theirs = ([*t.names, *k] for t, k in ((table, own), (first, keys)))
-    if set(mine) != set(theirs):
+    mine, theirs = (
+        [*t.names, *(x for x in k if x not in t.names)] for t, k in ((table, own), (first, keys))
+    )
+    if set(table.names) != set(first.names) or set(mine) != set(theirs):
         raise DataError(
             f"{table.where}: has columns {', '.join(mine)}, but {first.where} has {', '.join(theirs)}"
         )

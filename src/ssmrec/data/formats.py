@@ -68,7 +68,7 @@ def open_table(path: Path, config: DataConfig) -> Table:
         raise DataError(f"{path}: the file is empty (0 bytes)")
     if config.format == "parquet" or (config.format != "csv" and path.suffix in PARQUET):
         with readable(path):
-            return Table(pl.scan_parquet(path), Place(str(path)))
+            return Table(pl.scan_parquet(path, glob=False), Place(str(path)))
     lines = first_lines(path)
     if config.format != "adjacency":
         refuse_title(lines, str(path))
@@ -127,6 +127,7 @@ def _lines(path: Path) -> pl.LazyFrame:
     with readable(path):
         return pl.scan_csv(
             path,
+            glob=False,
             separator=WHOLE_LINE,
             quote_char=None,
             has_header=False,
@@ -200,6 +201,7 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
     with readable(place):
         frame = pl.scan_csv(
             path,
+            glob=False,
             separator=delimiter,
             has_header=place.header,
             infer_schema=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,6 +231,18 @@ def _located(config: DataConfig) -> dict[str, Path]:
     asked = {"valid": config.valid, "test": config.test}
     files |= {part: Path(path).expanduser() for part, path in asked.items() if path}
     return {part: files[part] for part in PARTS if part in files}
+
+
+def left_out(files: Mapping[str, Path]) -> list[Path]:
+    """The tables beside a train file that are no part of the data; titles and hidden files are none."""
+    train = files["train"]
+    if train.name.split(".")[0] != "train":  # a single file, not one of a folder
+        return []
+    parts = {path.resolve() for path in files.values()}
+    beside = (
+        p for p in train.parent.iterdir() if p.name.endswith(SUFFIXES) and p.name[0] not in "._"
+    )
+    return sorted(p for p in beside if p.resolve() not in parts and p.name.split(".")[0] != "items")
 
 
 def files_of(config: DataConfig) -> dict[str, Path]:

@@ -57,7 +57,7 @@ class Place:
     def size(self) -> int:
         """Number of rows of a file."""
         if self.layout == "table":
-            return int(pl.scan_parquet(self.name).select(pl.len()).collect().item())
+            return int(pl.scan_parquet(self.name, glob=False).select(pl.len()).collect().item())
         one = self.layout != "adjacency"
         return sum(1 if one else len(fields) - 1 for _, fields in self._records())
 

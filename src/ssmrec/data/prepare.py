@@ -18,7 +18,7 @@ from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import files_of_source
 from ssmrec.data.formats import PARQUET, pinned
 from ssmrec.data.interactions import Interactions, Split
-from ssmrec.data.named import files_of
+from ssmrec.data.named import files_of, left_out
 from ssmrec.data.read import no_rows_left, read_frame
 from ssmrec.data.split import STREAM, carve, counted, split_by
 from ssmrec.errors import ConfigError, DataError
@@ -128,6 +128,8 @@ def _read(
 ) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
     """Read each part; with several parts the counts carry the part's name."""
     frames, counts = {}, {}
+    for path in left_out(files):
+        log.warning("%s: left out, as %s is beside it", path, files["train"].name)
     config = pinned(files_of_source(files["train"])[0], config)
     for part, path in files.items():
         frames[part], found = read_frame(path, config)

@@ -110,8 +110,10 @@ def parse_metric(name: str) -> Metric:
         word = kind.lower().rstrip("0123456789")
         hint = nearest(word, METRICS, suffix=f"@{cut or kind[len(word) :] or 20}")
         raise ConfigError(f"unknown metric {name!r}{hint}")
-    if not at or not cut.isdecimal() or int(cut) < 1:
-        raise ConfigError(f"metric {name!r} needs a cut-off of 1 or more, such as '{kind}@20'")
+    if not (at and cut.isascii() and cut.isdecimal() and len(cut) < 10 and int(cut)):
+        raise ConfigError(
+            f"metric {name!r} needs a cut-off from 1 to 999999999, such as '{kind}@20'"
+        )
     return Metric(kind, int(cut))
 
 

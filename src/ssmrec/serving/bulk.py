@@ -98,7 +98,7 @@ def refuse_other(file: Path, *columns: list[str]) -> None:
     if not file.exists() or (file.is_file() and not file.stat().st_size):
         return
     try:
-        scan = pl.scan_csv(file) if file.suffix == ".csv" else pl.scan_parquet(file)
+        scan = (pl.scan_csv if file.suffix == ".csv" else pl.scan_parquet)(file, glob=False)
         found = scan.collect_schema().names()
     except (OSError, pl.exceptions.PolarsError):
         found = []
