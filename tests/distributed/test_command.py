@@ -206,7 +206,7 @@ def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path, unbroken,
     os.kill(member(running.pid, 1), signal.SIGKILL)
     _, err = running.communicate(timeout=2 * LIMIT)
     assert running.returncode == 0, err[-3000:]
-    assert "going on after epoch" in err
+    assert "a process was lost: all were started again" in err and "going on after epoch" in err
     same_run(tmp_path / "run", unbroken(tables))
 
 
@@ -218,3 +218,24 @@ def test_restarts_do_not_overwrite_a_finished_run(shop, tmp_path, unbroken):
     _, err = running.communicate(timeout=2 * LIMIT)
     assert running.returncode == 2 and "run: holds a finished run" in err
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_launch_in_one_line(shop, tmp_path):
+    running = started([*LAUNCH, *long("replicated"), "--out", "run"], tmp_path)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors")
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=2 * LIMIT)
+    assert running.returncode == 130 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped: the same command with --resume goes on")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+def test_a_killed_process_of_a_launch_is_told(shop, tmp_path):
+    running = started([*LAUNCH, *long("replicated"), "--out", "run"], tmp_path)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors")
+    os.kill(member(running.pid, 0), signal.SIGKILL)
+    _, err = running.communicate(timeout=2 * LIMIT)
+    assert running.returncode == 2 and "Traceback" not in err
+    assert "--resume" in err.splitlines()[-1] and "error: " in err.splitlines()[-1]

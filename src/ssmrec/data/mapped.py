@@ -49,10 +49,10 @@ def shared_folder(make: Callable[[], Split]) -> str:
     Raises:
         RunError: there is no room for it.
     """
+    split = make()  # first: who is killed while reading leaves no folder
     folder = tempfile.mkdtemp(prefix="ssmrec-")
     with ExitStack() as failed:
         failed.callback(shutil.rmtree, folder, ignore_errors=True)
-        split = make()
         try:
             write_split(split, Path(folder))
         except OSError as error:

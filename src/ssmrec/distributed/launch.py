@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Sequence
 
-from ssmrec.errors import ConfigError
+from ssmrec.errors import ConfigError, RunError
+
+logger = logging.getLogger("ssmrec")
+
+_GOES_ON = "the same command with --resume goes on from the last checkpoint, if there is one"
 
 
 def launch(
@@ -20,6 +25,8 @@ def launch(
 ) -> int:
     """Run `ssmrec COMMAND` in several processes of this machine; the exit code of the first that failed.
 
+    After Ctrl-C it is 130, as that of a command in one process.
+
     Args:
         processes: on this machine.
         command: what follows `ssmrec`, such as `["train", "clicks.parquet"]`.
@@ -28,7 +35,9 @@ def launch(
 
     Raises:
         ConfigError: numbers that do not fit.
+        RunError: a process was killed, so that it could say nothing.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
@@ -44,7 +53,10 @@ def launch(
     share = str(max(1, (os.cpu_count() or 1) // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes tell it
+    for name in [
+        name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")
+    ]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes tell it
     where = ["--standalone"] if hosts == 1 else [
         f"--nnodes={hosts}", f"--node-rank={host}", f"--rdzv-endpoint={meeting}",
         "--rdzv-backend=static", "--rdzv-id=ssmrec",
@@ -52,9 +64,19 @@ def launch(
     words = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *where]
     try:
         run(parse_args([*words, "--module", "ssmrec", *command]))
+    except SignalException as error:
+        logger.warning("stopped: %s", _GOES_ON)
+        return 128 + int(error.sigval)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
-        return next((code for code in codes if code > 0), 1)
+        told = next((code for code in codes if code > 0), None)
+        if told is None:
+            rank, first = error.get_first_failure()
+            raise RunError(
+                f"process {rank} was killed ({signal.Signals(-first.exitcode).name}): {_GOES_ON}; "
+                "--restarts 1 would start all again at once"
+            ) from None
+        return told
     return 0
 
 
