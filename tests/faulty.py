@@ -29,10 +29,10 @@ def bad_step() -> None:
 
     step = Trainer.step
 
-    def failing(self: Any, batch: Any, draws: Any) -> Any:
+    def failing(self: Any, batch: Any, *more: Any) -> Any:
         if self.state.epoch == 1:
             raise RunError("a fault in a step")
-        return step(self, batch, draws)
+        return step(self, batch, *more)
 
     if os.environ["RANK"] == "1":
         Trainer.step = failing  # type: ignore[method-assign]

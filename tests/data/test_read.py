@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 import ssmrec.data.named as named
+from ssmrec.config import build
+from ssmrec.data import DataConfig
 from ssmrec.data.read import read_frame
 from ssmrec.errors import ConfigError, DataError
 
@@ -234,3 +236,12 @@ def test_files_that_cannot_be_read(tmp_path):
     latin.write_bytes("user,item\ncafé,2\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8 text"):
         read_frame(latin)
+
+
+@pytest.mark.parametrize("columns", ["user,title,item,price", "user,item,title,price"])
+def test_a_line_too_wide_is_told_whatever_columns_are_read(tmp_path, columns):
+    rows = [f"{n},{n + 1},{n + 2},{n + 3}" for n in range(40)]
+    rows.insert(30, "3,Foo, 777,6,9")
+    path = write(tmp_path, "wide.csv", "\n".join([columns, *rows]))
+    with pytest.raises(DataError, match="line 32 has 5 fields, but the header has 4"):
+        read_frame(path, build(DataConfig, {"source": str(path)}, "data"))

@@ -318,3 +318,15 @@ def test_an_index_elsewhere_is_taken_up_with_its_run(models, tmp_path, caplog):
     assert not service.look()
     build(ranker, "hnsw", version_of(folder)).save(folder)  # one that is not asked for
     assert not service.look()
+
+
+def test_the_usual_length_keeps_the_limit(service):
+    app = make_app(service, Limits(k=3))
+
+    async def lengths():
+        async with client(app) as asked:
+            found = [await asked.get("/recommend?user=103"), await asked.get("/similar?item=5")]
+            found.append(await asked.post("/recommend", json={"users": [103]}))
+        return [answer.status_code for answer in found], len(found[-1].json()["lists"][0]["items"])
+
+    assert asyncio.run(lengths()) == ([200, 200, 200], 3)

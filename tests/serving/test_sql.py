@@ -108,7 +108,7 @@ def test_a_failure_on_the_way_leaves_the_old_rows(uri):
 
 
 def test_a_table_of_other_columns_is_refused_and_kept(uri):
-    write_table(uri, "odd", iter([ROWS]))
+    write_table(uri, "widths", iter([ROWS]))
     narrow = ROWS.with_columns(score=pl.lit("text"), item=pl.lit("q"))
     more = narrow.with_columns(extra=1)
     with pytest.raises(RunError, match="table odd: .*nothing was changed"):
@@ -278,6 +278,30 @@ def test_a_table_of_something_else_is_spared(uri):
         with pytest.raises(RunError, match="table odd_.*nothing was changed"):
             write_table(uri, make.split()[1], iter([ROWS]))
     assert len(read_query(uri, "SELECT 1 AS one FROM spared")) == 3
+
+
+def test_tables_with_more_columns_are_spared(uri):
+    run_in(
+        uri,
+        "CREATE TABLE theirs (user_id BIGINT, rank BIGINT, item_id BIGINT, score DOUBLE PRECISION, note TEXT)",
+    )
+    run_in(uri, "INSERT INTO theirs VALUES (1, 2, 3, 4, 'mine')")
+    with pytest.raises(RunError, match="theirs: has columns .*note, not .*nothing was changed"):
+        write_table(uri, "theirs", iter([ROWS]))
+    assert read_query(uri, "SELECT note FROM theirs").rows() == [("mine",)]
+
+
+def test_postgresql_reads_no_number_as_another_and_cuts_no_name(uri):
+    if kind_of(uri) != "postgresql":
+        with pytest.raises(ConfigError, match="takes up to 63 bytes"):
+            write_table("postgresql://nobody@localhost:1/none", "y" * 64, iter([ROWS]))
+        return
+    run_in(
+        uri,
+        "CREATE TABLE widths (user_id DOUBLE PRECISION, rank INT, item_id DOUBLE PRECISION, score REAL)",
+    )
+    with pytest.raises(RunError, match="table widths: column .*nothing was changed"):
+        write_table(uri, "widths", iter([ROWS]))
 
 
 def test_duckdb_without_a_file_reads_files(tmp_path):

@@ -112,6 +112,7 @@ def recommend(
         ids = None if wanted is None else as_ids(wanted)
         frames = shown(blocks, ranker, ids, choice, unknown or "skip")
     if out is not None or to is not None:
+        frames = (_typed(frame, ranker.train.users.ids.dtype) for frame in frames)
         table = table or "recommendations"
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
         typer.echo(f"{rows:,} recommendations for {count:,} users in {out or table}")
@@ -120,6 +121,12 @@ def recommend(
         rows = len(frame)
         _show(frame, None if source == PYTHON else item_titles(source))
     _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()), rows)
+
+
+def _typed(frame: pl.DataFrame, kind: pl.DataType) -> pl.DataFrame:
+    """Users as the run has them, integers or text, whatever was typed; as typed where one is neither."""
+    users = frame["user"].cast(kind, strict=False)
+    return frame if users.null_count() > frame["user"].null_count() else frame.with_columns(users)
 
 
 def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:

@@ -154,8 +154,6 @@ def run(
     refuse_early(config)
     if query is None:  # else the rows are fetched later
         files_of(config.data)
-    if peers.restarted:
-        logger.warning("a process was lost: all were started again")
     resume = resume or (peers.restarted and (folder / CHECKPOINT).exists())
     following = trackers(track, folder, resume) if peers.rank == 0 else []
     if peers.rank == 0:

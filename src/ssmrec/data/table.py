@@ -61,8 +61,8 @@ class Table:
         """
         chosen = [pl.col(old).alias(new) for new, old in columns.items()]
         if self.text:
-            # polars checks the number of fields of a line only when the last column is read.
-            last = pl.col(self.names[-1]).is_null().alias(LAST)
+            # polars checks the number of fields of a line only when all columns are read.
+            last = pl.all_horizontal(pl.col(name).is_null() for name in self.names).alias(LAST)
             chosen = [*(column.str.strip_chars() for column in chosen), last]
         with self.reading():
             frame = self.frame.select(chosen)

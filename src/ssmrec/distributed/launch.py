@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Sequence
 
+from ssmrec.distributed.place import RESTARTS
 from ssmrec.errors import ConfigError, RunError
 
 logger = logging.getLogger("ssmrec")
@@ -37,10 +38,6 @@ def launch(
         ConfigError: numbers that do not fit.
         RunError: a process was killed, so that it could say nothing.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
     if hosts > 1 and (meeting is None or not 0 <= host < hosts):
         raise ConfigError(
             f"--hosts {hosts} needs --host 0 to {hosts - 1}, the number of this machine, and "
@@ -53,31 +50,47 @@ def launch(
     share = str(max(1, (os.cpu_count() or 1) // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
-    for name in [
-        name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")
-    ]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes tell it
     where = ["--standalone"] if hosts == 1 else [
         f"--nnodes={hosts}", f"--node-rank={host}", f"--rdzv-endpoint={meeting}",
-        "--rdzv-backend=static", "--rdzv-id=ssmrec",
+        "--rdzv-backend=static", "--rdzv-id=ssmrec", f"--max-restarts={restarts}",
     ]  # fmt: skip
-    words = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *where]
+    words = [f"--nproc-per-node={processes}", *where, "--module", "ssmrec", *command]
+    for restart in range(restarts + 1 if hosts == 1 else 1):
+        os.environ[RESTARTS] = str(restart)
+        code, killed = _run(words)
+        if not killed or restart == restarts:
+            break
+        logger.warning("%s: all are started again", killed)
+    if killed:
+        raise RunError(f"{killed}: {_GOES_ON}; --restarts N starts all again at once")
+    return code
+
+
+def _run(words: Sequence[str]) -> tuple[int, str]:
+    """torchrun with `words`: its exit code, and which process was killed, if one was.
+
+    torchrun's own restarts would repeat mistakes of the command as well; they are for several machines.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes tell it
     try:
-        run(parse_args([*words, "--module", "ssmrec", *command]))
+        run(parse_args(list(words)))
     except SignalException as error:
         logger.warning("stopped: %s", _GOES_ON)
-        return 128 + int(error.sigval)
+        return 128 + int(error.sigval), ""
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        told = next((code for code in codes if code > 0), None)
-        if told is None:
-            rank, first = error.get_first_failure()
-            raise RunError(
-                f"process {rank} was killed ({signal.Signals(-first.exitcode).name}): {_GOES_ON}; "
-                "--restarts 1 would start all again at once"
-            ) from None
-        return told
-    return 0
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        killed = [
+            f"process {rank} was killed ({signal.Signals(-code).name})"
+            for rank, code in codes.items() if code < 0
+        ]  # fmt: skip
+        return next((code for code in codes.values() if code > 0), 2), next(iter(killed), "")
+    return 0, ""
 
 
 def _assert_place(meeting: str) -> None:

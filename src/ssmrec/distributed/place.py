@@ -18,6 +18,8 @@ except ImportError:  # Windows
 
 _ASK_ADDRESS = 0x8915
 """SIOCGIFADDR of Linux: the IPv4 address of a network interface."""
+RESTARTS = "SSMREC_RESTARTS"
+"""How often `ssmrec launch` has started all again, which torchrun does not count."""
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -50,7 +52,7 @@ class Place:
         size = number("WORLD_SIZE", 1)
         return cls(
             number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size),
-            number("TORCHELASTIC_RESTART_COUNT", 0),
+            number("TORCHELASTIC_RESTART_COUNT", 0) + number(RESTARTS, 0),
         )  # fmt: skip
 
 

@@ -158,12 +158,12 @@ def _add_bodies(app: FastAPI, service: Service, limits: Limits) -> None:
 
 def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
     """The questions for one, by GET."""
-    length = Query(ge=1, le=limits.k)
+    length, usual = Query(ge=1, le=limits.k), min(10, limits.k)
 
     @app.get("/recommend", response_model=Recommended, **ASKED)
     async def recommend_one(
         user: Text,
-        k: Annotated[int, length] = 10,
+        k: Annotated[int, length] = usual,
         include_seen: bool = False,
         unknown: Unknown = "popular",
         details: bool = False,
@@ -175,7 +175,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
         return await _lists(found)
 
     @app.get("/similar", response_model=SimilarItems, **ASKED)
-    async def similar_one(item: Text, k: Annotated[int, length] = 10, details: bool = False):
+    async def similar_one(item: Text, k: Annotated[int, length] = usual, details: bool = False):
         """Items like an item."""
         return await _lists(await answers.similar(service, [item], k, details))
 

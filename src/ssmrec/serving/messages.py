@@ -122,7 +122,7 @@ class Bodies:
 
         class RecommendBody(Body):
             users: Annotated[list[Id], batch]
-            k: Annotated[StrictInt, length, whole] = 10
+            k: Annotated[StrictInt, length, whole] = min(10, limits.k)
             include_seen: StrictBool = False
             unknown: Unknown = "popular"
             allow: Annotated[list[Id], some] | None = None
@@ -132,12 +132,12 @@ class Bodies:
 
         class SimilarBody(Body):
             items: Annotated[list[Id], batch]
-            k: Annotated[StrictInt, length, whole] = 10
+            k: Annotated[StrictInt, length, whole] = min(10, limits.k)
             details: StrictBool = False
 
         class FoldInBody(Body):
             users: Annotated[list[Annotated[list[Id], some]], batch]
-            k: Annotated[StrictInt, length, whole] = 10
+            k: Annotated[StrictInt, length, whole] = min(10, limits.k)
             deny: Annotated[list[Id], some] | None = None
             details: StrictBool = False
 

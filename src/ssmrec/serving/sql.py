@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pyarrow import types
 
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.serving.address import file_of, kind_of, place_of, refuse_unclear, shown, told
@@ -55,6 +56,10 @@ def _rows(connection: Any, query: str) -> Any:
     with closing(connection.cursor()) as cursor:
         cursor.execute(query)
         return cursor.fetch_arrow_table()
+
+
+_LONGEST = 63
+"""Bytes of a name that PostgreSQL tells apart."""
 
 
 def snapshot(uri: str, query: str, file: Path) -> int:
@@ -116,6 +121,9 @@ def replace_rows(uri: str, tables: Mapping[str, Iterable[pl.DataFrame]]) -> None
         RunError: no connection, or the database refuses.
     """
     kind, names = kind_of(uri), {table: _name(table) for table in tables}
+    for part in (part for parts in names.values() for part in parts if kind == "postgresql"):
+        if len(part.encode()) > _LONGEST:  # it would cut them, and take two for one
+            raise ConfigError(f"table name {part!r}: PostgreSQL takes up to {_LONGEST} bytes")
     driver = _driver(kind)
     if (file := file_of(uri)) is not None and not file.parent.is_dir():
         raise RunError(f"{file}: there is no folder {file.parent}")
@@ -158,9 +166,38 @@ def _put_adbc(
         if first:
             # An empty ingest makes the table where it is missing.
             cursor.adbc_ingest(parts[-1], data.slice(0, 0), "create_append", **where)
+            cursor.execute(f"SELECT * FROM {_quoted(parts)} LIMIT 0")
+            there = cursor.fetch_arrow_table().schema
+            _refuse_other(parts, there, data.schema, converts=place == "catalog_name")
             cursor.execute(f"DELETE FROM {_quoted(parts)}")
         if len(frame):
             cursor.adbc_ingest(parts[-1], data, "append", **where)
+
+
+def _refuse_other(parts: list[str], there: Any, ours: Any, converts: bool) -> None:
+    """A table with other columns is somebody else's. Numbers of another width would be read as others.
+
+    Args:
+        there, ours: Arrow schemas. converts: whether the database takes one kind of number for another.
+    """
+    table, advice = ".".join(parts), "name another --table, or drop it; nothing was changed"
+    if set(there.names) != set(ours.names):
+        raise RunError(
+            f"table {table}: has columns {', '.join(there.names)}, not {', '.join(ours.names)}: {advice}"
+        )
+    for name in ours.names:
+        mine, theirs = ours.field(name).type, there.field(name).type
+        if not converts and _kind(mine) not in ("", _kind(theirs)):
+            raise RunError(
+                f"table {table}: column {name} is {theirs}, the rows are {mine}: {advice}"
+            )
+
+
+def _kind(type_: Any) -> str:
+    """Such as `int64` or `float32`; empty for what the database converts by itself, texts and lists."""
+    if types.is_integer(type_):
+        return f"int{type_.bit_width}"
+    return f"float{type_.bit_width}" if types.is_floating(type_) else ""
 
 
 def _put_sqlite(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
@@ -191,6 +228,8 @@ def _put_duckdb(connection: Any, parts: list[str], frame: pl.DataFrame, first: b
     name = _quoted(parts)
     if first:
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM ssmrec_rows LIMIT 0")
+        there = _rows(connection, f"FROM {name} LIMIT 0").schema
+        _refuse_other(parts, there, frame.to_arrow().schema, converts=True)
         connection.execute(f"DELETE FROM {name}")
     connection.execute(f"INSERT INTO {name} BY NAME FROM ssmrec_rows")
     connection.unregister("ssmrec_rows")
