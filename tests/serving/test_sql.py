@@ -108,7 +108,7 @@ def test_a_failure_on_the_way_leaves_the_old_rows(uri):
 
 
 def test_a_table_of_other_columns_is_refused_and_kept(uri):
-    write_table(uri, "widths", iter([ROWS]))
+    write_table(uri, "odd", iter([ROWS]))
     narrow = ROWS.with_columns(score=pl.lit("text"), item=pl.lit("q"))
     more = narrow.with_columns(extra=1)
     with pytest.raises(RunError, match="table odd: .*nothing was changed"):
