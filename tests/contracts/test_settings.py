@@ -222,6 +222,7 @@ def test_a_yaml_file_of_any_kind_is_one_line(command, tmp_path, shop, file):
     [
         (["--set", "train.metric=ndgc@20"], "did you mean 'ndcg@20'"),
         (["--set", "evaluation.ks=[]"], "evaluation.ks"),
+        (["--resume", "--overwrite"], "--resume goes on, --overwrite begins anew: choose one"),
         (["--protocol", "valid", "--set", "data.split.valid=0"], "data.split.valid=0.1"),
         (["--set", "data.split.strategy=given"], "given needs a test file"),
         (["--set", "train.device=cuda"], "train.device=cuda"),

@@ -146,6 +146,17 @@ def test_an_export_spares_files_of_others(live, tmp_path):
         assert export_vectors(live.ranker, tmp_path, form)["items"] == 40
 
 
+def test_vectors_of_two_exports_are_not_mixed_and_foreign_arrays_stay(run, tmp_path):
+    ranker = Live.load(run).ranker
+    export_vectors(ranker, tmp_path / "v", "npy")
+    export_vectors(ranker, tmp_path / "v", "parquet")
+    assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["items.parquet", "users.parquet"]
+    np.save(tmp_path / "users.npy", np.ones(3))
+    with pytest.raises(RunError, match="users.npy: is there already"):
+        export_vectors(ranker, tmp_path, "npy")
+    assert np.load(tmp_path / "users.npy").tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("form", ["parquet", "npy"])
 def test_exported_vectors_give_the_scores(live, tmp_path, form):
     assert export_vectors(live.ranker, tmp_path, form) == {"users": 60, "items": 40}

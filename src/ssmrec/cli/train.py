@@ -132,6 +132,8 @@ def train(
     config = resolve(override(merged(start, asked), set_ or []))
     if rows is not None and config.data.source != source:
         raise ConfigError("data.source: leave --set data.source out with --query")
+    if resume and overwrite:
+        raise ConfigError("--resume goes on, --overwrite begins anew: choose one")
     trained, _, folder = run(config, out, resume, overwrite, track or (), rows)
     print_run(trained)
     typer.echo(f"run folder: {folder}")

@@ -61,7 +61,10 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
         raise ConfigError(f"format {form!r}: choose from: {', '.join(FORMATS)}")
     tables, new = vectors_of(ranker), not folder.exists()
     for name in tables:
-        refuse_other(folder / f"{name}.parquet", ["id"], ["id", "vector"])
+        ids, numbers = folder / f"{name}.parquet", folder / f"{name}.npy"
+        refuse_other(ids, ["id"], ["id", "vector"])
+        if numbers.exists() and not ids.exists():  # an earlier export would have left both
+            raise RunError(f"{numbers}: is there already; choose another folder, or delete it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
@@ -71,6 +74,10 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
                 table = table.select("id")
             with replaced(folder / f"{name}.parquet") as part:
                 table.write_parquet(part)
+            if (
+                form == "parquet"
+            ):  # the vectors of an earlier export would not be those of these ids
+                (folder / f"{name}.npy").unlink(missing_ok=True)
     except (OSError, pl.exceptions.PolarsError) as error:
         if new and not any(folder.glob("*")):
             folder.rmdir()
