@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.magnitude import spearman
-from ssmrec.analysis.negatives import temperature_grid
+from ssmrec.analysis.negatives import known_candidates, temperature_grid
 from ssmrec.analysis.subject import Subject, scores_at
 from ssmrec.data import Interactions
-from ssmrec.evaluation.metrics import contains
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
@@ -151,7 +150,7 @@ def _in_batch(subject: Subject, rows: int, seed: int) -> _Chains:
     table, drawn = subject.logits(subject.final), subject.draw(rows, seed)
     pos = (table.users[drawn.users] * table.items[drawn.items]).sum(1)
     others = scores_at(table.users, table.items, drawn.users, drawn.candidates)
-    known = contains(subject.train, drawn.users[:, None], drawn.candidates)
+    known = known_candidates(subject, drawn)
     grid = temperature_grid(subject.temperature)
     scales = [subject.temperature / t for t in grid]
     return _Chains(

@@ -256,7 +256,7 @@ def _curve(temperature: float) -> dict[str, Any]:
 def _histograms(subject: Subject, drawn: Drawn, scores: _Scores) -> dict[str, Any]:
     edges = np.linspace(-1, 1, 51)
     live, values = drawn.live, scores.cosine[drawn.live]
-    wrong = live & (_known(subject, drawn) | _held_out(subject, drawn))
+    wrong = live & (known_candidates(subject, drawn) | _held_out(subject, drawn))
     shares = {
         "negatives": histogram(values, edges),
         "positives": histogram(scores.cosine_pos, edges),
@@ -277,7 +277,7 @@ def _beyond(scores: _Scores, drawn: Drawn, peak: float) -> dict[str, float]:
     }
 
 
-def _known(subject: Subject, drawn: Drawn) -> Array:
+def known_candidates(subject: Subject, drawn: Drawn) -> Array:
     """Candidates that are training items of their row's user, the diagonal left out."""
     found = contains(subject.train, drawn.users[:, None], drawn.candidates)
     return found & ~drawn.own
@@ -285,12 +285,12 @@ def _known(subject: Subject, drawn: Drawn) -> Array:
 
 def _held_out(subject: Subject, drawn: Drawn) -> Array:
     found = contains(subject.held_out, drawn.users[:, None], drawn.candidates)
-    return found & ~_known(subject, drawn)
+    return found & ~known_candidates(subject, drawn)
 
 
 def _false_negatives(subject: Subject, drawn: Drawn) -> dict[str, float]:
     assert subject.final is not None
-    known, held_out = _known(subject, drawn), _held_out(subject, drawn)
+    known, held_out = known_candidates(subject, drawn), _held_out(subject, drawn)
     weights = _Scores(subject, subject.final, drawn).weights("ssm", subject.temperature)
     candidates = max(int((~drawn.own).sum()), 1)
     return {

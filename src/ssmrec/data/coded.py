@@ -19,7 +19,7 @@ import polars as pl
 from ssmrec.data.clean import Coded
 from ssmrec.data.columns import choose_columns
 from ssmrec.data.config import DataConfig
-from ssmrec.data.folder import IDS, files_of_source, open_source
+from ssmrec.data.folder import IDS, files_of_source, is_coded, open_source
 from ssmrec.data.formats import pinned
 from ssmrec.data.ids import CANONICAL, DOUBTFUL, LEADING_ZERO, WHOLE
 from ssmrec.data.interactions import Vocabulary
@@ -54,7 +54,7 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
     """
     files = files_of(config)
     for path in files.values():
-        if any((path.parent / IDS.format(side)).exists() for side in SIDES):
+        if is_coded(path.parent):
             raise DataError(f"{path.parent}: was written by `ssmrec data encode` already; copy it")
     config = pinned(files_of_source(files["train"])[0], config)
     frames, kinds = {}, {}

@@ -26,6 +26,11 @@ Keys = dict[str, str]
 """Columns that the folders of a file name, as in `date=2011-10-31/part-0.parquet`."""
 
 
+def is_coded(folder: Path) -> bool:
+    """Whether `write_coded` has made a folder, so that its ids are numbers of its own."""
+    return any((folder / IDS.format(side)).exists() for side in ("user", "item"))
+
+
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for the files that fit it, as `clicks/2011-*.parquet` does."""
     return has_magic(str(path)) and not path.exists()
@@ -120,7 +125,7 @@ def _assert_readable(inside: set[Path]) -> None:
         if not (path.is_file() or path.is_dir()):
             kind = "a link to nothing" if path.is_symlink() else "no file that can be read again"
             raise DataError(f"{path}: is {kind}; remove it, or name the files that count")
-        if any((path.parent / IDS.format(side)).exists() for side in ("user", "item")):
+        if is_coded(path.parent):
             raise DataError(
                 f"{path.parent}: was written by `ssmrec data encode`, and its ids are numbers of its own: "
                 "name that folder alone"

@@ -55,10 +55,11 @@ def launch(
         "--rdzv-backend=static", "--rdzv-id=ssmrec", f"--max-restarts={restarts}",
     ]  # fmt: skip
     words = [f"--nproc-per-node={processes}", *where, "--module", "ssmrec", *command]
-    for restart in range(restarts + 1 if hosts == 1 else 1):
+    most = restarts if hosts == 1 else 0  # on several machines torchrun restarts
+    for restart in range(most + 1):
         os.environ[RESTARTS] = str(restart)
         code, killed = _run(words)
-        if not killed or restart == restarts:
+        if not killed or restart == most:
             break
         logger.warning("%s: all are started again", killed)
     if killed:

@@ -224,12 +224,13 @@ def _refuse_text(connection: Any, parts: list[str], frame: pl.DataFrame) -> None
 
 
 def _put_duckdb(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
-    connection.register("ssmrec_rows", frame.to_arrow())
+    data = frame.to_arrow()
+    connection.register("ssmrec_rows", data)
     name = _quoted(parts)
     if first:
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM ssmrec_rows LIMIT 0")
         there = _rows(connection, f"FROM {name} LIMIT 0").schema
-        _refuse_other(parts, there, frame.to_arrow().schema, converts=True)
+        _refuse_other(parts, there, data.schema, converts=True)
         connection.execute(f"DELETE FROM {name}")
     connection.execute(f"INSERT INTO {name} BY NAME FROM ssmrec_rows")
     connection.unregister("ssmrec_rows")
