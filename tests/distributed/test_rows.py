@@ -14,7 +14,8 @@ from ssmrec.distributed.rows import bounds, rows_of
 from ssmrec.losses import LOSSES, prepare
 from ssmrec.negatives import Batch
 from ssmrec.training import Trainer, resolve
-from ssmrec.training.step import Places, loss_rows
+from ssmrec.training.rows import loss_rows
+from ssmrec.training.step import Places
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 32, 33, 100])

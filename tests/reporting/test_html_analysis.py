@@ -112,10 +112,12 @@ def test_the_bound_holds_in_the_chart(results):
 def test_charts_over_training_show_every_point(results):
     charts, points = drawn(course_section(results)), results["training"]["points"]
     epochs = [point["epoch"] for point in points]
-    bound = charts["Bound and metric over epochs, held-out pairs"].data
-    assert [list(line.x) for line in bound] == [epochs] * 3
-    above, _, below = bound
-    assert all(a >= b for a, b in zip(above.y, below.y, strict=True))
+    for pairs in ("sampled candidates", "training pairs", "held-out pairs"):
+        bound = charts[f"Bound and metric over epochs, {pairs}"].data
+        assert [list(line.x) for line in bound] == [epochs] * 4
+        above, _, below, gap = bound
+        assert min(gap.y) >= 0
+        assert list(gap.y) == pytest.approx([a - b for a, b in zip(above.y, below.y, strict=True)])
     ndcg = charts["Metrics on the held-out pairs over epochs"].data[0]
     assert list(ndcg.y) == [point["ndcg"] for point in points]
     hardest = charts["Share of the gradient on the hardest 5 % of negatives over epochs"].data

@@ -12,7 +12,8 @@ from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS, Batch, Negatives
 from ssmrec.testing import toy
-from ssmrec.training.step import loss_rows, objective
+from ssmrec.training.rows import loss_rows
+from ssmrec.training.step import objective
 
 TABLES = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
 

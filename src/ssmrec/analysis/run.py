@@ -287,6 +287,8 @@ def _notes(subject: Subject, k: int, over_training: bool) -> list[str]:
         notes.append(
             "the sampler keeps the hardest of its draws, here by the scores of the final model at every stage"
         )
+    elif not subject.solved and subject.sampler.mixes:
+        notes.append("the sampler mixes vectors of its draws; what is shown are the draws themselves")
     if subject.final is not None and subject.similarity == "dot" and not subject.solved:
         notes.append(
             "the run trained with inner products: g(x) and its peak are about cosine and are left out; "

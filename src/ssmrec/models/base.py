@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -70,6 +70,15 @@ class Backbone(nn.Module):
     @abstractmethod
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         """Vectors of distinct `users` (m,) and `items` (n,), int64; None means all of that side."""
+
+    def layers(self, users: Tensor, items: Tensor) -> Vectors:
+        """`vectors` before their layers are summed, for a sampler that mixes in each of them.
+
+        `users` and `items` of what is returned are (m, L, d) and (n, L, d); their sums over L are those of
+        `vectors`. L is 1 where layers are not summed.
+        """
+        whole = self.vectors(users, items)
+        return replace(whole, users=whole.users[:, None], items=whole.items[:, None])
 
     def _nodes(self, users: Tensor | None, items: Tensor | None) -> tuple[Tensor, int]:
         """Node numbers of `users`, then of `items` (all of a side for None), and how many are users."""

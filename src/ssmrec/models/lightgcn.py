@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.models.base import Backbone, Vectors
@@ -41,6 +42,15 @@ class PropagatedBackbone(Backbone):
             return Vectors(out[:m], out[m:], self.table[:m], self.table[m:])
         rows, cut = self._nodes(users, items)
         out, ego = self.graph.rows(self.table, self.layer_weights, rows)
+        return Vectors(out[:cut], out[cut:], ego[:cut], ego[cut:])
+
+    def layers(self, users: Tensor, items: Tensor) -> Vectors:
+        rows, cut = self._nodes(users, items)
+        x, found = self.table, []
+        for k, weight in enumerate(self.layer_weights):
+            x = self.graph.neighbours(x) if k else x
+            found.append(weight * F.embedding(rows, x))
+        out, ego = torch.stack(found, 1), F.embedding(rows, self.table)
         return Vectors(out[:cut], out[cut:], ego[:cut], ego[cut:])
 
 

@@ -6,6 +6,7 @@ from ssmrec.negatives.given import Given
 from ssmrec.negatives.hard import AHNS, DNS
 from ssmrec.negatives.in_batch import InBatch
 from ssmrec.negatives.mixed import TRON, Mixed
+from ssmrec.negatives.mixgcf import MixGCF
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "in_batch": InBatch,
@@ -16,10 +17,11 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "dns": DNS,
     "ahns": AHNS,
     "tron": TRON,
+    "mixgcf": MixGCF,
     "given": Given,
 }
 
 __all__ = [
-    "AHNS", "DNS", "SAMPLERS", "TRON", "AllItems", "Batch", "Given", "InBatch", "Mixed", "Negatives",
+    "AHNS", "DNS", "SAMPLERS", "TRON", "AllItems", "Batch", "Given", "InBatch", "MixGCF", "Mixed", "Negatives",
     "Popularity", "Sampler", "Uniform", "kept",
 ]  # fmt: skip

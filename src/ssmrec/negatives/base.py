@@ -68,6 +68,9 @@ class Sampler(ABC):
     chooses: ClassVar[bool] = False
     """Whether `draw` gives a pool, of which `choose` keeps some by their current scores."""
 
+    mixes: ClassVar[bool] = False
+    """Whether a negative is a vector that `mix` makes of a row's positive and its own draws."""
+
     def __init__(self, config: Any, train: Interactions) -> None:
         self.config = config
         self.train = train
@@ -97,6 +100,24 @@ class Sampler(ABC):
             scores: (B, N) similarity of the candidates; minus infinity where masked.
         """
         raise NotImplementedError(f"{type(self).__name__} does not choose among its draws")
+
+    def mix(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        draws: Tensor,
+        mask: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Vectors of the negatives, (B, L, d), layer by layer; of samplers that mix.
+
+        Args:
+            users, positives: (B, L, d) vectors of each row's pair in each of L layers.
+            draws: (B, N, L, d) those of its draws.
+            mask: bool (B, N), True where a draw is none, or None.
+            generator: source of randomness, on the CPU.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not mix vectors")
 
 
 def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:

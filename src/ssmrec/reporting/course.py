@@ -32,13 +32,15 @@ def course_section(results: Values) -> Section:
             f" Its vectors ended up to {found['difference']:.2g} away from the run's own: number of "
             "threads, machine or versions differ, or the run was stopped within an epoch."
         )
-    sides = (("train", "training pairs"), ("held_out", "held-out pairs"))
+    sides = (
+        ("batch", "sampled candidates"), ("train", "training pairs"), ("held_out", "held-out pairs")
+    )  # fmt: skip
     parts = [_bound(points, name, title) for name, title in sides if name in points[-1]["bound"]]
     return Section("Over training", lead, [*parts, _metric(points, found["k"]), _effective(points)])
 
 
 def _bound(points: Sequence[Values], name: str, title: str) -> Chart:
-    """The chain's terms by epoch; only the outer two and the rank, so that lines stay apart."""
+    """The chain's terms by epoch, without the gain, so that lines stay apart; and the gap of the outer two."""
     x = [point["epoch"] for point in points]
     shown = ("ssm", "log_rank", "neg_log_dcg")
     traces = [
@@ -46,7 +48,9 @@ def _bound(points: Sequence[Values], name: str, title: str) -> Chart:
               "epoch %{x}: %{y:.3f} nats")
         for key, look in zip(shown, LOOKS, strict=False)
     ]  # fmt: skip
-    first, last = points[0]["bound"][name]["gap"], points[-1]["bound"][name]["gap"]
+    gaps = [point["bound"][name]["gap"] for point in points]
+    traces.append(curve("gap", x, gaps, LOOKS[len(shown)], "epoch %{x}: %{y:.3f} nats"))
+    first, last = gaps[0], gaps[-1]
     return Chart(
         f"Bound and metric over epochs, {title}",
         "Sampled softmax lies above -log DCG and presses it down; the gap between them went from "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def check_backbone(cls: type[Backbone], **settings: Any) -> None:
     _same_rows(full, model.vectors(users, items), users, items)
     _same_rows(full, model.vectors(users=users), users, torch.arange(train.n_items))
     _same_rows(full, model.vectors(items=items), torch.arange(train.n_users), items)
+    _same_rows(full, _whole(model.layers(users, items)), users, items)
     sizes = len(full.users), len(full.items)
     assert sizes == (12, 30), "vectors() must give a row for every user and item, cold ones too"
     _same_gradients(model, users, items)
@@ -57,6 +59,10 @@ def _same_rows(full: Vectors, part: Vectors, users: Tensor, items: Tensor) -> No
             assert got.isfinite().all(), f"{side}: vectors are not finite"
             same = torch.allclose(got, want, rtol=1e-4, atol=1e-6)
             assert same, f"{side}: vectors(users, items) and vectors() differ"
+
+
+def _whole(layers: Vectors) -> Vectors:
+    return replace(layers, users=layers.users.sum(1), items=layers.items.sum(1))
 
 
 def _same_gradients(model: Backbone, users: Tensor, items: Tensor) -> None:

@@ -37,6 +37,8 @@ def check_sampler(cls: type[Sampler], **settings: Any) -> None:
         if sampler.chooses:
             drawn = _choice(sampler, drawn, batch)
             _shapes(drawn, batch, train.n_items)
+        if sampler.mixes:
+            _mixture(sampler, drawn, batch)
         if getattr(config, "exclude_known", False):
             _no_known_item(drawn, batch, train)
     same = all(map(np.array_equal, before, (train.indptr, train.indices)))
@@ -58,6 +60,22 @@ def _choice(sampler: Sampler, drawn: Negatives, batch: Batch) -> Negatives:
     twice = columns.sort(1).values
     assert bool((twice[:, 1:] != twice[:, :-1]).all()), "choose keeps a candidate twice"
     return kept(drawn, columns, mask)
+
+
+def _mixture(sampler: Sampler, drawn: Negatives, batch: Batch) -> None:
+    """What the sampler makes of random vectors of its draws in two layers."""
+    assert drawn.ids is not None and drawn.ids.dim() == 2, "a sampler that mixes must draw (B, N) ids"
+    size, n = drawn.ids.shape
+    generator = torch.Generator().manual_seed(0)
+    users, positives = (torch.randn(size, 2, 5, generator=generator) for _ in range(2))
+    draws = torch.randn(size, n, 2, 5, generator=generator, requires_grad=True)
+    one, again = (
+        sampler.mix(users, positives, draws, drawn.mask((size, n)), torch.Generator().manual_seed(1))
+        for _ in range(2)
+    )
+    assert one.shape == (size, 2, 5), "mix must give one vector a row in each layer, (B, L, d)"
+    assert torch.equal(one, again), "equal generators gave different mixtures"
+    assert one.requires_grad, "mix stops the gradient"
 
 
 def _shapes(drawn: Negatives, batch: Batch, n_items: int) -> None:

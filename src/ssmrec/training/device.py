@@ -71,3 +71,10 @@ class Products:
             yield
         finally:
             torch.set_float32_matmul_precision(before)
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on `device`; a GPU gets it without the CPU waiting for what is queued there."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

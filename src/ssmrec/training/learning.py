@@ -83,7 +83,7 @@ def judged(loss: Loss, sampler: Sampler) -> bool:
 
     It need not where the sampler chooses hard negatives or the loss changes from epoch to epoch.
     """
-    return type(loss).before_epoch is Loss.before_epoch and not sampler.chooses
+    return type(loss).before_epoch is Loss.before_epoch and not (sampler.chooses or sampler.mixes)
 
 
 def popular_value(train: Interactions, watch: Watch, metric: str) -> float:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
-from ssmrec.training.device import Products
-from ssmrec.training.step import Places, objective_at, sent
+from ssmrec.training.device import Products, sent
+from ssmrec.training.step import Places, objective_at
 
 logger = logging.getLogger("ssmrec")
 
@@ -77,7 +77,7 @@ class Recorder:
             and not model.sparse
             and type(model).for_training is Backbone.for_training
             and _recordable(loss, "fused")
-            and not sampler.chooses
+            and not (sampler.chooses or sampler.mixes)
         )
         self.warm = 0
         self.shape: Shape | None = None

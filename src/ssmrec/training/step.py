@@ -6,17 +6,15 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ssmrec.errors import ConfigError
 from ssmrec.kernels.distinct import distinct
-from ssmrec.kernels.softmax import has_kernel
-from ssmrec.losses import Context, Loss, prepare
-from ssmrec.models import Backbone
-from ssmrec.negatives import Batch, Negatives, Sampler, kept
-from ssmrec.training.ahead import too_long
+from ssmrec.losses import Loss
+from ssmrec.models import Backbone, Vectors
+from ssmrec.negatives import Batch, Negatives, Sampler
+from ssmrec.training.device import sent
 from ssmrec.training.peers import current
 from ssmrec.training.regularise import Regulariser
+from ssmrec.training.rows import cut, mean_loss, widths
 
 
 @dataclass(frozen=True)
@@ -102,21 +100,18 @@ def objective_at(
     regulariser: Regulariser | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`objective` from places that lie on the device of the model."""
-    if generator is None:
-        vectors, term = model.vectors(places.users, places.items), None
-    else:
-        vectors, term = model.for_training(places.users, places.items, places.positives, generator)
+    vectors, term = _vectors(model, sampler, places, generator)
     added = vectors.users.new_zeros(()) if term is None else term
-    if regulariser is not None:
-        added = added + regulariser(vectors.users, vectors.items, places.positives)
     users, items = vectors.users, vectors.items
+    if regulariser is not None:
+        added = added + regulariser(_summed(users), _summed(items), places.positives)
     mine, share = (batch, negatives, places), 1.0
     if not (peers := current()).alone:
         users, items = peers.summing(users, items)
         mine, share = peers.part(batch, negatives, places)
     found = [
-        _compared(loss, sampler, *mine, _cut(users, w), _cut(items, w))
-        for w in _widths(loss, users.shape[1])
+        mean_loss(loss, sampler, *mine, cut(users, w), cut(items, w), generator)
+        for w in widths(loss, users.shape[-1])
     ]
     value, item_at = torch.stack([mean for mean, _ in found]).mean(), found[-1][1]
     value = value if peers.alone else share * value
@@ -130,124 +125,24 @@ def objective_at(
     return value, added + (0.5 * l2 / len(batch)) * penalty
 
 
-def _compared(
-    loss: Loss,
-    sampler: Sampler,
-    batch: Batch,
-    negatives: Negatives,
-    places: Places,
-    users: Tensor,
-    items: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items."""
-    item_at = places.item_at
-    user_rows = F.embedding(places.user_at, prepare(users, loss.config.similarity))
-    item_rows = prepare(items, loss.config.similarity)
-    if sampler.chooses:
-        negatives, item_at = _choose(sampler, negatives, user_rows, item_rows, item_at)
-    known = batch if loss.needs_context or loss.on_vectors else None
-    user_rows = user_rows / loss.config.temperature
-    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, known, places.extra_at)
-    return rows.mean(), item_at
+def _vectors(
+    model: Backbone, sampler: Sampler, places: Places, generator: torch.Generator | None
+) -> tuple[Vectors, Tensor | None]:
+    """Vectors of the distinct rows, layer by layer where the sampler mixes, and the backbone's term.
 
-
-def _cut(vectors: Tensor, width: int) -> Tensor:
-    return vectors if width == vectors.shape[1] else vectors[:, :width]
-
-
-def _widths(loss: Loss, dim: int) -> tuple[int, ...]:
-    """The lengths of vectors that the loss is averaged over."""
-    widths = loss.config.prefixes or (dim,)
-    if max(widths) > dim:
-        raise ConfigError(too_long(max(widths), dim))
-    return widths
-
-
-@torch.no_grad()
-def _choose(
-    sampler: Sampler, drawn: Negatives, users: Tensor, items: Tensor, item_at: Tensor
-) -> tuple[Negatives, Tensor]:
-    """The candidates the sampler keeps, and the positions in `items` of positives and candidates."""
-    size, device = len(users), users.device
-    pos_at, pool_at = item_at[:size], sent(item_at[size:], device)
-    assert drawn.ids is not None
-    if drawn.ids.dim() == 1:
-        scores = users @ F.embedding(pool_at, items).T
-        pool_at = pool_at.expand(size, -1)
-    else:
-        pool_at = pool_at.view(size, -1)
-        scores = torch.bmm(F.embedding(pool_at, items), users[:, :, None]).squeeze(2)
-    mask = drawn.mask(tuple(scores.shape))  # type: ignore[arg-type]
-    if mask is not None:
-        scores.masked_fill_(mask.to(device), -torch.inf)
-    positive = (users * F.embedding(pos_at.to(device), items)).sum(1)
-    columns = sampler.choose(positive, scores)
-    left_at = pool_at.gather(1, columns).reshape(-1).to(item_at.device)
-    return kept(drawn, columns.cpu(), mask), torch.cat([pos_at, left_at])
-
-
-def loss_rows(
-    loss: Loss,
-    users: Tensor,
-    items: Tensor,
-    item_at: Tensor,
-    negatives: Negatives,
-    batch: Batch | None = None,
-    extra_at: Tensor | None = None,
-) -> Tensor:
-    """Loss of each row, (B,).
-
-    Args:
-        users: (B, d) prepared user vectors, divided by the temperature.
-        items: (n, d) prepared vectors of the distinct items.
-        item_at: positions in `items` of the B positives, then of the negatives as they lie in `ids`.
-        negatives: what the sampler drew.
-        batch: the pairs themselves, for a loss that reads a context.
-        extra_at: (B, M) positions in `items` of what `loss.more_items` named.
+    A backbone that trains on other vectors than it ranks by has only those to mix.
     """
-    size = len(users)
-    device = users.device
-    item_at = sent(item_at, device)
-    pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
-    asked: dict[str, Context] = {}
-    if batch is not None:
-        asked["context"] = _context(batch, negatives, users, items, extra_at)
-        if loss.on_vectors:
-            return loss.from_vectors(users, pos, **asked)
-    log_q = None if negatives.log_q is None else sent(negatives.log_q, device)
-    own = negatives.ids is not None and negatives.ids.dim() == 2
-    if not own:
-        in_batch = negatives.ids is None
-        neg = pos if in_batch else F.embedding(neg_at, items)
-        fused = getattr(loss, "fused", None)
-        if fused is not None and has_kernel(users):
-            return fused(users, pos, neg, log_q, negatives.masked, in_batch)
-        neg_logits = users @ neg.T
-    else:
-        neg = F.embedding(neg_at, items).view(size, -1, items.shape[1])
-        neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
-    mask = negatives.mask((size, neg_logits.shape[1]))
-    mask = None if mask is None else sent(mask, device)
-    return loss((users * pos).sum(1), neg_logits, log_q, mask, **asked)
+    asked = places.users, places.items
+    if sampler.mixes and type(model).for_training is Backbone.for_training:
+        return model.layers(*asked), None
+    if generator is None:
+        return model.vectors(*asked), None
+    return model.for_training(*asked, places.positives, generator)
 
 
-def _context(
-    batch: Batch, negatives: Negatives, users: Tensor, items: Tensor, extra_at: Tensor | None
-) -> Context:
-    device = users.device
-    ids = batch.items if negatives.ids is None else negatives.ids
-    extra = None
-    if extra_at is not None:
-        extra = torch.bmm(F.embedding(sent(extra_at, device), items), users[:, :, None]).squeeze(2)
-    users_at, items_at, ids_at = (sent(x, device) for x in (batch.users, batch.items, ids))
-    return Context(users_at, items_at, ids_at, extra)
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; a GPU gets it without the CPU waiting for what is queued there."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def _summed(vectors: Tensor) -> Tensor:
+    """(n, d) of layers (n, L, d), or of what is (n, d)."""
+    return vectors.sum(1) if vectors.dim() == 3 else vectors
 
 
 def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,71 @@
+"""Negatives that are no items: vectors mixed of the positive and of hard candidates, in each layer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ssmrec.config import Config
+from ssmrec.data import Interactions
+from ssmrec.negatives.base import Batch, Negatives, Sampler
+from ssmrec.negatives.drawn import Uniform, UniformConfig
+
+
+class MixGCFConfig(Config):
+    """Attributes:
+    pool: number of uniform candidates of each row, of which each layer takes one.
+    exclude_known: never draw an item that the row's user has in train.
+    full_users: what to do with a user who has every item: `error`, or `skip` (no negatives).
+    """
+
+    pool: int = Field(default=16, ge=1)
+    exclude_known: bool = True
+    full_users: Literal["error", "skip"] = "error"
+
+
+class MixGCF(Sampler):
+    """One negative a row, mixed in every layer of message passing (Huang et al., KDD 2021).
+
+    In layer l each candidate j of the pool becomes a_l p_l + (1 - a_l) x_jl (positive mixing), a_l uniform in
+    (0, 1), new for each row and layer; the one with the highest inner product with the user's vector of that
+    layer stays (hop mixing), and the layers are summed as for an item. A backbone without layers (`mf`)
+    has one. From the paper's definition; a row's candidates share a_l.
+    """
+
+    Config = MixGCFConfig
+    mixes = True
+
+    def __init__(self, config: Any, train: Interactions) -> None:
+        super().__init__(config, train)
+        drawn = UniformConfig(
+            n=config.pool, shared=False, exclude_known=config.exclude_known,
+            full_users=config.full_users,
+        )  # fmt: skip
+        self.uniform = Uniform(drawn, train)
+
+    @classmethod
+    def is_debiased(cls, config: Any) -> bool:
+        return True
+
+    def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
+        return self.uniform.draw(batch, generator)
+
+    def mix(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        draws: Tensor,
+        mask: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        share = torch.rand((*positives.shape[:2], 1), generator=generator).to(draws)
+        mixed = share[:, None] * positives[:, None] + (1 - share)[:, None] * draws
+        scores = (mixed.detach() * users.detach()[:, None]).sum(3)  # (B, N, L)
+        if mask is not None:
+            scores.masked_fill_(mask[:, :, None], -torch.inf)
+        at = scores.argmax(1)[:, None, :, None].expand(-1, 1, -1, mixed.shape[3])
+        return mixed.gather(1, at).squeeze(1)
