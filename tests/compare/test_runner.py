@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from ssmrec.compare import Store, Watcher, aggregate, expand, make_plan, run_of, run_plan, trials
 from ssmrec.compare.runner import chosen, tuned_settings
@@ -264,3 +265,44 @@ def test_random_splits_differ_by_seed_and_still_pair(small, shop, tmp_path):
             for seed in (0, 1)]  # fmt: skip
     assert failures == [] and held[0] != held[1]
     assert 0 < aggregate(plan, methods, store)[0].rows[1].p <= 1
+
+
+@pytest.mark.parametrize("protocol", ["valid", "refit"])
+def test_the_chosen_trial_is_not_trained_again(small, tmp_path, protocol):
+    """Only its second training under `refit` is; without the trial's folder all is, to the same numbers."""
+
+    class Phases(Log):
+        def __init__(self):
+            super().__init__()
+            self.begun = []
+
+        def phase(self, name, epochs, device):
+            self.begun.append(f"{self.titles[-1]}: {name}")
+
+    small["base"]["train"] |= {"protocol": protocol, "metric": "ndcg@5"}
+    grid = {"loss.temperature": [0.1, 0.5]}
+    small |= {"models": "mf", "losses": {"name": "ssm", "tune": grid}}
+    plan, methods, _, log = run(small, tmp_path / "kept", Phases())
+    trial = [f"shop: mf + ssm, trial {n}, seed 0: select" for n in (1, 2)]
+    second = ["refit"] if protocol == "refit" else []
+    own = [f"shop: mf + ssm, seed 0: {phase}" for phase in second]
+    other = [f"shop: mf + ssm, seed 1: {phase}" for phase in ("select", *second)]
+    assert log.begun == [*trial, *own, *other]
+
+    out = tmp_path / "alone"
+    run(small, out)
+    shutil.rmtree(out / "runs")
+    for file in (out / "results").iterdir():
+        if json.loads(file.read_text())["trial"] is None:
+            file.unlink()
+    run(small, out)
+    for seed in (0, 1):
+        job = run_of(methods[0], seed, tuned_settings(plan, methods[0], Store(out)))
+        one, again = (load_run(Store(tmp_path / name).folder(job))[0] for name in ("kept", "alone"))
+        assert one.config == again.config == job.config
+        for key in ("test", "valid", "best_epoch", "epochs", "stopped", "protocol", "counts"):
+            assert one.metrics[key] == again.metrics[key], key
+        state, other_state = one.model.state_dict(), again.model.state_dict()
+        assert all(torch.equal(state[name], other_state[name]) for name in state)
+        phases = [(r["phase"], r["epoch"], r["loss"]) for r in one.history]
+        assert phases == [(r["phase"], r["epoch"], r["loss"]) for r in again.history]

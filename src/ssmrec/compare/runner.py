@@ -201,7 +201,8 @@ class _Work:
         settings = job.config.model_dump(mode="json")
         checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)
         try:
-            trained = train_run(job.config, split, self.watcher, checkpoint)
+            selected = self._selected(job)
+            trained = train_run(job.config, split, self.watcher, checkpoint, selected)
         except RunError as error:
             raise _DivergedError(str(error)) from None
         if trained.metrics["stopped"] == "interrupted":
@@ -209,6 +210,19 @@ class _Work:
         save_run(folder, trained, split.fingerprint)
         checkpoint.remove()
         return trained, split.fingerprint, split
+
+    def _selected(self, job: Job) -> Trained | None:
+        """The trial that was the training `job` begins with, where its run folder is still there."""
+        if job.trial is not None or job.config.train.protocol not in ("valid", "refit"):
+            return None
+        train = job.config.train.model_copy(update={"protocol": "valid"})
+        same = job.config.model_copy(update={"train": train})
+        for trial in trials(self.plan, job.method):
+            folder = self.store.folder(trial)
+            if trial.config == same and (folder / "metrics.json").exists():
+                trained, fingerprint = load_run(folder)
+                return trained if fingerprint == self._data(trial).fingerprint else None
+        return None
 
     def _data(self, job: Job) -> Split:
         """The split of a job, the last one kept; a trial gets no test pairs."""

@@ -23,11 +23,11 @@ logger = logging.getLogger("ssmrec")
 
 @dataclass(frozen=True)
 class Solution:
-    """A solved model, with what a `Trainer` offers after its training.
+    """A model that is ready, with what a `Trainer` offers after its training.
 
     Args:
-        model: the backbone. train: what it was solved from.
-        state: no epochs; one record with the seconds.
+        model: the backbone. train: what it was solved from, or learned from in another run.
+        state: of a solved one no epochs, and one record with the seconds.
     """
 
     model: Backbone

@@ -57,8 +57,13 @@ def train_run(
     split: Split,
     listener: Listener | None = None,
     checkpoint: Checkpoint | None = None,
+    selected: Trained | None = None,
 ) -> Trained:
     """Train under `config.train.protocol`, then look at test once.
+
+    Args:
+        selected: a finished training under `valid` of settings and pairs that are the same otherwise: its
+            choice is taken, and not made again.
 
     Raises:
         ConfigError: the protocol needs a part that the split lacks.
@@ -69,7 +74,10 @@ def train_run(
     everything = split.known
     _tell(config, everything, listener)
     phases = _Phases(config, listener, checkpoint)
-    first = last = phases.first(split, everything)
+    if selected is None:
+        first = last = phases.first(split, everything)
+    else:
+        first = last = phases.taken(selected, split.train)
     valid = None
     if protocol in ("valid", "refit"):
         valid = _measure(config, first.model, split.train, split.valid, [split.train])
@@ -148,6 +156,13 @@ class _Phases:
             assert split.test is not None
             watch = Watch(split.test, [everything])
         return self.run("train", everything, epochs, watch)
+
+    def taken(self, selected: Trained, train: Interactions) -> Solution:
+        """The training that `valid` and `refit` begin with, as it ended in another run."""
+        facts = selected.metrics
+        state = State(facts["epochs"], best_epoch=facts["best_epoch"], stopped=facts["stopped"])
+        self.history.extend({**record, "phase": "select"} for record in selected.history)
+        return Solution(selected.model, train, state)
 
     def run(
         self, name: str, train: Interactions, epochs: int, watch: Watch | None
