@@ -38,7 +38,7 @@ def test_every_loss_has_three_trials_and_five_seeds_on_every_data_set(methods):
     for data in ("online-retail", "amazon-electronic", "amazon-movie", "ml-1m"):
         for model in BACKBONES:
             found = {m.loss for m in methods if (m.data, m.model) == (data, model)}
-            assert found == LOSSES.keys()
+            assert found == {*LOSSES, "bpr cosine"}
 
 
 def test_every_trial_differs_from_the_others_and_fits_its_ranking(methods):
@@ -81,7 +81,7 @@ def made(leaderboard, tmp_path):
     plan = make_plan({
         "data": {"source": "online-retail", "label": "amazon-electronic"},
         "models": ["mf", "lightgcn", "svd"],
-        "losses": ["ssm", "bpr", "sl", "bsl", "psl", "advinfonce"],
+        "losses": ["ssm", {"name": "bpr", "label": "bpr cosine"}, "sl", "bsl", "psl", "advinfonce"],
         "tune": {"train.lr": [1e-3, 2e-3, 3e-3]},
         "seeds": 2,
     })  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_table_has_costs_tails_choices_and_what_is_missing(leaderboard, made):
     assert cells[4:] == ["< 0.001", "1.25", "0.250", "lr=0.003 †", "1"]
     assert "| lr=0.002 | 2 |" in lines[5] and "±" in lines[5]
     assert lines[8].startswith("| `svd`, closed form |")
-    assert "- INCOMPLETE: 5 of 12 runs; without any yet: `bpr`, `advinfonce`" in lines
+    assert "- INCOMPLETE: 5 of 12 runs; without any yet: `bpr cosine`, `advinfonce`" in lines
     assert "- protocol valid: epoch chosen on valid" in lines
     empty = leaderboard.Board("d", "mf", [], {}, 2)
     assert "INCOMPLETE: 0 of 0 runs." in leaderboard.table(empty)
