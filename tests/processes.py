@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -25,9 +26,10 @@ from ssmrec.distributed import Place, Together
 from ssmrec.distributed.graph import DividedGraph
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch
-from ssmrec.training import Trainer, resolve, train_run
+from ssmrec.training import Trainer, resolve, room, train_run
 from ssmrec.training.peers import current, joined
 from ssmrec.training.seeds import numpy_generator
+from ssmrec.training.step import Places
 
 SMALL = {
     "model": {"name": "mf", "dim": 8},
@@ -56,6 +58,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lightgcn ssm": {"model": {"name": "lightgcn", "dim": 8}, "negatives": IN_BATCH},
     "lightgcn bpr": {"model": {"name": "lightgcn", "dim": 8}, "loss": {"name": "bpr"}},
     "simgcl": {"model": {"name": "simgcl", "dim": 8}, "negatives": IN_BATCH},
+    "ngcf": {"model": {"name": "ngcf", "dim": 8, "layers": 3}, "negatives": IN_BATCH},
 }
 
 
@@ -155,6 +158,51 @@ def one_step(
     return loss, [g.numpy() for g in kept], after
 
 
+def plain_steps(asked: dict[str, Any], steps: int, rate: float) -> list[np.ndarray]:
+    """Parameters in float64 after some steps of plain gradient descent on batches of 100 pairs."""
+    trainer = Trainer(resolve(asked), two_tastes().train, 1)
+    trainer.model.double()
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=rate)  # type: ignore[assignment]
+    draws = numpy_generator(0, "negatives", 1)
+    for step in range(steps):
+        order = numpy_generator(0, "shuffle", step).permutation(len(trainer.train))
+        trainer.step(trainer._batch(order[:100]), draws)
+    return tables_of(trainer.model)
+
+
+def bytes_of_a_step(asked: dict[str, Any]) -> tuple[int, int, int]:
+    """What this process gives to the others in a step on 101 pairs; its distinct users and items."""
+    trainer, draws = (
+        Trainer(resolve(asked), two_tastes().train, 1),
+        numpy_generator(0, "negatives", 1),
+    )
+    batch = trainer._batch(np.arange(101) * 5)
+    negatives = trainer.sampler.draw(batch, draws)
+    places = Places.of(batch, negatives, regularised=trainer.sampler.regularised)
+    before = current().bytes  # type: ignore[attr-defined]
+    trainer.step(batch, draws, negatives)
+    given = current().bytes - before  # type: ignore[attr-defined]
+    return given, len(places.users), len(places.items)
+
+
+def bytes_of_an_epoch(asked: dict[str, Any]) -> tuple[int, int]:
+    """What this process gives in the pass of an epoch, not the first one; the number of its steps."""
+    trainer = Trainer(resolve(asked), two_tastes().train, 1)
+    trainer._pass(1)
+    before = current().bytes  # type: ignore[attr-defined]
+    trainer._pass(2)
+    given = current().bytes - before  # type: ignore[attr-defined]
+    return given, -(-len(trainer.train) // trainer.config.train.batch_size)
+
+
+def warned(asked: dict[str, Any], free: int) -> tuple[str, int]:
+    """What is said of a training of a million pairs with so much free memory, and what it needs here."""
+    config, sizes = resolve(asked), (1000, 500, 1_000_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "free_memory", lambda device: free)
+        return room.too_little(config, *sizes), sum(room.needed(config, *sizes).values())
+
+
 def whole_run(asked: dict[str, Any]) -> tuple[list[float], dict[str, Any], list[np.ndarray]]:
     """Losses of the epochs, metrics, and parameters of a training of some epochs."""
     trained = train_run(resolve(asked), two_tastes())
@@ -190,6 +238,26 @@ def held_rows(asked: dict[str, Any]) -> int | None:
         return None
     model = Trainer(resolve(asked), two_tastes().train, 1).model
     return sum(p.numel() for p in model.parameters()) // int(asked["model"]["dim"])
+
+
+def shuffled_together(count: int, epochs: int) -> tuple[list[np.ndarray], int, list[str]]:
+    """The orders of some epochs, how often this process shuffled, and temporary files after that."""
+    called, orders = [], []
+
+    def shuffle(order: np.ndarray) -> None:
+        called.append(True)
+        numpy_generator(0, "shuffle", len(called)).shuffle(order)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            for _ in range(epochs):
+                orders.append(current().shuffled(count, shuffle).copy())
+        finally:
+            tempfile.tempdir = None
+        current().meet()
+        left = os.listdir(folder)
+    return orders, len(called), left
 
 
 def read_together(source: str) -> tuple[str, int, bool, list[str]]:

@@ -11,7 +11,7 @@ import pytest
 from ssmrec.compare import Outcome, Store, expand, make_plan, read_plan, run_of, trials
 from ssmrec.evaluation import METRIC_VERSION
 from ssmrec.losses import LOSSES
-from ssmrec.training.config import mismatches
+from ssmrec.training.pairs import mismatches
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONES = ("mf", "lightgcn")

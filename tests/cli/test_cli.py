@@ -119,7 +119,7 @@ def test_a_policy_for_unknown_users_holds_for_all_of_them(folder):
     assert (code, out) == (0, "2 recommendations for 1 users in ghost.csv\n")
     assert pl.read_csv(folder / "ghost.csv")["item"].to_list() == python["item"].to_list()
     code, out, err = ssmrec(*words, "skip", cwd=folder)
-    assert (code, out) == (0, "0 recommendations for 0 users in ghost.csv\n")
+    assert (code, out) == (0, "0 recommendations for 0 of 1 users in ghost.csv\n")
     assert "1 user(s) were not trained on: 'ghost'; left out" in err
     code, _, err = ssmrec(*words[:-1], cwd=folder)
     assert code == 2 and "for strangers there is --unknown popular" in err
@@ -218,7 +218,7 @@ def test_tables_fit_80_columns(folder):
         (["train", "clicks.csv", "--budget", "soon"], "--budget soon: must look like 10s, 5m or 2h"),
         (["train"], "nothing to train on: name a file"),
         (["train", "clicks.csv", "--set", "train.lr=.inf"], "train.lr: "),
-        (["recommend", "run", "--users", "nofile.txt"], "nofile.txt: neither a file nor ids of users"),
+        (["recommend", "run", "--users", "nofile.txt"], "nofile.txt: neither a file nor an id that the run"),
         (["evaluate", "nowhere"], "nowhere: not a finished run"),
         (["evaluate", "run", "--metric", "ndgc@20"], "did you mean"),
         (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet or .csv"),

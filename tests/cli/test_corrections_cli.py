@@ -36,17 +36,87 @@ def test_evaluate_shows_both_and_what_it_costs(folder):
     assert code == 0, err
     lines = out.splitlines()
     exposed = [line for line in lines if "mean popularity" in line]
-    assert [line.partition(":")[0] for line in exposed] == [
-        "lightgcn + ssm", "lightgcn + ssm, tten"]  # fmt: skip
+    assert [line.partition(": in lists of 20, ")[0] for line in exposed] == [
+        "lightgcn + ssm, ranked by cosine",
+        "tten:strength=0.5, ranked by dot of the corrected vectors",
+    ]
     assert all("tail share" in line and "coverage" in line for line in exposed)
-    assert sum("│ lightgcn + ssm" in line for line in lines) == 2
+    assert sum("│ lightgcn + ssm " in line or "│ tten:strength=0.5 " in line for line in lines) == 2
 
 
-def test_json_names_the_correction(folder):
-    code, out, _ = ssmrec("evaluate", "run", "--correct", "edge", "--json", cwd=folder)
-    assert code == 0 and json.loads(out)["correct"] == "edge"
-    _, plain, _ = ssmrec("evaluate", "run", "--json", cwd=folder)
-    assert "correct" not in json.loads(plain)
+def test_json_holds_the_run_and_every_correction_with_what_the_text_shows(folder):
+    words = ["evaluate", "run", "--correct", "edge", "--correct", "dap:strength=0.3"]
+    code, out, err = ssmrec(*words, "--json", cwd=folder)
+    assert code == 0, err
+    found = json.loads(out)
+    plain = json.loads(ssmrec("evaluate", "run", "--json", cwd=folder)[1])
+    assert {**plain, "lists": found["lists"], "corrected": found["corrected"]} == found
+    assert "corrected" not in plain and found["similarity"]["rank"] == "cosine"
+    ranks = {name: each["rank"] for name, each in found["corrected"].items()}
+    assert ranks == {"edge": "dot", "dap:strength=0.3": "cosine"}
+    text = ssmrec(*words, cwd=folder)[1]
+    for each in (found, *found["corrected"].values()):
+        assert f"{each['test']['ndcg@20']:.4f}" in text
+        lists = each["lists"]
+        assert (
+            f": in lists of 20, mean popularity {lists['mean_popularity']:,.1f}, tail share "
+            f"{lists['tail_share']:.4f}, coverage {lists['coverage']:.4f}"
+        ) in text
+    assert found["corrected"]["edge"]["test"] != found["test"]
+
+
+def test_the_similarity_asked_for_ranks_what_has_no_lengths_of_its_own(folder):
+    words = ["evaluate", "run", "--similarity", "dot", "--correct", "tten:strength=0"]
+    found = json.loads(ssmrec(*words, "--correct", "dap", "--json", cwd=folder)[1])
+    assert found["similarity"]["rank"] == found["corrected"]["dap"]["rank"] == "dot"
+    assert found["corrected"]["tten:strength=0"]["test"] == found["test"]
+    assert found["corrected"]["tten:strength=0"]["lists"] == found["lists"]
+
+
+def test_a_correction_that_cannot_be_is_refused_before_data_are_read(folder):
+    """The last word names data that do not exist: reading them would be the error."""
+    for words, message in (
+        (["run", "--correct", "edge", "--correct", "edgy"], "unknown correction 'edgy', did you mean 'edge'"),
+        (["nowhere", "--correct", "edgy"], "unknown correction"),
+        (["ease", "--correct", "edge"], "no item vectors"),
+    ):  # fmt: skip
+        code, out, err = ssmrec("-q", "evaluate", *words, "--data", "no.csv", cwd=folder)
+        assert (code, out) == (2, "") and message in err and len(err.splitlines()) == 1
+
+
+def test_analyze_shows_the_trade_of_all_corrections(folder):
+    code, out, err = ssmrec(
+        "analyze", "run", "--corrections", "--top", "5", "--groups", "3", cwd=folder, columns="80"
+    )
+    assert code == 0, err
+    assert max(map(len, out.split("\nwritten")[0].splitlines())) <= 80
+    result = json.loads((folder / "run/analysis.json").read_text())["corrections"]
+    asked = [point["asked"] for line in result["lines"] for point in line["points"]]
+    assert len(asked) == 15 and "tten:strength=0.25" in asked and "edge:strength=1" in asked
+    table = out.partition("Corrections of popularity")[2]
+    words = [word for name in asked[1::4] for word in ("--correct", name)]
+    json_text = ssmrec(
+        "evaluate",
+        "run",
+        *words,
+        "--metric",
+        "ndcg@5",
+        "--metric",
+        "recall@5",
+        "--json",
+        cwd=folder,
+    )[1]
+    found = json.loads(json_text)
+    for line in result["lines"]:
+        for point in line["points"]:
+            row = next(row for row in table.splitlines() if row.startswith(point["asked"] + " "))
+            assert f"{point['ndcg']:.4f}" in row and f"{point['mean_popularity']:,.1f}" in row
+            if point["asked"] in found["corrected"]:
+                both = found["corrected"][point["asked"]]
+                assert point["ndcg"] == pytest.approx(both["test"]["ndcg@5"])
+                assert point["recall"] == pytest.approx(both["test"]["recall@5"])
+                for key in ("mean_popularity", "tail_share", "coverage", "gini"):
+                    assert point[key] == pytest.approx(both["lists"][key])
 
 
 def test_recommend_with_a_correction(folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from shutil import copyfile
+from shutil import copyfile, copytree
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ import pytest
 from command_line import ssmrec
 from ssmrec.cli.rows import Query, rows_of
 from ssmrec.recommender import Recommender
+from ssmrec.reporting.cells import score
 
 CLICKS = "select user_id, item_id, ts from clicks"
 
@@ -48,6 +49,28 @@ def test_a_run_from_a_database_can_be_measured_again(folder):
     assert code == 0, err
 
 
+def test_the_rows_of_a_run_move_with_it(folder, tmp_path):
+    """Asked for by its whole path from elsewhere, and moved while another lies in its old place."""
+    code, _, err = ssmrec("evaluate", folder / "run", "--json", cwd=tmp_path)
+    assert code == 0, err
+    copytree(folder / "run", tmp_path / "moved")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/data.parquet").touch()
+    code, _, err = ssmrec("evaluate", "moved", "--json", cwd=tmp_path)
+    assert code == 0, err
+
+
+def test_an_older_run_that_does_not_tell_where_its_rows_are_moves_too(folder, tmp_path):
+    copytree(folder / "run", tmp_path / "moved")
+    told = (tmp_path / "moved/config.yaml").read_text()
+    assert "data_kept: true\n" in told and "source: run/data.parquet\n" in told
+    (tmp_path / "moved/config.yaml").write_text(told.replace("data_kept: true\n", ""))
+    code, _, err = ssmrec("evaluate", "moved", "--json", cwd=tmp_path)
+    assert code == 0, err
+    code, _, err = ssmrec("evaluate", tmp_path / "moved", "--json", cwd=folder)
+    assert code == 0, err
+
+
 def test_everybody_to_a_file_and_to_a_table(folder):
     words = ["--all", "--top", 6]
     code, out, err = ssmrec("recommend", "run", *words, "--out", "recs.parquet", cwd=folder)
@@ -69,8 +92,9 @@ def test_filters_from_files(folder):
     pairs = pl.DataFrame({"user": ["u1", "u1", "u2"], "item": [3, 5, 9]})
     pairs.write_csv(folder / "pairs.csv")
     words = ["--include-seen", "--allow", "stock.txt", "--deny", "4", "--candidates", "pairs.csv"]
-    code, _, err = ssmrec("recommend", "run", "--all", *words, "--out", "f.csv", cwd=folder)
-    assert code == 0, err
+    code, out, err = ssmrec("recommend", "run", "--all", *words, "--out", "f.csv", cwd=folder)
+    assert (code, out) == (0, "2 recommendations for 1 of 40 users in f.csv\n"), err
+    assert "38 user(s) have no candidates: 'u0', 'u10', 'u11' ...; left out" in err
     found = pl.read_csv(folder / "f.csv")
     assert set(found["user"]) == {"u1"} and set(found["item"]) == {3, 5}
 
@@ -138,6 +162,11 @@ def test_an_index_of_another_run_or_of_none_is_refused_in_one_line(folder):
         (["similar", "run", "999"], "1 item(s) were not trained on: '999'"),
         (["recommend", "run", "--liked", "999"], "none of the 1 items was trained on"),
         (["recommend", "run", "--all", "--users", "u1"], "choose one of --users, --all and --liked"),
+        (["recommend", "run", "--allow", "no.txt"], "--allow no.txt: neither a file nor an id that the run"),
+        (["recommend", "run", "--deny", "no/stock"], "--deny no/stock: neither a file nor an id that"),
+        (["recommend", "run", "--users", "u1", "u.csv"], "--users u.csv: neither a file nor an id that"),
+        (["recommend", "run", "--liked", "3", "--liked", "l.tsv"], "--liked l.tsv: neither a file nor"),
+        (["recommend", "run", "--liked", "3", "--unknown", "skip"], "leave it out with --liked"),
         (["recommend", "run", "--allow", "999"], "allow: the model knows none of its 1 items"),
         (["recommend", "run", "--to", "oracle://x/y"], "oracle://: unknown database"),
         (["recommend", "run", "--to", "sqlite:///s.db", "--table", "a.b.c"], "must be a name"),
@@ -283,3 +312,31 @@ def test_no_password_is_told_on_the_way(folder):
         code, out, err = ssmrec(*words, cwd=folder)
         assert code == 2 and "password=***" in err and "topsecret" not in out + err
     assert not (folder / "x").exists()
+
+
+def test_users_without_candidates_are_told(folder):
+    pl.DataFrame({"user": ["u1", "u2"], "item": [3, 5]}).write_csv(folder / "two.csv")
+    words = ["recommend", "run", "--include-seen", "--candidates", "two.csv", "--out", "c.csv"]
+    code, out, err = ssmrec(*words, "--users", "u1", "nobody", "u3", cwd=folder)
+    assert (code, out) == (0, "1 recommendations for 1 of 3 users in c.csv\n"), err
+    assert "1 user(s) were not trained on: 'nobody'; left out" in err
+    assert "1 user(s) have no candidates: 'u3'; left out" in err
+    code, out, err = ssmrec(*words, "--users", "u1", "u2", cwd=folder)
+    assert (code, out) == (0, "2 recommendations for 2 users in c.csv\n") and "left out" not in err
+
+
+def test_a_link_to_the_lists_stays(folder):
+    (folder / "today").mkdir()
+    words = ["recommend", "run", "--users", "u1", "--top", "2", "--out"]
+    assert ssmrec(*words, "today/recs.csv", cwd=folder)[0] == 0
+    (folder / "link.csv").symlink_to("today/recs.csv")
+    code, _, err = ssmrec(*words[:-3], "--top", "3", "--out", "link.csv", cwd=folder)
+    assert code == 0, err
+    assert (folder / "link.csv").is_symlink() and len(pl.read_csv(folder / "today/recs.csv")) == 3
+
+
+def test_small_scores_are_told_apart():
+    """An svd of many items has scores of a few thousandths, which four decimals would make one."""
+    for value, text in ((0.0, "0.0000"), (0.5, "0.5000"), (-12.34567, "-12.3457"), (0.1, "0.1000"),
+                        (0.0123456, "0.01235"), (-2.3456e-6, "-0.000002346"), (280, "280.0000")):  # fmt: skip
+        assert score(value) == text

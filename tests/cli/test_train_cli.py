@@ -51,3 +51,13 @@ def test_a_ranking_the_model_cannot_do_is_refused_before_it_is_solved(clicks, co
     code, out, err = command("train", "clicks.csv", *words)
     assert code == 2 and "ranking.similarity=cosine: ease ranks by scores of its own" in err
     assert "solved" not in out + err and not (clicks / "run").exists()
+
+
+def test_a_training_that_fails_leaves_no_empty_folder(clicks, command):
+    (clicks / "bad.csv").write_text("user,item\n,\n")
+    assert command("train", "bad.csv", "--out", "bad")[0] == 2
+    assert not (clicks / "bad").exists()
+    (clicks / "notes").mkdir()
+    (clicks / "notes/mine.txt").touch()
+    assert command("train", "bad.csv", "--out", "notes")[0] == 2
+    assert [path.name for path in (clicks / "notes").iterdir()] == ["mine.txt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from functools import partial
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from command_line import ssmrec as run
+from ssmrec.training.config import completed
 
 ssmrec = partial(run, columns="200")
 SMALL = ("--set", "model.dim=8", "--set", "train.batch_size=64", "--set", "train.threads=1")
@@ -165,6 +167,10 @@ def test_a_budget_ends_it(shop):
         ),
         (["run", "new.csv", "--set", "train.lr=-1"], "train.lr: must be above 0"),
         (["run", "new.csv", "--epochs", "-1"], "train.epochs: must be at least 0"),
+        (
+            ["run", "new.csv", "--set", "data.min_user=1000"],
+            "pairs 0 are in the run already, and the others are dropped by data.min_user=1000",
+        ),
         (["run", "new.csv", "--budget", "soon"], "--budget soon: must look like 10s, 5m or 2h"),
         (["run", "missing.csv"], "missing.csv"),
         (["run", "sqlite:///new.db"], "a database needs its address"),
@@ -175,7 +181,7 @@ def test_faults_are_one_line(shop, words, message):
     code, _, err = ssmrec("update", *words, *out, cwd=shop)
     last = err.strip().splitlines()[-1]
     assert code == 2 and last.startswith("error: ") and message in last, err
-    assert "Traceback" not in err and not (shop / "never/metrics.json").exists()
+    assert "Traceback" not in err and not (shop / "never").exists()
 
 
 @pytest.mark.parametrize(
@@ -193,8 +199,11 @@ def test_faults_are_one_line(shop, words, message):
         (["empty.csv", "--set", "train.protocol=published"], "there is none: name it with --test"),
         (["empty.csv", "--set", "data.source=b.csv"], "data.source: the new pairs are NEW_DATA"),
         (["empty.csv", "--set", "data.test=b.csv"], "leave --set data.test out"),
+        (["empty.csv", "--set", "data.split.valid=0"], "there are none: set data.split.valid=0.1"),
+        (["empty.csv", "--set", "data.split.cut=1e300"], "data.split.cut: must be an ISO date"),
+        (["empty.csv", "--resume", "--overwrite"], "--overwrite begins anew: choose one"),
         (["empty.csv", "--test", "lost.csv"], "lost.csv: no such file"),
-        (["https://shop/new.csv"], "https://shop/new.csv: is an address; download the file"),
+        (["ftp://shop/new.csv"], "ftp://shop/new.csv: is an address of a kind that is not read"),
     ],
 )
 def test_what_cannot_work_is_refused_before_reading(shop, words, message):
@@ -215,3 +224,83 @@ def test_what_is_missing_or_closed_is_told_before_reading(shop, monkeypatch):
     words = ("update", "run", "empty.csv", "--out", "untold", "--track", "mlflow")
     code, _, err = ssmrec("-q", *words, cwd=shop)
     assert code == 2 and "ssmrec[mlflow]" in err and not (shop / "untold").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--set", "data.split.strategy=given", "--set", "data.split.overlap=error"],
+            "an update splits no test part off, so without effect: data.split.overlap, "
+            "data.split.strategy",
+        ),
+        (["--set", "data.header=true", "--set", "data.event=x"], "data.events=[], so without effect"),
+        (["--set", "train.protocol=fixed", "--set", "train.patience=3"],
+         "train.protocol=fixed chooses no epoch, so without effect: train.patience"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_told_as_by_train(shop, words, told):
+    code, _, err = ssmrec(
+        "update", "run", "new.csv", "--epochs", 0, *words, "--out", "idle", cwd=shop
+    )
+    shutil.rmtree(shop / "idle", ignore_errors=True)
+    assert (told in err) if told else ("without effect" not in err), err
+    assert code == 0 or "event" in told, err
+
+
+def test_what_nobody_asked_for_is_not_told(shop):
+    assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "solved", cwd=shop)[0] == 0
+    code, _, err = ssmrec("update", "solved", "new.csv", cwd=shop)
+    assert code == 0 and "without effect" not in err
+    code, _, err = ssmrec(
+        "update", "solved", "new.csv", "--epochs", 3, "--budget", "1m", "--out", "asked", cwd=shop
+    )
+    assert "so without effect: train.epochs, train.budget" in err
+
+
+def test_what_was_left_open_follows_another_loss(shop):
+    """Ranking by cosine is what the loss of the run asks for, and its sampler; `bpr` has others."""
+    code, _, err = ssmrec(
+        "update",
+        "run",
+        "new.csv",
+        "--set",
+        "loss.name=bpr",
+        "--epochs",
+        1,
+        "--out",
+        "bpr",
+        cwd=shop,
+    )
+    assert code == 0, err
+    settings = yaml.safe_load((shop / "bpr/config.yaml").read_text())["settings"]
+    before = yaml.safe_load((shop / "run/config.yaml").read_text())["settings"]
+    assert before["ranking"]["similarity"] == "cosine"
+    assert settings["ranking"]["similarity"] == "dot" and settings["loss"]["name"] == "bpr"
+    assert settings["negatives"] == completed({"loss": {"name": "bpr"}}).negatives
+    words = ["--set", "loss.name=bpr", "--set", "ranking.similarity=cosine"]
+    code, _, err = ssmrec(
+        "update", "run", "new.csv", *words, "--epochs", 0, "--out", "own", cwd=shop
+    )
+    settings = yaml.safe_load((shop / "own/config.yaml").read_text())["settings"]
+    assert settings["ranking"]["similarity"] == "cosine"
+
+
+def test_what_the_run_decided_stays_with_its_loss(shop):
+    """Naming the sampler of the run is no change, and its settings stay; another one ranks as it should."""
+    words = ["--set", "negatives.name=in_batch", "--set", "data.split.valid=0.2"]
+    code, _, err = ssmrec(
+        "update", "run", "new.csv", *words, "--epochs", 0, "--out", "same", cwd=shop
+    )
+    assert code == 0, err
+    before, after = (
+        yaml.safe_load((shop / name / "config.yaml").read_text())["settings"]
+        for name in ("run", "same")
+    )
+    assert after["negatives"] == before["negatives"] and after["negatives"]["log_q"]
+    words = ["--set", "negatives.log_q=false", "--epochs", 0, "--out", "popular"]
+    code, _, err = ssmrec("update", "run", "new.csv", *words, cwd=shop)
+    settings = yaml.safe_load((shop / "popular/config.yaml").read_text())["settings"]
+    assert settings["ranking"]["similarity"] == "dot"
+    assert "mf has no message passing" in err if settings["model"]["name"] == "mf" else code == 0

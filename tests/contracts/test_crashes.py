@@ -71,7 +71,7 @@ def test_full_tmpfs(command, tmp_path, shop):
         code, _, err = command("train", shop, *MF, "--out", place / "run")
         assert code == 2 and "the run cannot be written" in err and "No space left" in err
         assert "the model takes about 0.1 MB and the disk has 0.1 MB left; make room" in err
-        assert files(place / "run") == {}
+        assert not (place / "run").exists()
         (place / "filler").write_bytes(bytes(4096 * 13))
         code, _, err = command("train", shop, *MF, "--out", place / "run")
         assert code == 2 and "Traceback" not in err
@@ -202,6 +202,21 @@ def test_files_that_belong_together(tmp_path):
             {one: lambda p: p.write_text("2"), last: lambda p: p.write_text("2")}, last
         )
     assert not last.exists()  # parts of two versions: it is no longer whole
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/a").write_text("old")
+    links = [tmp_path / name for name in ("a", "b", "c")]
+    for link, target in zip(links, ("far/a", "far/b", "a"), strict=True):
+        link.symlink_to(target)  # a file, none yet, and a link to the first
+    with replaced(links[2]) as part:
+        part.write_text("1")
+    assert links[0].read_text() == "1"
+    writers = {link: lambda path: path.write_text("2") for link in links[:2]}
+    replace_together(writers, last=links[0])
+    assert files(tmp_path / "far") == {"a": b"2", "b": b"2"}
+    assert [str(link.readlink()) for link in links] == ["far/a", "far/b", "a"]
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_run(command, tmp_path, shop):

@@ -140,6 +140,21 @@ def test_divergence_without_validation_names_the_checkpoint(command, tmp_path, s
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 1
 
 
+def test_gradients_whose_squares_overflow_are_told(command, tmp_path, shop):
+    """Adam would leave the rows as they are, for as many epochs as you like, and the run be a success."""
+    words = ["--model", "mf", "--set", "loss.temperature=1e-30", "--epochs", 3, "--out", "run"]
+    code, _, err = command("train", shop, *words)
+    line = err.splitlines()[-1]
+    assert (
+        code == 2
+        and "Adam's memory of table of the model holds NaN or infinity after epoch 1" in line
+    )
+    assert "bring nearer to the default: loss.temperature=1e-30 (0.2)" in line
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    words[3] = "loss.temperature=1e-6"
+    assert command("train", shop, *words)[0] == 0
+
+
 def test_divergence_in_the_first_epoch_leaves_no_run(command, tmp_path, shop):
     words = ["--model", "mf", "--set", "train.lr=1e30", "--epochs", 3, "--out", "run"]
     words += ["--set", "train.batch_size=64"]

@@ -158,6 +158,11 @@ def test_wrong_kinds_are_told_in_plain_words():
         ("train.device=gpu1", "train.device: must be one of auto, cpu, cuda (got 'gpu1')"),
         ("data.header=maybe", "data.header: must be true or false (got 'maybe')"),
         ("train=5", "train: must hold settings as `key: value` (got 5)"),
+        (
+            "model.alpha=[0.5, 0.5, 0.5]",
+            "model.alpha: must hold at most 2 values (got [0.5, 0.5, 0.5])",
+        ),
+        ("model.alpha=[0.5]", "model.alpha: must hold more values"),
         ("evaluation.ks=[5, x]", "evaluation.ks: must be a whole number (got 'x')"),
         ("evaluation.ks=[]", "evaluation.ks: must name at least one (got [])"),
         ("evaluation.metrics=[]", "evaluation.metrics: must name at least one (got [])"),
@@ -355,6 +360,8 @@ def test_a_closed_form_says_what_it_does_not_use(command, shop):
         ({"model": {"name": "svd"}, "negatives": {"name": "uniform"}},
          {"svd: solved in closed form": ["negatives.name"]}),
         ({"model": {"name": "ease"}, "train": {"threads": 1, "protocol": "refit"}}, {}),
+        ({"model": {"name": "ease"}, "train": {"budget": 60}},
+         {"ease: solved in closed form": ["train.budget"]}),
         (
             {"train": {"protocol": "fixed", "patience": 3, "metric": "recall@5", "eval_every": 2}},
             {"train.protocol=fixed chooses no epoch":

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from disks import small_files
 from ssmrec.config import build
 from ssmrec.data import DataConfig, load, prepare
 from ssmrec.data.coded import write_coded
@@ -54,7 +55,10 @@ def test_parts_share_the_tables(tmp_path):
     (folder / "train.csv").write_text("user,item\na,x\na,y\nb,x\nb,z\nNA,x\n")
     (folder / "test.csv").write_text("user,item\nb,y\nc,x\n")
     out = tmp_path / "coded"
-    assert write_coded(config(folder), out) == {"user": 3, "item": 3, "train": 5, "test": 2}
+    with pytest.raises(DataError, match=r"1 of 5 rows have no user, first in line 6"):
+        write_coded(config(folder), out)
+    counts = write_coded(config(folder, nulls="drop"), out)
+    assert counts == {"user": 3, "item": 3, "train": 5, "test": 2}
     asked = {"nulls": "drop", "split": {"valid": 0}}
     split, original = prepare(out, **asked), prepare(folder, **asked)
     assert split.fingerprint == original.fingerprint and split.counts == original.counts
@@ -163,3 +167,82 @@ def test_folders_of_other_people_stay(tmp_path):
     write_coded(config(clicks(tmp_path / "raw", n=200)), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.part", "raw"]
     assert (tmp_path / "out.part" / "theirs.txt").exists()
+
+
+def test_ratings_are_kept_and_may_be_asked_for_later(tmp_path):
+    source, out = tmp_path / "a.csv", tmp_path / "coded"
+    source.write_text("user,item,stars\na,x,5\na,y,2\nb,x,4.5\n")
+    write_coded(config(source), out)
+    assert load(out, min_rating=4).fingerprint == load(source, min_rating=4).fingerprint
+    assert load(out).fingerprint == load(source).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"item": [1.0, 2.0, 1.5]}, "column item holds fractions, row 3 is 1.5"),
+        ({"item": pl.Series([1, 2, 2**63], dtype=pl.UInt64)}, "column item, row 3: 9223372036854775808"),
+        ({"item": [1, 2, None]}, "1 of 3 rows have no item, first in row 3"),
+        ({"user": ["a", None, "b"]}, "1 of 3 rows have no user, first in row 2"),
+        ({"timestamp": ["2011-10-31", "2011-11-01", "soon"]}, "such as row 3: 'soon'"),
+        ({"weight": [1.0, 0.0, 1.0]}, "weights are not above 0, first in row 2"),
+        ({"item": pl.Series([], dtype=pl.Int64), "user": pl.Series([], dtype=pl.String)}, "has no rows"),
+    ],
+)  # fmt: skip
+def test_what_load_refuses_is_refused_with_its_row(tmp_path, columns, said, monkeypatch):
+    """Also where rows are checked two at a time: the row is that of the file."""
+    monkeypatch.setattr("ssmrec.data.coded._ROWS", 2)
+    source = tmp_path / "a.parquet"
+    pl.DataFrame({"user": ["a", "b", "c"], "item": [1, 2, 3]} | columns).write_parquet(source)
+    for read in (load, lambda file: write_coded(config(file), tmp_path / "coded")):
+        with pytest.raises(DataError, match=said.replace("1 of 3", r"1 of \d")) as caught:
+            read(source)
+        assert str(caught.value).startswith(f"{source}: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_the_line_of_a_text_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssmrec.data.coded._ROWS", 1)
+    (folder := tmp_path / "clicks").mkdir()
+    (folder / "a.csv").write_text("user,item,ts\na,x,1\na,y,2\n")
+    (folder / "b.csv").write_text("user,item,ts\nb,x,1\nb,y,soon\n")
+    with pytest.raises(DataError, match=r"line 3 of .*b\.csv: 'soon'"):
+        write_coded(config(folder), tmp_path / "coded")
+
+
+def test_settings_without_effect_are_told(tmp_path, caplog):
+    asked = {
+        "min_user": 5,
+        "split": {"test": 0.5},
+        "nulls": "drop",
+        "min_rating": 1,
+        "rating": "stars",
+    }
+    write_coded(config(clicks(tmp_path / "raw", n=200), **asked), out := tmp_path / "coded")
+    told = [r.getMessage() for r in caplog.records if "without effect" in r.getMessage()]
+    said = f"when {out} is read, so without effect: data.min_rating, data.min_user, data.split"
+    assert told == [f"rows are dropped, merged and split {said}"]
+
+
+def test_where_to_write_is_looked_at_before_anything_is_read(tmp_path):
+    (source := tmp_path / "clicks").mkdir()
+    (source / "a.csv").write_text("user,item\na,1,2\n")  # reading it would give another error
+    (taken := tmp_path / "taken").mkdir()
+    (taken / "mine").touch()
+    with pytest.raises(DataError, match="taken: is there already"):
+        write_coded(config(source), taken)
+    with pytest.raises(ConfigError, match="memory 'much'"):
+        write_coded(config(source), tmp_path / "out", "much")
+    for inside, given in ((source / "coded", source), (tmp_path / "coded", tmp_path / "*")):
+        with pytest.raises(DataError, match=r"coded: lies in .*, and would be read with it"):
+            write_coded(config(given), inside)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clicks", "taken"]
+
+
+def test_a_full_disk_is_told_of_what_is_written(tmp_path):
+    source, out = clicks(tmp_path / "clicks"), tmp_path / "coded"
+    with small_files(1000), pytest.raises(DataError, match="File too large") as caught:
+        write_coded(config(source), out)
+    said = str(caught.value)
+    assert said.startswith(f"{out}: cannot be written (") and "\n" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["clicks"]

@@ -182,3 +182,45 @@ def test_a_file_whose_name_looks_like_a_pattern(tmp_path, kind):
     file = tmp_path / f"clicks [2011] *.{kind}"
     getattr(clicks(), f"write_{kind}")(file)
     assert load(file).fingerprint == load(clicks()).fingerprint
+
+
+def test_a_column_that_contradicts_its_folders_is_told_with_a_count(tmp_path, caplog):
+    rows = {"event=view": "1,2,view\n3,4,buy\n5,6,\n", "event=buy": "7,8,buyer\n"}
+    texts = {f"{name}/a.csv": f"user,item,event\n{text}" for name, text in rows.items()}
+    folder = put(tmp_path / "a", texts)
+    assert len(load(folder, event="event", events="buy")) == 1  # the column counts
+    told = [r.getMessage() for r in caplog.records if "says other" in r.getMessage()]
+    said = "column event says other than the names of the folders in 2 rows: the column counts"
+    assert told == [f"{folder}: {said}"]
+    caplog.clear()
+    days = pl.DataFrame(
+        {"user": [1, 2], "item": [3, 4], "date": ["2011-10-31T08:00", "2011-10-31"]}
+    )
+    (place := tmp_path / "b" / "Date=2011-10-31").mkdir(parents=True)
+    days.write_parquet(place / "0.parquet")
+    days.write_parquet(place / "1.parquet")
+    load(tmp_path / "b")
+    assert "says other" not in caplog.text
+    with pytest.raises(DataError, match=r"a\.csv: its folders name a column twice"):
+        load(
+            put(
+                tmp_path / "c",
+                {"x=1/x=2/a.csv": "user,item\n1,2\n", "x=1/b.csv": "user,item\n1,2\n"},
+            )
+        )
+
+
+def test_a_folder_with_a_value_for_a_name_may_be_given_itself(tmp_path, monkeypatch):
+    texts = {f"event={e}/{n}.csv": f"user,item\n{n},{e}\n" for e in ("buy", "view") for n in (1, 2)}
+    folder = put(tmp_path / "clicks", texts)
+    asked = {"event": "event", "events": "buy"}
+    whole = load(folder, **asked).fingerprint
+    for source in (folder / "event=buy", folder / "event=buy" / "*.csv"):
+        assert load(source, **asked).fingerprint == whole
+    assert len(load(folder / "event=buy" / "1.csv", **asked)) == 1
+    with pytest.raises(DataError, match="the names present are view"):
+        load(folder / "event=view", **asked)
+    monkeypatch.chdir(folder / "event=buy")
+    assert load(".", **asked).fingerprint == whole
+    with pytest.raises(DataError, match="no column 'event' for event"):
+        load(put(tmp_path / "plain", {"a.csv": "user,item\n1,2\n"}), **asked)

@@ -215,3 +215,25 @@ def test_lines_are_those_of_the_file(tmp_path):
     quoted = write(tmp_path, "b.csv", '\nuser,item\n"a\nb",1\nc,\n')
     with pytest.raises(DataError, match="have no item, first in line 5"):
         read_frame(quoted)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "lines", "said"),
+    [
+        (None, "1 2 3\n\n4 5\n6,7,8\n", r"line 4 is divided by ',', not by blanks"),
+        (None, "1,2,3\n4,5\n", r"line 1 is divided by ','"),
+        (",", "1,2,3\n4;5\n", r"line 2 is divided by ';', not by ,"),
+        (",", "1,2,3\n4 5 6\n", r"line 2 is divided by ' '"),
+        (None, "a,1 x\nb,2 y\nc,3\n", ""),
+        (",", "a, x\nb c\n", ""),
+    ],
+)
+def test_lines_of_items_that_are_divided_otherwise_are_refused(tmp_path, delimiter, lines, said):
+    """Their items would be lost. What lines with items hold as well may be a part of ids."""
+    path = write(tmp_path, "a.txt", lines)
+    options = {"format": "adjacency", "delimiter": delimiter}
+    if not said:
+        read_frame(path, **options)
+        return
+    with pytest.raises(DataError, match=said):
+        read_frame(path, **options)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmrec.config import build
-from ssmrec.data import DataConfig, Interactions, SplitConfig, load, merge, split
+from ssmrec.data import DataConfig, Interactions, SplitConfig, load, merge, prepare, split
 from ssmrec.errors import ConfigError, DataError
 
 
@@ -223,3 +223,23 @@ def test_merge_needs_one_vocabulary():
     data = table((1, 1), (1, 2))
     with pytest.raises(DataError, match="repeated"):
         merge(data, data)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", None, float("nan"), 2**70, 1.5, True])
+def test_a_seed_that_is_none_is_one_line(seed, tmp_path):
+    rows = "".join(f"{user},{item}\n" for user in range(3) for item in range(5))
+    (file := tmp_path / "a.csv").write_text(f"user,item\n{rows}")
+    with pytest.raises(ConfigError, match="^seed: must be "):
+        split(load(file), seed=seed)
+    with pytest.raises(ConfigError, match="^seed: must be "):
+        prepare(tmp_path / "missing.csv", seed=seed)
+    assert split(load(file), seed=np.int64(3)).fingerprint == prepare(file, seed=3).fingerprint
+
+
+@pytest.mark.parametrize("cut", [1e300, -1e300, "1e400", "nan", float("nan"), float("inf")])
+def test_a_cut_that_is_no_moment_is_one_short_line(cut):
+    with pytest.raises(
+        ConfigError, match="^data.split.cut: must be an ISO date, seconds, or"
+    ) as caught:
+        build(SplitConfig, {"strategy": "time", "cut": cut}, "data.split")
+    assert len(str(caught.value)) < 150

@@ -78,11 +78,23 @@ def long(tables: str) -> list[object]:
 
 def started(words: list[object], cwd: Path) -> subprocess.Popen[str]:
     free = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    more = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "COLUMNS": "200"}
+    (temporary := cwd / "temporary").mkdir(exist_ok=True)
+    more = {
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        "TMPDIR": str(temporary),
+    }
     return subprocess.Popen(
         list(map(str, words)), cwd=cwd, env=free | more, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def assert_nothing_left(cwd: Path) -> None:
+    """Of logs and of pairs in the folder of temporary files; torch leaves the cache of its compiler."""
+    left = {path.name for path in (cwd / "temporary").iterdir()}
+    assert not [name for name in left if not name.startswith("torchinductor_")]
 
 
 def metrics(folder: Path) -> dict:
@@ -125,6 +137,7 @@ def test_what_all_processes_meet_is_one_line_of_process_0(shop, tmp_path):
     assert len(lines(err)) == 1, err
     assert lines(err)[0].startswith("error: loss=directau looks at all rows of a batch at once")
     assert not (tmp_path / "runs").exists()
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +221,7 @@ def test_with_restarts_a_lost_process_is_started_again(shop, tmp_path, unbroken,
     assert running.returncode == 0, err[-3000:]
     assert "process 1 was killed (SIGKILL): all are started again" in err
     assert "going on after epoch" in err
+    assert_nothing_left(tmp_path)
     same_run(tmp_path / "run", unbroken(tables))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processes import CASES, SMALL, Processes, one_step, same, whole_run
+from processes import CASES, SMALL, Processes, one_step, plain_steps, same, whole_run
 from ssmrec.config import merged
 
 
@@ -56,6 +56,15 @@ def test_a_training_is_that_of_one_process(pair, name):
         same(tables, theirs[2], 1e-5, 5e-5)
     for table, other in zip(mine[2], others[2], strict=True):
         np.testing.assert_array_equal(table, other)
+
+
+@pytest.mark.parametrize("name", ["lightgcn ssm", "ngcf"])
+def test_steps_of_plain_descent_agree_to_the_last_digits(pair, name):
+    """Where no optimiser divides by the size of a gradient, nothing makes the last digits grow."""
+    asked = merged(SMALL, CASES[name])
+    alone = plain_steps(asked, 20, 0.5)
+    for theirs in pair.run(plain_steps, asked, 20, 0.5):
+        same(alone, theirs, 1e-10, 1e-12)
 
 
 @pytest.mark.slow

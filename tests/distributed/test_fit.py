@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-from ssmrec.distributed import Place
-from ssmrec.distributed.fit import admit
+from processes import warned
+from ssmrec.distributed import Place, fit
+from ssmrec.distributed.fit import admit, shards, tell_memory
 from ssmrec.distributed.place import interface_to
 from ssmrec.distributed.worker import _check_verb
 from ssmrec.errors import ConfigError
@@ -65,7 +67,7 @@ def test_the_interface_that_leads_to_a_machine():
     ("words", "said"),
     [
         (["--hosts", "2"], "--hosts 2 needs --host 0 to 1"),
-        (["--host", "1"], "--host and --meeting are for several machines: say how many, --hosts 2"),
+        (["--host", "1"], "are for several machines: say how many, --hosts 2"),
         (["--hosts", "2", "--meeting", "here"], "--meeting here: must be NAME:PORT of machine 0"),
         (["--hosts", "2", "--meeting", "here:abc"], "must be NAME:PORT"),
         (["--hosts", "2", "--meeting", "here:80000"], "the port from 1 to 65535"),
@@ -75,6 +77,43 @@ def test_the_interface_that_leads_to_a_machine():
 def test_a_launch_that_cannot_meet_is_one_line(command, words, said):
     code, _, err = command("launch", "-n", "2", *words, "train", "online-retail")
     assert code == 2 and said in err and "Traceback" not in err
+
+
+def test_auto_divides_tables_that_take_half_the_memory(monkeypatch):
+    """1,500 rows of 8 numbers: the table and the best one, gradient, two moments, two to evaluate."""
+    config = resolve({"model": {"name": "mf", "dim": 8}, "train": {"device": "cpu"}})
+    whole = 7 * 4 * 1500 * 8
+    for every, divided in ((4 * whole, False), (4 * whole - 4, True), (None, False)):
+        monkeypatch.setattr(fit, "all_memory", lambda device, every=every: every)
+        assert shards(config, 1000, 500, PAIR) == divided
+    assert not shards(resolve({"model": {"name": "lightgcn", "dim": 8}}), 10**6, 10**6, PAIR)
+
+
+@pytest.mark.parametrize("model", ["mf", "svdpp", "lightgcn", "ngcf", "simgcl"])
+def test_the_memory_of_each_process_is_told(model, tastes, caplog, monkeypatch):
+    monkeypatch.setattr(fit, "all_memory", lambda device: 8 * 10**9)
+    config = resolve({"model": {"name": model}, "train": {"device": "cpu"}})
+    with caplog.at_level("INFO", "ssmrec"):
+        tell_memory(config, tastes.train, PAIR, 1.0)
+    (line,) = caplog.messages
+    assert re.fullmatch(
+        r"memory of each process: about \d+\.\d MB \(tables .*, optimiser .*, vectors .*, pairs .*, "
+        r"batch .*\) of 4000 MB; tables replicated",
+        line,
+    )
+
+
+@pytest.mark.parametrize(("model", "pair_bytes"), [("mf", 18), ("lightgcn", 34)])
+def test_too_little_memory_is_told_in_several_processes(pair, model, pair_bytes):
+    """Of 1,000,000 pairs they hold 36 bytes each together, and 16 for the edges of a graph alone."""
+    asked = {"model": {"name": model, "dim": 1}, "train": {"device": "cpu", "batch_size": 2}}
+    for said, needed in pair.run(warned, asked, 10**7):
+        assert 0 <= needed - pair_bytes * 10**6 < 10**5
+        assert said.startswith(
+            "this training needs about 0.0 GB of memory in each of 2 processes ("
+        )
+    for said, _ in pair.run(warned, asked, 2 * needed):
+        assert said == ""
 
 
 @pytest.mark.skipif(find_spec("torchrec") is not None, reason="torchrec is installed")

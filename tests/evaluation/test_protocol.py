@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
@@ -177,3 +179,21 @@ def test_without_seen_pairs_every_user_with_held_out_items_counts() -> None:
     result = evaluate(*scored([[1.0, 3, 2]] * 3), pairs([[1], [], [0]], 3), [], ["mrr@3"])
     assert result.per_user["mrr@3"].tolist() == [1.0, 1 / 3]
     assert (result.counts["users"], result.counts["cold_users"]) == (2, 0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_list_longer_than_any_catalogue_costs_nothing(name) -> None:
+    """Ten items: K of 999,999,999 holds no more numbers than K of 10, and gives its values."""
+    g = np.random.default_rng(1)
+    train, test = random_pairs(g, 20, 10, 0.2), random_pairs(g, 20, 10, 0.3)
+    users, items = torch.from_numpy(g.random((20, 4))), torch.from_numpy(g.random((10, 4)))
+    found = {}
+    for k in (10, 999_999_999):
+        tracemalloc.start()
+        result = evaluate(users, items, test, [train], [f"{name}@{k}"])
+        best = best_possible(test, [train], [f"{name}@{k}"])
+        assert tracemalloc.get_traced_memory()[1] < 1e7
+        tracemalloc.stop()
+        found[k] = result.values[f"{name}@{k}"], best[f"{name}@{k}"]
+    shorter = 10 / 999_999_999 if name == "precision" else 1  # precision still divides by K
+    np.testing.assert_allclose(found[999_999_999], np.array(found[10]) * shorter, rtol=1e-12)

@@ -12,7 +12,7 @@ import torch
 
 from ssmrec.evaluation import evaluate, protocol
 from ssmrec.kernels import memory
-from ssmrec.kernels.memory import fitting, free_memory
+from ssmrec.kernels.memory import all_memory, fitting, free_memory
 from ssmrec.models import HistoryRows
 from ssmrec.negatives import SAMPLERS, Batch, drawn
 from ssmrec.ranking import ItemRows, topk
@@ -57,6 +57,17 @@ def test_what_is_free_is_the_least_of_machine_and_groups(system):
     assert free_memory() == 700_000
     system({"cgroup/a/memory.current": "1200000"})
     assert free_memory() == 0
+
+
+def test_all_memory_is_the_least_of_machine_and_groups(system, monkeypatch):
+    monkeypatch.setattr(memory, "_most_addresses", lambda: None)
+    assert all_memory() is None
+    system({"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:   5000 kB\n"})
+    assert all_memory() == 9000 * 1024
+    system({"proc/self/cgroup": "0::/a/b\n", "cgroup/a/b/memory.max": "max\n"})
+    assert all_memory() == 9000 * 1024
+    system({"cgroup/a/memory.max": "3000000\n", "cgroup/a/memory.current": "2500000\n"})
+    assert all_memory() == 3_000_000
 
 
 def test_a_limit_of_the_address_space_counts():

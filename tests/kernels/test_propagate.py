@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numba
 import numpy as np
 import pytest
 import torch
 
+from ssmrec.data import synthetic
 from ssmrec.kernels.propagate import PropagateRows, propagate_reference
 from ssmrec.models.graph import Graph
 
@@ -140,3 +143,14 @@ def test_values_and_gradients_do_not_depend_on_threads(make_interactions):
         found.append((out.detach(), grad))
     numba.set_num_threads(before)
     assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
+
+
+def test_a_graph_is_made_in_twice_the_memory_of_its_edges():
+    """8 bytes of a pair are kept, and 8 more are taken to sort it by item."""
+    train = synthetic(3000, 2000, 200_000, seed=1)
+    train.rows, train.user_degrees, train.item_degrees  # noqa: B018
+    tracemalloc.start()
+    Graph(train)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 16 < peak / len(train) < 18

@@ -245,6 +245,16 @@ def test_given_batteries(tmp_path):
         check_sampler(SAMPLERS["given"], path=str(path), n=3, others=others)
 
 
+def test_given_reads_the_columns_that_are_named(tmp_path, make_interactions):
+    train = make_interactions(np.array([[1, 0, 0], [0, 1, 0]]))
+    path = tmp_path / "skips.csv"
+    path.write_text("ware,kunde\n101,100\n102,100\n")
+    sampler = make("given", train, path=str(path), user="kunde", item="ware", n=20)
+    assert set(sampler.draw(batch([0], [0]), random()).ids[0].tolist()) == {1, 2}
+    with pytest.raises(DataError, match="no column 'buyer'"):
+        make("given", train, path=str(path), user="buyer", item="ware")
+
+
 def test_given_needs_a_file_with_known_ids(tmp_path, make_interactions):
     train = make_interactions(np.eye(3))
     with pytest.raises(ConfigError, match=r"negatives\.path"):

@@ -45,7 +45,7 @@ def results(trained, tastes) -> dict:
     ours, theirs = (
         Run(trained[name], tastes.test, "test", f"runs/{name}") for name in ("ssm", "bpr")
     )
-    return analyze(ours, theirs, groups=4, k=5, effort=effort, over_training=True)
+    return analyze(ours, theirs, groups=4, k=5, effort=effort, over_training=True, corrections=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 
 from ssmrec.analysis.run import Effort, Run, analyze
 from ssmrec.reporting.bound import bound_section
+from ssmrec.reporting.corrections import corrections_section
 from ssmrec.reporting.course import course_section
 from ssmrec.reporting.hardness import negatives_section
 from ssmrec.reporting.html import analysis_page
@@ -21,8 +22,8 @@ from ssmrec.reporting.popularity import popularity_section
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
 
 SECTIONS = [
-    popularity_section, negatives_section, bound_section, course_section, magnitude_section,
-    geometry_section,
+    popularity_section, corrections_section, negatives_section, bound_section, course_section,
+    magnitude_section, geometry_section,
 ]  # fmt: skip
 
 
@@ -68,6 +69,45 @@ def test_places_and_shares(results):
         "training pairs",
         "held-out pairs",
     ]
+
+
+def test_a_line_for_each_correction_and_a_mark_for_the_run(results):
+    section, found = corrections_section(results), results["corrections"]
+    *lines, run = drawn(section)["NDCG@5 against the share of the tail"].data
+    assert [line.name for line in lines] == ["tten, by dot", "edge, by dot", "dap, by cosine"]
+    rows = table(section, "Every correction and strength")
+    assert len(rows) == 16
+    for line, record in zip(lines, found["lines"], strict=True):
+        points = record["points"]
+        assert list(line.y) == [point["ndcg"] for point in points]
+        assert list(line.x) == [point["tail_share"] for point in points]
+        assert [told[0] for told in line.customdata] == [point["asked"] for point in points]
+        assert list(line.marker.size) == sorted(set(line.marker.size))
+        assert rows[points[-1]["asked"]][0] == points[-1]["ndcg"]
+    assert (run.x[0], run.y[0]) == (
+        found["uncorrected"]["tail_share"],
+        found["uncorrected"]["ndcg"],
+    )
+    assert len({line.marker.symbol for line in (*lines, run)}) == 4
+
+
+def test_the_point_named_is_the_farthest_that_keeps_the_accuracy(results):
+    def said(*ndcg):
+        changed = copy.deepcopy(results)
+        own = changed["corrections"]["uncorrected"]
+        own |= {"ndcg": 0.1, "tail_share": 0.2}
+        points = changed["corrections"]["lines"][0]["points"]
+        for at, value in enumerate(ndcg):
+            points[at] |= {"ndcg": value, "tail_share": 0.3 + at / 10}
+        changed["corrections"]["lines"] = [
+            {**changed["corrections"]["lines"][0], "points": points[: len(ndcg)]}
+        ]
+        return corrections_section(changed).parts[0].caption
+
+    assert "tten:strength=0.25 gives the tail most: 40.0% of the places, 20.0% without" in (
+        said(0.1, 0.0951, 0.0949)
+    )
+    assert "Nothing that keeps 95%" in said(0.09)
 
 
 def test_the_weight_curve_is_g(results):
@@ -163,6 +203,7 @@ def test_a_model_without_vectors_or_loss_has_a_page(trained, tastes, tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert "Analysis of ease" in text and "solved in closed form" in text
     assert "Hard negatives" not in text and "Share of each group" in text
+    assert "Corrections of popularity" not in text
 
 
 def test_a_dot_product_run_has_no_weight_curve(trained, tastes):

@@ -271,7 +271,7 @@ def test_a_link_can_be_turned_and_a_broken_run_changes_nothing(models, tmp_path,
         assert service.loaded.live.trained.config.model["name"] == name
         assert (service.swaps, service.failures) == (swaps, failures)
     assert not service.look() and service.failures == 1  # told once
-    assert "the old one stays" in caplog.text
+    assert f"not served, run {service.loaded.version} stays live: " in caplog.text
 
 
 def test_every_ranked_list_survives_filters_in_the_same_round(service):
@@ -330,3 +330,78 @@ def test_the_usual_length_keeps_the_limit(service):
         return [answer.status_code for answer in found], len(found[-1].json()["lists"][0]["items"])
 
     assert asyncio.run(lengths()) == ([200, 200, 200], 3)
+
+
+def test_every_failure_is_told_whatever_failed_before(models, tmp_path, caplog):
+    """An index folder that goes, comes back with two indexes, with the right one, and goes again."""
+    pytest.importorskip("hnswlib", reason="extra `index` is not installed")
+    folder, place = tmp_path / "run", tmp_path / "indexes"
+    models("lightgcn").save(folder)
+    build(Live.load(folder).ranker, "hnsw", version_of(folder)).save(place)
+    read = partial(load, index=str(place))
+    service = Service(read(folder), read)
+    told = []
+
+    def look():
+        caplog.clear()
+        assert not service.look() and not service.look()
+        told.append([record.message.split("indexes: ")[1][:24] for record in caplog.records])
+
+    place.rename(tmp_path / "away")
+    look()
+    (tmp_path / "away").rename(place)
+    look()
+    (place / "index.faiss").touch()
+    look()
+    place.rename(tmp_path / "away")
+    look()
+    gone, several = "no such file or folder, ", "the folder holds several"
+    assert told == [[gone], [], [several], [gone]]
+    assert (service.failures, service.swaps) == (3, 0)
+
+
+def test_a_run_that_is_being_written_is_not_taken_up(models, tmp_path, caplog):
+    """A copy over the files in place: half of the model, all of it, and a change while it is read."""
+    folder = tmp_path / "live"
+    models("lightgcn").save(folder)
+    models("mf").save(tmp_path / "new")
+    service = Service(load(folder))
+    for name in ("config.yaml", "history.jsonl", "ids.parquet", "metrics.json"):
+        (folder / name).write_bytes((tmp_path / "new" / name).read_bytes())
+    content = (tmp_path / "new/model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    assert not service.look() and f"bytes in the place of {len(content):,}" in caplog.text
+    (folder / "model.safetensors").write_bytes(content)
+
+    def written(live):
+        (folder / "ids.parquet").touch()
+        return {}
+
+    service.read = partial(load, titles=written)
+    assert not service.look() and "was written while it was read" in caplog.text
+    service.read = load
+    assert service.look() and service.loaded.live.trained.config.model["name"] == "mf"
+    assert (service.swaps, service.failures) == (1, 2)
+
+
+@pytest.mark.parametrize("path", ["/health?x=1", "/metrics?x=1"])
+def test_what_takes_no_parameter_refuses_any(ask, path):
+    answer = ask("get", path)
+    assert answer.status_code == 422 and answer.json() == {"detail": "query.x: no such parameter"}
+
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize("one", ["null", "1.5", '"\\ud800"', '""', "true", "[1]", f'"{513 * "x"}"'])
+def test_what_is_no_id_is_said_in_words(ask, one):
+    content = f'{{"users": [103, {one}]}}'.encode()
+    answer = ask("post", "/recommend", content=content, headers=JSON)
+    told = "body.users.1: must be an id: a whole number, or text of 1 to 512 characters"
+    assert (answer.status_code, answer.json()["detail"]) == (422, told)
+
+
+def test_a_body_that_cannot_be_read_is_said_in_words(ask):
+    for content in (b"[" * 4000, b'{"users": ["\xff"]}'):
+        answer = ask("post", "/recommend", content=content, headers=JSON)
+        assert answer.json()["detail"].startswith("body: not JSON that can be read"), answer.text

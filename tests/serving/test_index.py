@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -85,6 +88,8 @@ def test_where_an_index_is_found(tmp_path):
         find(str(tmp_path), tmp_path / "run")
     one.touch()
     assert find(str(tmp_path), tmp_path / "run") == find(str(one), tmp_path / "run") == one
+    facts_of(one).touch()
+    assert find(str(facts_of(one)), tmp_path / "run") == one
     two.touch()
     with pytest.raises(RunError, match="the folder holds several; name the file of one"):
         find(str(tmp_path), tmp_path / "run")
@@ -105,10 +110,21 @@ def test_an_index_that_is_not_as_it_was_written_is_refused(live, kind, tmp_path)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(RunError, match="not as it was written; build it with ssmrec index"):
         load(file, live.ranker, "abc")
-    for told in ("[1]", "{}", '{"kind": "hnsw"', '{"kind": 1, "size": 1, "version": "abc"}'):
+    file.write_bytes(moved.read_bytes())
+    for name, other in (("size", 0), ("size", "x"), ("kind", "annoy"), ("more", 1)):
+        facts.write_text(json.dumps({**json.loads(facts_of(moved).read_text()), name: other}))
+        with pytest.raises(RunError, match="not as it was written; build it with ssmrec index"):
+            load(file, live.ranker, "abc")
+    unsealed = '{"kind": 1, "size": 1, "version": "abc"}'
+    for told in ("[1]", "{}", "7", "null", '"text"', '{"kind": "hnsw"', unsealed):
         facts.write_text(told)
         with pytest.raises(RunError, match=f"index.{kind}: cannot be read"):
             load(file, live.ranker, "abc")
+    held = load(moved, live.ranker, "abc")
+    os.truncate(moved, 0)  # an index that maps its file would end the process here
+    choice = live.ranker.choice(3)
+    lists = held.top(live.ranker, np.arange(5), choice)
+    np.testing.assert_array_equal(lists.ids, live.ranker.top(np.arange(5), choice).ids)
 
 
 def test_a_catalogue_smaller_than_the_list(live):

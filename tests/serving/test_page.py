@@ -13,6 +13,7 @@ pytest.importorskip("fastapi", reason="extra `serve` is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="extra `serve` is not installed")
 
 from ssmrec.recommender import Recommender
+from ssmrec.reporting.cells import score
 from ssmrec.serving.app import make_app
 from ssmrec.serving.service import Service, load
 
@@ -60,7 +61,7 @@ def test_a_person_types_a_user_and_sees_history_and_list(page, run):
     want, train = recommender.recommend([104], 6), recommender.trained_.train
     shown = rows(page, "list")
     assert [row[0] for row in shown] == [str(item) for item in want["item"]]
-    assert [row[2] for row in shown] == [f"{score:.4f}" for score in want["score"]]
+    assert [row[2] for row in shown] == [score(value) for value in want["score"]]
     assert [int(row[3]) for row in shown] == [train.item_degrees[i - 100] for i in want["item"]]
     has = rows(page, "history")
     seen = recommender.trained_.seen.frame().filter(user=104)
@@ -101,3 +102,33 @@ def test_a_refused_question_is_told(page):
     page.click("button")
     page.wait_for_selector("#state.bad")
     assert "less than or equal to 1000" in page.inner_text("#state")
+
+
+def test_a_blank_user_is_told_in_a_sentence(page):
+    page.fill("input[name=user]", "  ")
+    page.click("button")
+    page.wait_for_selector("#state.bad")
+    assert page.inner_text("#state") == "Type the id of a user, or pick one of the list."
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, 0.1, 0.0999996, -0.0123456, 2.34567e-6, 1e-12, 280, -3.14159265]
+)
+def test_the_page_writes_scores_as_the_command_does(page, value):
+    assert page.evaluate("score", value) == score(value)
+
+
+def test_on_a_phone_the_list_comes_before_the_history(page, address):
+    page.fill("input[name=user]", "104")
+    page.click("button")
+    page.wait_for_selector("#list tbody tr")
+
+    def tops():
+        return [page.locator(name).bounding_box()["y"] for name in ("#list", "#history")]
+
+    wide = tops()
+    page.set_viewport_size({"width": 390, "height": 800})
+    phone = tops()
+    assert wide[0] == wide[1] and phone[0] < phone[1] and phone[0] < 400
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 720})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -68,6 +69,29 @@ def test_a_new_run_in_the_folder_is_taken_up(models, tmp_path):
         found = ask(address, "/recommend?user=101&k=4")["lists"][0]["items"]
         want = models("mf").recommend([101], 4)
         assert [row["item"] for row in found] == want["item"].to_list()
+
+
+@pytest.mark.slow
+def test_a_model_cut_in_place_does_not_end_the_service(models, tmp_path):
+    """Nor is it taken up, until it is whole again."""
+    folder = tmp_path / "run"
+    models("lightgcn").save(folder)
+    model = folder / "model.safetensors"
+    whole, path = model.read_bytes(), "/recommend?user=101&k=9"
+    with served(folder, "--watch", "0.1") as address:
+        first = ask(address, path)
+        for change, count in (
+            (lambda: os.truncate(model, 100), "failed_swaps"),
+            (lambda: model.write_bytes(whole), "swaps"),
+        ):
+            assert ask(address, "/health")["swaps"] == 0
+            change()
+            for _ in range(200):
+                assert ask(address, path) == first
+                if ask(address, "/health")[count]:
+                    break
+                time.sleep(0.05)
+            assert ask(address, "/health")[count] == 1
 
 
 @pytest.fixture(scope="module")

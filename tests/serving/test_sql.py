@@ -19,7 +19,7 @@ from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.serving import Live
 from ssmrec.serving.address import kind_of, place_of
 from ssmrec.serving.export import store_vectors
-from ssmrec.serving.sql import DRIVERS, read_query, shown, write_table
+from ssmrec.serving.sql import DRIVERS, read_query, replace_rows, shown, write_table
 
 ROWS = pl.DataFrame({"user": [1, 1, 2], "rank": [1, 2, 1], "item": ["a", "b", "c"], "score": [0.5, 0.25, 1.0]},
                     schema_overrides={"rank": pl.Int32, "score": pl.Float32})  # fmt: skip
@@ -304,6 +304,38 @@ def test_postgresql_reads_no_number_as_another_and_cuts_no_name(uri):
         write_table(uri, "widths", iter([ROWS]))
 
 
+def test_a_table_of_other_types_is_named(uri):
+    """As after the ids of a run became text: its own table has to go, which may have grants and views."""
+    write_table(uri, "kinds", iter([ROWS]))
+    texts = ROWS.with_columns(user=pl.Series(["u1", "u1", "u2"]))
+    told = "table kinds: column user_id is (int64, the rows are .*string: name another --table, or drop it|INT)"
+    with pytest.raises(RunError, match=f"{told}.*; nothing was changed"):
+        write_table(uri, "kinds", iter([texts]))
+    assert read_query(uri, "SELECT user_id FROM kinds")["user_id"].to_list() == [1, 1, 2]
+
+
+def test_vectors_of_another_length_are_taken_or_their_table_is_named(uri):
+    kind = kind_of(uri)
+    if kind == "sqlite":
+        pytest.skip("it has no arrays")
+
+    def vectors(size):
+        kinds = pl.Array(pl.Float32, size) if kind == "duckdb" else pl.List(pl.Float32)
+        return pl.DataFrame(
+            {"id": [1], "vector": [[0.5] * size]}, schema_overrides={"vector": kinds}
+        )
+
+    replace_rows(uri, {"sizes": [vectors(2)]})
+    if kind == "postgresql":
+        replace_rows(uri, {"sizes": [vectors(3)]})
+        assert read_query(uri, "SELECT * FROM sizes").equals(vectors(3))
+        run_in(uri, "CREATE TABLE doubles (id BIGINT, vector DOUBLE PRECISION[])")
+    else:
+        run_in(uri, "ALTER TABLE sizes RENAME TO doubles")
+    with pytest.raises(RunError, match="table doubles: column vector is .*, or drop it; nothing"):
+        replace_rows(uri, {"doubles": [vectors(3)]})
+
+
 def test_duckdb_without_a_file_reads_files(tmp_path):
     pytest.importorskip("duckdb", reason="extra `sql` is not installed")
     ROWS.write_parquet(tmp_path / "a.parquet")
@@ -378,6 +410,13 @@ def test_the_index_of_pgvector_is_used_and_outlives_an_export(live, pgvector):
         cursor.execute("EXPLAIN " + query)
         plan = " ".join(row[0] for row in cursor.fetchall())
     assert "Index Scan using near_items_vector_idx" in plan
+
+
+def test_a_column_of_pgvector_is_named(pgvector, live):
+    run_in(pgvector, "CREATE TABLE typed_items (id BIGINT, vector VECTOR(8))")
+    told = "table typed_items: column vector is .*vector.*, the rows are .*, or drop it; nothing"
+    with pytest.raises(RunError, match=told):
+        store_vectors(live.ranker, pgvector, "typed")
 
 
 def test_vectors_that_cannot_be_stored_change_nothing(live, models, postgres, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ssmrec.errors import RunError
 from ssmrec.training import Checkpoint, Listener, checkpoint, train_run
@@ -142,6 +144,32 @@ def test_a_damaged_checkpoint_is_one_clear_error(small, tastes, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match=r"checkpoint.safetensors: .*damaged"):
             Checkpoint(tmp_path, "key", {}, True)
+
+
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.999])
+def test_a_flipped_bit_in_a_checkpoint_is_told_and_nothing_is_overwritten(
+    small, tastes, tmp_path, place
+):
+    """In the header, in the middle, in the last numbers: not one of them would end as NaN."""
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
+    path = tmp_path / "checkpoint.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[int(place * len(damaged))] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"checkpoint is damaged .*train with --overwrite") as caught:
+        Checkpoint(tmp_path, "key", {}, True)
+    assert "\n" not in str(caught.value) and path.read_bytes() == damaged
+
+
+def test_a_checkpoint_of_before_there_were_checksums_goes_on(small, tastes, tmp_path):
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "key", {}, False))
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, framework="pt") as file:
+        told = {key: text for key, text in file.metadata().items() if key != "crc32"}
+    save_file(load_file(path), path, told)
+    assert Checkpoint(tmp_path, "key", {}, True).phases["select"]["epoch"] == 2
 
 
 def test_remove_and_no_leftovers(small, tastes, tmp_path):

@@ -16,7 +16,8 @@ from ssmrec.models import MODELS
 from ssmrec.negatives import Batch, Negatives, Uniform
 from ssmrec.testing import toy
 from ssmrec.training import Checkpoint, Listener, Trainer, checkpoint, train_run
-from ssmrec.training.config import default_negatives, mismatches, resolve
+from ssmrec.training.config import resolve
+from ssmrec.training.pairs import default_negatives, mismatches
 from ssmrec.training.step import objective
 
 NEW = sorted(set(LOSSES) - {"ssm", "softmax", "bpr", "bce"})
@@ -191,3 +192,37 @@ def test_every_loss_trains_by_name_from_the_command_line(pairs, loss):
     assert metrics["epochs"] == 2 and 0 < metrics["test"]["recall@20"] <= 1
     rows = (pairs / loss / "history.jsonl").read_text().splitlines()
     assert all(np.isfinite(json.loads(row)["loss"]) for row in rows)
+
+
+def test_epochs_of_the_loss_alone_do_not_use_up_the_patience(tastes):
+    """bc spends five epochs on its popularity branch; before, patience 3 ended it with the random start."""
+    settings = {"protocol": "valid", "epochs": 30, "patience": 3, "batch_size": 32, "lr": 0.05}
+    config = resolve({
+        "model": {"name": "mf", "dim": 8}, "loss": {"name": "bc"}, "train": settings,
+        "negatives": {"name": "in_batch", "log_q": True}, "seed": 1,
+    })  # fmt: skip
+    run = train_run(config, tastes)
+    assert [record.get("idle", False) for record in run.history[:6]] == [True] * 5 + [False]
+    assert run.metrics["best_epoch"] > 5
+
+
+def test_a_training_that_never_reaches_the_model_is_told(tastes):
+    heard = []
+
+    class Ears(Listener):
+        def warning(self, text):
+            heard.append(text)
+
+    settings = {"protocol": "valid", "epochs": 4, "batch_size": 64}
+    values = {"model": {"name": "mf", "dim": 8}, "loss": {"name": "bc"}, "train": settings}
+    train_run(resolve(values), tastes, Ears())
+    assert (
+        len(
+            [
+                text
+                for text in heard
+                if "its 4 epochs went to the parameters of loss.name=bc" in text
+            ]
+        )
+        == 1
+    )

@@ -9,7 +9,7 @@ import pytest
 from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES
 from ssmrec.training import resolve
-from ssmrec.training.config import default_negatives, fitting_similarity
+from ssmrec.training.pairs import default_negatives, fitting_similarity, mismatches
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,24 @@ def test_rules_in_one_place():
     assert default_negatives(LOSSES["softmax"]) == {"name": "all"}
     assert [fitting_similarity("cosine", flag) for flag in (True, False)] == ["cosine", "dot"]
     assert fitting_similarity("dot", True) == "dot"
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        (
+            {"ranking": {"similarity": "cosine"}, "loss": {"name": "bpr"}},
+            "inner products were trained",
+        ),
+        (
+            {"loss": {"name": "ssm", "prefixes": [4]}},
+            "the last 60 of 64 numbers of a vector are never trained",
+        ),
+        ({"loss": {"name": "ssm", "prefixes": [4, 64]}}, ""),
+        ({"train": {"batch_size": 1}}, "a batch of one pair has no other items"),
+        ({"train": {"batch_size": 1}, "negatives": {"name": "uniform"}}, ""),
+    ],
+)
+def test_settings_that_leave_something_untrained_or_unused_are_told(settings, warning):
+    found = mismatches(resolve({"model": {"name": "mf"}, **settings}))
+    assert bool(found) == bool(warning) and all(warning in text for text in found)

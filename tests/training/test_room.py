@@ -89,11 +89,19 @@ def test_by_hand():
     parts = needed(resolve({"train": {"batch_size": 100}}), 1000, 500, 10_000)
     assert parts["tables"] == 2 * 384_000  # and the best one
     assert parts["optimiser"] == 3 * 384_000  # gradient and two moments
-    assert parts["batch"] == 4 * 100 * 100
+    rows = 5 * 100 * 64  # vectors, prepared, divided, and gradients
+    assert parts["batch"] == 4 * (rows + 100 * 100)
+    deep = {"model": {"name": "ngcf", "dim": 64, "layers": 3}, "train": {"batch_size": 100}}
+    assert needed(resolve(deep), 1000, 500, 10_000)["vectors"] == 3 * 4 * 384_000  # side by side
     few = needed(resolve({"train": {"batch_size": 10**6}}), 1000, 500, 50)
-    assert few["batch"] == 4 * 50 * 50  # a batch has no more rows than there are pairs
+    assert few["batch"] == 4 * (5 * 50 * 64 + 50 * 50)  # no more rows than there are pairs
     hard = {"negatives": {"name": "dns", "pool": 7}, "train": {"batch_size": 100}}
-    assert needed(resolve(hard), 1000, 500, 10_000)["batch"] == 4 * 100 * 7 * 64
+    drawn = 100 * 7 * 64 + 2 * 100 * 64  # the pool, and the one that is chosen, with its gradient
+    found = needed(resolve(hard), 1000, 500, 10_000)["batch"]
+    assert found == 4 * (rows + drawn + 2 * 100 * 7) + 64 * 100 * 7
+    shared = {"negatives": {"name": "uniform", "n": 1000}, "train": {"batch_size": 100}}
+    found = needed(resolve(shared), 1000, 500, 10_000)["batch"]
+    assert found == 4 * (rows + 2 * 1000 * 64 + 100 * 1000) + 64 * 1000
     fixed = needed(resolve({"train": {"protocol": "fixed"}}), 1000, 500, 10_000)
     assert fixed["tables"] == 384_000
     lazy = resolve({"model": {"name": "mf"}, "train": {"optimizer": "lazy_adam"}})
@@ -151,10 +159,48 @@ def test_a_batch_that_is_too_large_is_told_as_such():
     pool = {"negatives": {"name": "dns", "pool": 10**9}}
     if memory.free_memory() is not None:
         said = too_little(resolve(pool), 100, 100, 10**6)
-        assert said.endswith("lower train.batch_size, or the numbers of negatives")
+        assert said.endswith("lower train.batch_size, model.dim or the numbers of negatives")
 
 
 def test_what_is_free_is_asked_of_the_machine():
     huge = resolve({"model": {"name": "mf", "dim": 4096}})
     assert too_little(huge, 10**9, 10**9, 1) != "" or memory.free_memory() is None
     assert too_little(resolve({}), 10, 10, 10) == ""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"negatives": {"name": "uniform", "n": 2**31 - 1}},
+        {"negatives": {"name": "mixed", "n": 2**31 - 1}},
+        {"negatives": {"name": "tron", "pool": 2**31 - 1}},
+        {"model": {"name": "mf", "dim": 2048}, "train": {"batch_size": 100_000}},
+        {"model": {"name": "ngcf", "dim": 512, "layers": 3}, "train": {"batch_size": 100_000}},
+        {"loss": {"name": "mscl", "n_positives": 2**31 - 1}},
+    ],
+)
+def test_what_a_step_takes_is_told(asked, monkeypatch):
+    """With 2 GB free, on a small shop: the step is what is too large, whatever makes it so."""
+    monkeypatch.setattr("ssmrec.training.room.free_memory", lambda device: 2 * 10**9)
+    said = too_little(resolve(asked), 4000, 3600, 200_000)
+    assert said.endswith("lower train.batch_size, model.dim or the numbers of negatives"), said
+    assert too_little(resolve({}), 4000, 3600, 200_000) == ""
+
+
+@pytest.mark.parametrize(
+    ("negatives", "said"),
+    [
+        (
+            {"name": "uniform", "n": 40_000},
+            "negatives.n=40000 takes each of the 40 items about 1,000",
+        ),
+        ({"name": "dns", "pool": 4000}, "negatives.pool=4000 takes each of the 40 items about 100"),
+        ({"name": "uniform", "n": 1024}, ""),
+        ({"name": "in_batch"}, ""),
+    ],
+)
+def test_far_more_negatives_than_items_are_told(negatives, said, tastes, caplog):
+    train = {"epochs": 0, "protocol": "fixed", "batch_size": 4}
+    train_run(resolve({"negatives": negatives, "train": train}), tastes)
+    told = [r.getMessage() for r in caplog.records if "in a step" in r.getMessage()]
+    assert [line.startswith(said) for line in told] == ([True] if said else [])

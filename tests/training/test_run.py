@@ -95,6 +95,16 @@ def test_a_truncated_model_is_an_error(folder, kept):
         load_run(folder)
 
 
+@pytest.mark.parametrize("place", [0.5, 0.999])
+def test_a_flipped_bit_in_a_model_is_an_error(folder, place):
+    path = folder / "model.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[int(place * len(damaged))] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"model\.safetensors: .*not those that were written"):
+        load_run(folder)
+
+
 def test_a_model_that_does_not_fit_the_ids_is_an_error(folder):
     frame = pl.read_parquet(folder / "ids.parquet")
     frame.filter(~((pl.col("side") == "item") & (pl.col("index") == 39))).write_parquet(
@@ -156,3 +166,16 @@ def test_a_second_save_replaces_the_first(trained, folder):
     save_run(folder, trained, "def")
     assert load_run(folder)[1] == "def"
     assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_a_model_is_not_read_with_ids_it_was_not_saved_with(folder):
+    """Ids of the same number, in another order: every list would be somebody else's."""
+    path = folder / "ids.parquet"
+    ids = pl.read_parquet(path)
+    users = ids.filter(pl.col("side") == "user")
+    swapped = users.with_columns(pl.col("id").reverse())
+    pl.concat([swapped, ids.filter(pl.col("side") == "item")]).write_parquet(path)
+    with pytest.raises(
+        RunError, match=r"was saved with another ids\.parquet than the one beside it"
+    ):
+        load_run(folder)

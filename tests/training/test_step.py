@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,20 @@ def test_l2_counts_a_row_as_often_as_it_occurs():
     (grad,) = torch.autograd.grad(penalty, backbone.parameters())
     touched = grad.abs().sum(1).nonzero()[:, 0].tolist()
     assert touched == [1, 2, 12 + 3, 12 + 4, 12 + 5]
+
+
+def test_l2_does_not_count_the_positives_again_among_mixed_candidates():
+    """Users 1, 2; positives 3, 4; candidates 3, 4 of the batch and two drawn, 4 and 5."""
+    train = toy()
+    backbone, loss, draws = parts(train, sampler="mixed", n=2)
+    batch = Batch(torch.tensor([1, 2]), torch.tensor([3, 4]))
+    drawn = draws.draw(batch, np.random.default_rng(0))
+    drawn = replace(drawn, ids=torch.tensor([3, 4, 4, 5]), log_q=None)
+    _, penalty = objective(backbone, loss, draws, batch, drawn, 0.6)
+    square = backbone.table.detach().pow(2).sum(1)
+    users, items = square[:12], square[12:]
+    want = 0.5 * 0.6 / 2 * (users[1] + users[2] + items[3] + 2 * items[4] + items[5])
+    torch.testing.assert_close(penalty, want)
 
 
 def test_l2_acts_on_layer_0_and_not_on_the_whole_catalogue():

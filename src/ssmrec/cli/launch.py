@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
+from ssmrec.cli.options import seconds
 from ssmrec.distributed import launch as start
 from ssmrec.errors import ConfigError
 
@@ -28,6 +29,10 @@ def launch(
     meeting: Annotated[
         str | None, typer.Option(help="Where machine 0 is found.", metavar="NAME:PORT")
     ] = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(help="How long the machines wait for each other, such as 30s; default: 5m."),
+    ] = None,
     restarts: Annotated[
         int, typer.Option(min=0, help="How often to start again after a process was lost.")
     ] = 0,
@@ -45,4 +50,5 @@ def launch(
     count = processes or torch.cuda.device_count()
     if not count:
         raise ConfigError("there is no GPU to count: say how many processes, as in `-n 2`")
-    raise typer.Exit(start(count, context.args, hosts, host, meeting, restarts))
+    limit = None if wait is None else seconds(wait, "--wait", "30s or 10m")
+    raise typer.Exit(start(count, context.args, hosts, host, meeting, limit, restarts))

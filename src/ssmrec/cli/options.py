@@ -32,6 +32,12 @@ TrackOption = Annotated[
 ]
 
 
+def refuse_both(resume: bool, overwrite: bool) -> None:
+    """Raise a `ConfigError` where a run is both to go on and to begin anew."""
+    if resume and overwrite:
+        raise ConfigError("--resume goes on, --overwrite begins anew: choose one")
+
+
 def seconds(text: str, option: str = "--budget", like: str = "10s, 5m or 2h") -> float:
     """`10s`, `5m`, `2h` or plain seconds."""
     units = {"s": 1, "m": 60, "h": 3600}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import polars as pl
 import typer
 from rich.console import Console
@@ -19,11 +21,15 @@ from ssmrec.errors import ConfigError, DataError
 from ssmrec.ranking import Choice, Ranker, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.recommender import PYTHON
+from ssmrec.reporting.cells import score
 from ssmrec.serving.bulk import SUFFIXES, blocks, write_lists
 from ssmrec.serving.live import Live
 from ssmrec.serving.sql import write_table
 
 logger = logging.getLogger("ssmrec")
+
+Find = Callable[[pl.Series], np.ndarray]
+LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|parquet|gz)$", re.IGNORECASE)
 
 
 def recommend(
@@ -92,6 +98,8 @@ def recommend(
         raise ConfigError(f"--out {out}: must end in .parquet or .csv")
     names = [*(users or []), *(more or [])]
     _check_asked(names, everybody, liked, candidates, out, to)
+    if liked and unknown is not None:
+        raise ConfigError("--unknown is for --users: leave it out with --liked")
     if table is not None and to is None:
         raise ConfigError("--table is a table of --to: name the database, or leave it out")
     live = Live.load(run)
@@ -99,23 +107,25 @@ def recommend(
     choice = ranker.choice(
         top,
         include_seen=include_seen,
-        allow=_ids(allow or [], "--allow"),
-        deny=_ids(deny or [], "--deny"),
+        allow=_ids(allow or [], "--allow", ranker.find_items),
+        deny=_ids(deny or [], "--deny", ranker.find_items),
         candidates=None if candidates is None else load(candidates).frame(),
     )
     if liked:
-        frames = iter([_new_user(live, liked, choice)])
+        asked, frames = 1, iter([_new_user(live, liked, choice)])
     else:
-        wanted = _ids(names, "--users")
+        wanted = _ids(names, "--users", ranker.find_users)
         if unknown is None:
             _check_known(ranker, wanted)
         ids = None if wanted is None else as_ids(wanted)
+        asked = len(ranker.known_users if ids is None else ids)
         frames = shown(blocks, ranker, ids, choice, unknown or "skip")
     if out is not None or to is not None:
         frames = (_typed(frame, ranker.train.users.ids.dtype) for frame in frames)
         table = table or "recommendations"
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
-        typer.echo(f"{rows:,} recommendations for {count:,} users in {out or table}")
+        whom = f"{count:,}" if count == asked else f"{count:,} of {asked:,}"
+        typer.echo(f"{rows:,} recommendations for {whom} users in {out or table}")
     else:
         source, frame = live.trained.config.data.source, pl.concat(frames)
         rows = len(frame)
@@ -172,7 +182,7 @@ def _corrected(live: Live, correct: str, liked: list[str] | None) -> Ranker:
 
 def _new_user(live: Live, liked: list[str], choice: Choice) -> pl.DataFrame:
     """The list of a user who has the items `liked`; unknown ones are told and left out."""
-    ids = as_ids(_ids(liked, "--liked") or [])
+    ids = as_ids(_ids(liked, "--liked", live.ranker.find_items) or [])
     frame, left_out = live.fold_in([ids], choice)
     if left_out[0]:
         logger.warning("--liked: not trained on, left out: %s", ", ".join(map(str, left_out[0])))
@@ -199,18 +209,14 @@ def _tell_short(top: int, known: int, allowed: int, rows: int) -> None:
         logger.warning("--top %d: %s %d items, so the lists are shorter", top, why, allowed)
 
 
-def _ids(values: list[str], option: str) -> list[str] | None:
+def _ids(values: list[str], option: str, find: Find) -> list[str] | None:
     """Ids given directly, and those of files, one a line; None for none."""
     found: list[str] = []
     for value in values:
-        path = Path(value)
-        try:
-            if not path.is_file():
-                found.append(value)
-                continue
-        except OSError:  # longer than the name of a file may be
+        if not _is_file(value, option, find):
             found.append(value)
             continue
+        path = Path(value)
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -219,6 +225,22 @@ def _ids(values: list[str], option: str) -> list[str] | None:
     if values and not found:
         raise DataError(f"{option} {', '.join(values)}: no ids in it")
     return list(dict.fromkeys(found)) if values else None
+
+
+def _is_file(value: str, option: str, find: Find) -> bool:
+    """Whether `value` is a file of ids, and not an id.
+
+    Raises:
+        DataError: it looks like a file, and is neither one nor an id.
+    """
+    try:
+        if Path(value).is_file():
+            return True
+    except OSError:  # longer than the name of a file may be
+        return False
+    if LIKE_A_FILE.search(value) and find(as_ids([value]))[0] < 0:
+        raise DataError(f"{option} {value}: neither a file nor an id that the run was trained on")
+    return False
 
 
 def _show(frame: pl.DataFrame, titles: pl.DataFrame | None) -> None:
@@ -237,7 +259,7 @@ def _show(frame: pl.DataFrame, titles: pl.DataFrame | None) -> None:
             str(row["rank"]),
             Text(str(row["item"])),
             *title,
-            f"{row['score']:.4f}",
+            score(row["score"]),
         )
     Console().print(table)
     if len(frame) > 200:

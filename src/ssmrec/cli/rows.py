@@ -58,7 +58,8 @@ def query_of(data: str | None, sql: str | None, out: Path | None, name: str) -> 
 def rows_of(query: Query | None, folder: Path, resume: bool) -> Iterator[Path | None]:
     """The file to read the rows from; None without a query. A resumed training keeps those it began with.
 
-    After a failure nothing stays of what was fetched, unless a checkpoint needs it to go on.
+    After a failure nothing stays of what was fetched, unless a checkpoint needs it to go on, nor an empty
+    folder.
 
     Args:
         folder: of the run, which may be written.
@@ -71,9 +72,9 @@ def rows_of(query: Query | None, folder: Path, resume: bool) -> Iterator[Path | 
     try:
         yield None if query is None else _fetch(query, goes_on)
     except BaseException as error:
-        if peers.rank == 0 and query is not None and not (folder / CHECKPOINT).exists():
+        if peers.rank == 0 and not (folder / CHECKPOINT).exists():
             forget_rows(folder)
-            with suppress(OSError):  # nothing but what was fetched was in it
+            with suppress(OSError):  # something else is in it
                 folder.rmdir()
         if type(error) is DataError and query is not None:
             place = f"{shown(query.address)}, --query"

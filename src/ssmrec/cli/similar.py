@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ssmrec.data import item_titles
 from ssmrec.recommender import PYTHON
+from ssmrec.reporting.cells import score
 from ssmrec.serving.live import Live
 
 
@@ -43,6 +44,6 @@ def similar(
         title = [Text(names.get(str(row["similar"])) or "")] if names else []
         table.add_row(
             Text(str(row["item"])), str(row["rank"]), Text(str(row["similar"])), *title,
-            f"{row['score']:.4f}",
+            score(row["score"]),
         )  # fmt: skip
     Console().print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from ssmrec.cli.options import (
     ResumeOption,
     SeedOption,
     TrackOption,
+    refuse_both,
     seconds,
 )
 from ssmrec.cli.rows import Query, fetched_rows, forget_rows, query_of, rows_of
@@ -59,8 +60,8 @@ def train(
         str | None,
         typer.Argument(
             help="A file, a folder of files or with train.* and test.*, a pattern such as "
-            "'clicks/*.csv', a name of `ssmrec data list`, or a database, such as "
-            "postgresql://host/shop, with --query."
+            "'clicks/*.csv', the same in an object store, such as s3://shop/clicks/, a name of "
+            "`ssmrec data list`, or a database, such as postgresql://host/shop, with --query."
         ),
     ] = None,
     query: Annotated[
@@ -132,8 +133,7 @@ def train(
     config = resolve(override(merged(start, asked), set_ or []))
     if rows is not None and config.data.source != source:
         raise ConfigError("data.source: leave --set data.source out with --query")
-    if resume and overwrite:
-        raise ConfigError("--resume goes on, --overwrite begins anew: choose one")
+    refuse_both(resume, overwrite)
     trained, _, folder = run(config, out, resume, overwrite, track or (), rows)
     print_run(trained)
     typer.echo(f"run folder: {folder}")
@@ -261,15 +261,15 @@ def tell_room(folder: Path, config: RunConfig, split: Split) -> None:
         )  # fmt: skip
 
 
-def tell_settings(config: RunConfig) -> None:
-    """Log what is not a default, and what the model has no use for."""
+def tell_settings(config: RunConfig, idle: Mapping[str, list[str]] | None = None) -> None:
+    """Log what is not a default, and what nothing has a use for (`idle`, None: `unused`), by the reason."""
     own = differing(config)
     if own.pop("train.choose_model", False):  # the parts shown are what is there before the choice
         own = {k: v for k, v in own.items() if not k.startswith(("model.", "loss.", "negatives."))}
     told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
-    for reason, idle in unused(config).items():
-        logger.warning("%s, so without effect: %s", reason, ", ".join(idle))
+    for reason, keys in (unused(config) if idle is None else idle).items():
+        logger.warning("%s, so without effect: %s", reason, ", ".join(keys))
 
 
 def _without_idle_validation(config: RunConfig) -> RunConfig:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ssmrec.cli.options import OverwriteOption, ResumeOption, TrackOption
+from ssmrec.cli.options import OverwriteOption, ResumeOption, TrackOption, refuse_both
 from ssmrec.cli.rows import query_of, rows_of
 from ssmrec.cli.train import (
     best_kept,
@@ -22,15 +23,18 @@ from ssmrec.cli.train import (
 )
 from ssmrec.config import merged, override
 from ssmrec.data import DataConfig, Interactions, load
-from ssmrec.data.named import files_of
+from ssmrec.data.named import Files, files_of
+from ssmrec.data.prepare import idle
 from ssmrec.errors import ConfigError
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.trackers import trackers
-from ssmrec.training import RunConfig, Trained, load_run
-from ssmrec.training.ahead import NO_TEST, refuse_parts
-from ssmrec.training.config import closed_form, completed
+from ssmrec.training import RunConfig, Trained, load_run, unused
+from ssmrec.training.ahead import NO_TEST, no_validation, refuse_parts
+from ssmrec.training.config import closed_form, completed, reopened
+from ssmrec.training.given import flat
 from ssmrec.training.grown import Grown, grown
+from ssmrec.training.pairs import mismatches
 from ssmrec.training.warm import WarmStart, fewer_epochs, update_run
 
 logger = logging.getLogger("ssmrec")
@@ -85,15 +89,17 @@ def update(
 
       ssmrec update runs/shop yesterday.parquet --out runs/shop --overwrite --budget 5m
     """
+    refuse_both(resume, overwrite)
     old, fingerprint = load_run(run)
-    config = _settings(old, epochs, budget, set_ or [])
+    asked = _asked(epochs, budget, set_ or [])
+    config = _settings(old, asked)
     folder = out or _beside(run)
     following = trackers(track or (), folder, resume)
     rows = query_of(new_data, query, folder, "update.parquet")
     source = new_data if rows is None else str(rows.file)
-    _refuse_early(config, source if rows is None else None, test)
+    files = _refuse_early(config, source if rows is None else None, test)
     claim(folder, resume, overwrite)
-    tell_settings(config)
+    tell_settings(config, _idle(config, flat(asked), files))
     with rows_of(rows, folder, resume) as file:
         with Listeners([ProgressBars(), *following]) as ears:
             data = grown(
@@ -127,13 +133,25 @@ def _beside(run: Path) -> Path:
     return named.with_name(f"{named.name}-updated")
 
 
-def _settings(old: Trained, epochs: int | None, budget: str | None, pairs: list[str]) -> RunConfig:
-    """The settings of the run, with fewer epochs and what is asked for."""
-    asked: dict[str, Any] = {"epochs": fewer_epochs(old) if epochs is None else epochs}
+def _asked(epochs: int | None, budget: str | None, pairs: list[str]) -> dict[str, Any]:
+    """The settings that the command names."""
+    train: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if budget is not None:
-        asked["budget"] = seconds(budget)
-    values = merged(old.config.model_dump(mode="json"), {"train": asked}, override({}, pairs))
+        train["budget"] = seconds(budget)
+    return override({"train": train}, pairs)
+
+
+def _settings(old: Trained, asked: dict[str, Any]) -> RunConfig:
+    """The settings of the run, with fewer epochs and what is asked for."""
+    loss = flat(asked).get("loss.name", old.config.loss["name"])
+    begun = reopened(old.config, loss)
+    values = merged(begun, {"train": {"epochs": fewer_epochs(old)}}, asked)
     config = completed(values)
+    for warning in mismatches(config):
+        if warning not in mismatches(old.config):
+            logger.warning(warning)
+    if flat(asked).get("data.split.valid") == 0 and config.train.protocol in ("valid", "refit"):
+        raise ConfigError(no_validation(config.train.protocol))
     if config.model != old.config.model:
         raise ConfigError(
             "a warm start goes on with the model of the run: leave --set model.* out, or train "
@@ -148,14 +166,27 @@ def _settings(old: Trained, epochs: int | None, budget: str | None, pairs: list[
     return config
 
 
-def _refuse_early(config: RunConfig, source: str | None, test: str | None) -> None:
-    """What is known to fail from settings, machine and names of files, before anything is read."""
+def _idle(config: RunConfig, asked: Collection[str], files: Files) -> dict[str, list[str]]:
+    """Settings asked for that this update has no use for, by the reason; those of the run were told then."""
+    split = {key for key in asked if key.startswith("data.split.") and key != "data.split.valid"}
+    found = {"an update splits no test part off": sorted(split)}
+    for reason, keys in (unused(config) | idle(config.data, files, given=False)).items():
+        found[reason] = [key for key in keys if key in asked and key not in split]
+    return {reason: keys for reason, keys in found.items() if keys}
+
+
+def _refuse_early(config: RunConfig, source: str | None, test: str | None) -> Files:
+    """Refuse what is known to fail from settings, machine and names of files, before anything is read.
+
+    Returns:
+        The files of `source`; none for a database.
+    """
     if config.train.protocol == "published" and test is None:
         raise ConfigError(f"{NO_TEST}: name it with --test, or set train.protocol=fixed")
     refuse_parts(config)
-    for name in (source, test):
-        if name is not None:
-            files_of(_rows_of(name, config.data))
+    if test is not None:
+        files_of(_rows_of(test, config.data))
+    return {} if source is None else files_of(_rows_of(source, config.data))
 
 
 def _rows_of(source: str, config: DataConfig) -> DataConfig:

@@ -8,7 +8,6 @@ OUT/runs/NAME/          the run folder; may be deleted, the table needs it no mo
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ import numpy as np
 from ssmrec.compare.methods import Job
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
-from ssmrec.training.files import CHECKPOINT, ready, unwritable
+from ssmrec.training.files import CHECKPOINT, ready, replaced, unwritable
+from ssmrec.training.run import write_text
 
 FORMAT = 1
 """Version of the layout; a result of another one is not used."""
@@ -107,21 +107,17 @@ class Store:
                 self._write_users(self.out / "users" / f"{stem}.npz", outcome)
             path = self.out / "results" / f"{stem}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(outcome.record, indent=1) + "\n")
-            os.replace(part, path)
+            write_text(path, json.dumps(outcome.record, indent=1) + "\n")
         except OSError as error:
             raise unwritable(self.out, error) from None
 
     def _write_users(self, path: Path, outcome: Outcome) -> None:
         assert outcome.users is not None and outcome.per_user is not None
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
         columns: dict[str, Any] = {"users": outcome.users.astype(np.int32)}
         columns |= {name: values.astype(np.float32) for name, values in outcome.per_user.items()}
-        with part.open("wb") as file:
+        with replaced(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **columns)
-        os.replace(part, path)
 
     def _find(self, kind: str, suffix: str, job: Job) -> Path | None:
         return next((self.out / kind).glob(f"*-{job.key}{suffix}"), None)

@@ -121,10 +121,10 @@ def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
         key = ".".join([*([where] if where else []), *path])
         owner = _owner(schema, path)
         return f"unknown key {key}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"
-    path = _settings_path(schema, path)
+    inside, path = path, _settings_path(schema, path)
     key = ".".join([*([where] if where else []), *path])
     if first["type"] == "missing":
-        return f"{key}: must be given"
+        return f"{key}: {'must be given' if inside == path else WANTED['too']}"
     wanted = _wanted(first, schema, path)
     close = _close(first)
     return f"{key}: {wanted} (got {first['input']!r}{close})"
@@ -167,6 +167,8 @@ _BOUNDS = ("gt", "ge", "lt", "le")
 def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
     """What a value must be, in our words, with the whole range where there is one."""
     kind = fault["type"]
+    if kind == "too_long":
+        return f"must hold at most {fault['ctx']['max_length']} values"
     if kind == "value_error":
         return fault["msg"].removeprefix("Value error, ")
     if kind == "literal_error":

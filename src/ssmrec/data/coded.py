@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,27 @@ import polars as pl
 from ssmrec.data.clean import Coded
 from ssmrec.data.columns import choose_columns
 from ssmrec.data.config import DataConfig
-from ssmrec.data.folder import IDS, files_of_source, is_coded, open_source
+from ssmrec.data.folder import IDS, files_of_source, is_coded, is_pattern, open_source
 from ssmrec.data.formats import pinned
 from ssmrec.data.ids import CANONICAL, DOUBTFUL, LEADING_ZERO, WHOLE
 from ssmrec.data.interactions import Vocabulary
 from ssmrec.data.named import files_of
 from ssmrec.data.place import Place
-from ssmrec.data.table import LAST, readable
+from ssmrec.data.read import RESULT, checked
+from ssmrec.data.remote import Remote, exists
+from ssmrec.data.table import LAST, UNREADABLE, readable
 from ssmrec.data.text import TEXTS
 from ssmrec.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
 SIDES = ("user", "item")
+_LATER = ("events", "min_rating", "min_user", "min_item", "duplicates", "split")
+"""Settings for what is done when the coded rows are read."""
+_ROWS = 1 << 18
+"""Rows that are checked at once."""
+_FULL = re.compile(rf"os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\b")
+"""How polars tells that nothing more can be written."""
 
 
 def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dict[str, int]:
@@ -39,7 +49,8 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
 
     `out` holds train.parquet (valid and test too, where the source has them): user and item as Int32,
     and as they are in the source timestamp, rating, weight and event, as far as they are known.
-    Nothing is dropped: `load` and `prepare` give the same for both, but for the order of rows.
+    Nothing is dropped; what `load` refuses is refused (rows without an id too, unless `nulls` is drop). So
+    `load` and `prepare` give the same for both, but for the order of rows.
 
     Args:
         config: which columns to read, and how. The folder need not exist.
@@ -49,35 +60,41 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
         Rows of each part, and ids of each side that was text.
 
     Raises:
-        DataError: the source cannot be read, its ids are of several types, or `out` holds something.
+        DataError: the source cannot be read, its ids are of several types, or `out` holds something, lies in
+            the source or cannot be written.
         ConfigError: no DuckDB, or it does not understand `memory`.
     """
     files = files_of(config)
     for path in files.values():
-        if is_coded(path.parent):
-            raise DataError(f"{path.parent}: was written by `ssmrec data encode` already; copy it")
+        _assert_apart(path, out)
     config = pinned(files_of_source(files["train"])[0], config)
-    frames, kinds = {}, {}
-    for part, path in files.items():
-        table = open_source(path, config)
-        with table.reading():
-            chosen = choose_columns(table.names, config, table.where, table)
-            rows = table.rows(chosen, pl.String)
-            kinds[part] = [_kind(rows, side, config, table.text, table.where) for side in SIDES]
-        frames[part] = (table, rows)
-    coded = [side for n, side in enumerate(SIDES) if _one(side, [k[n] for k in kinds.values()])]
+    plain = DataConfig()
+    if idle := [f"data.{key}" for key in _LATER if getattr(config, key) != getattr(plain, key)]:
+        log.warning("rows are dropped, merged and split when %s is read, so without effect: %s", out,
+                    ", ".join(idle))  # fmt: skip
     with _folder(out) as work, closing(_duckdb(work / "spill", memory)) as database:
-        for part, (table, rows) in frames.items():
+        frames, kinds = {}, {}
+        for part, path in files.items():
+            table = open_source(path, config)
             with table.reading():
-                _numbers(rows, coded).sink_parquet(work / f"{part}.rows")
-        with _told(memory):
+                chosen = choose_columns(table.names, config, table.where, table, rating=True)
+                rows = table.rows(chosen, pl.String)
+                kinds[part] = [_kind(rows, side, config, table.text, table.where) for side in SIDES]
+            frames[part] = (table, rows)
+        coded = [side for n, side in enumerate(SIDES) if _one(side, [k[n] for k in kinds.values()])]
+        for part, (table, rows) in frames.items():
+            file = work / f"{part}.rows"
+            with table.reading(), _writing(out):
+                _numbers(rows, coded).sink_parquet(file)
+            _check(file, config, table.where)
+        with _told(memory, out):
             counts = _code(database, work, list(frames), coded)
     for side in coded:
         log.info("%s: %s %s ids", out, f"{counts[side]:,}", side)
     return counts
 
 
-def with_ids(coded: Coded, files: Mapping[str, Path]) -> Coded:
+def with_ids(coded: Coded, files: Mapping[str, Path | Remote]) -> Coded:
     """`coded` with the ids of the tables beside its files in the place of their numbers, if there are any.
 
     Raises:
@@ -85,7 +102,7 @@ def with_ids(coded: Coded, files: Mapping[str, Path]) -> Coded:
     """
     found = {side: {f.parent / IDS.format(side) for f in files.values()} for side in SIDES}
     for side, places in found.items():
-        there = [place for place in places if place.exists()]
+        there = [place for place in places if exists(place)]
         if not there:
             continue
         vocabulary = getattr(coded, f"{side}s")
@@ -105,15 +122,39 @@ def with_ids(coded: Coded, files: Mapping[str, Path]) -> Coded:
     return coded
 
 
-def _ids(file: Path) -> pl.Series:
+def _ids(file: Path | Remote) -> pl.Series:
     """The ids of a side, sorted and distinct, as `_code` wrote them."""
     with readable(file):
-        ids = pl.read_parquet(file, glob=False).to_series()
+        ids = pl.read_parquet(str(file), glob=False).to_series()
     if ids.name != "id" or ids.dtype != pl.String or ids.null_count() or ids.n_unique() < len(ids):
         raise DataError(
             f"{file}: is not the table of ids that was written: encode the source again"
         )
     return ids
+
+
+def _assert_apart(path: Path | Remote, out: Path) -> None:
+    """Refuse to code what is coded, and to write where a source would take it in."""
+    if is_coded(path.parent):
+        raise DataError(f"{path.parent}: was written by `ssmrec data encode` already; copy it")
+    if isinstance(path, Remote):
+        return
+    place, source = out.resolve(), path.resolve()
+    inside = path.is_dir() and place.is_relative_to(source)
+    if inside or (is_pattern(path) and fnmatch(str(place), str(source))):
+        raise DataError(f"{out}: lies in {path}, and would be read with it; choose another folder")
+
+
+def _check(file: Path, config: DataConfig, where: Place) -> None:
+    """Refuse the rows of a source that `load` would refuse: what is coded no longer knows their lines."""
+    rows, config = pl.scan_parquet(file, glob=False), config.model_copy(update={"ids": "auto"})
+    names = [name for name in RESULT if name in rows.collect_schema()]
+    size = rows.select(pl.len()).collect().item()
+    if not size:
+        raise DataError(f"{where}: the file has no rows")
+    for start in range(0, size, _ROWS):
+        some = rows.select(names).slice(start, _ROWS).collect()
+        checked(some, config, replace(where, first=start), False, {})
 
 
 def _kind(rows: pl.LazyFrame, side: str, config: DataConfig, text: bool, where: Place) -> str:
@@ -217,7 +258,7 @@ def _duckdb(spill: Path, memory: str | None) -> Any:
 
 
 @contextmanager
-def _told(memory: str | None) -> Iterator[None]:
+def _told(memory: str | None, out: Path) -> Iterator[None]:
     """What DuckDB could not do, in one line."""
     duckdb = import_module("duckdb")
     try:
@@ -227,7 +268,22 @@ def _told(memory: str | None) -> Iterator[None]:
             f"memory {memory or 'of this machine'}: too little to number the ids"
         ) from None
     except duckdb.IOException as error:
-        raise DataError(f"numbering the ids failed: {str(error).splitlines()[0]}") from None
+        raise _unwritable(out, error) from None
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """A full disk, told of what is written and not of what is read."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if _FULL.search(str(error)):
+            raise _unwritable(out, error) from None
+        raise
+
+
+def _unwritable(out: Path, error: BaseException) -> DataError:
+    return DataError(f"{out}: cannot be written ({str(error).splitlines()[0]})")
 
 
 @contextmanager

@@ -27,7 +27,11 @@ EARLIEST = 1e8  # a column without a name is taken for seconds when all values a
 
 
 def choose_columns(
-    names: list[str], config: DataConfig, where: Place, table: Table | None = None
+    names: list[str],
+    config: DataConfig,
+    where: Place,
+    table: Table | None = None,
+    rating: bool = False,
 ) -> dict[str, str]:
     """Map each role in use to a column name: as asked, else by alias, else by position.
 
@@ -36,6 +40,7 @@ def choose_columns(
         config: the columns asked for.
         where: the file, for messages.
         table: given when the columns have no names, to tell timestamps from their values.
+        rating: whether a rating is kept that `config` does not use.
 
     Raises:
         DataError: an asked column is missing, or user and item cannot be told.
@@ -61,7 +66,7 @@ def choose_columns(
         for role in ("user", "item"):
             refuse_no_ids(types[found[role]], found[role], role, where)
     told = [f"{role}={column}" for role, column in found.items()]
-    if config.min_rating is None and "rating" in found:
+    if config.min_rating is None and "rating" in found and not rating:
         told[list(found).index("rating")] += " (not used: set data.min_rating)"
         found.pop("rating")
     if guessed and (unused := [name for name in names if name not in taken]):

@@ -12,6 +12,7 @@ from ssmrec.data.aliases import is_number
 
 Column = str | int | None
 Strategy = Literal["auto", "random", "temporal", "last", "time", "given"]
+_MOMENT = "must be an ISO date, seconds, or a quantile between 0 and 1"
 
 
 class SplitConfig(Config):
@@ -46,6 +47,9 @@ class SplitConfig(Config):
         """YAML reads an unquoted 2011-10-01 as a date."""
         if isinstance(value, bool):
             raise ValueError("must be an ISO date, seconds, or a quantile, not true or false")
+        number = float(value) if isinstance(value, str) and is_number(value) else value
+        if isinstance(number, (int, float)) and not abs(number) < 2**63:  # nor is NaN
+            raise ValueError(_MOMENT)
         return value.isoformat() if isinstance(value, date) else value
 
     @field_validator("cut")
@@ -57,9 +61,7 @@ class SplitConfig(Config):
             datetime.fromisoformat(value)
         except ValueError:
             if not is_number(value):
-                raise ValueError(
-                    "must be an ISO date, seconds, or a quantile between 0 and 1"
-                ) from None
+                raise ValueError(_MOMENT) from None
         return value
 
     @field_validator("cut", "last_k")
@@ -75,6 +77,14 @@ class SplitConfig(Config):
         return value
 
 
+class SeedConfig(Config):
+    """Attributes:
+    seed: decides random splits.
+    """
+
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+
+
 class DataConfig(Config):
     """What to read and how to clean it. Columns are names or positions (0, 1, ...).
 
@@ -82,7 +92,8 @@ class DataConfig(Config):
 
     Attributes:
         source: a file, a folder with train.* (and test.*, valid.*), a folder of files, a pattern such
-            as `clicks/2011-*.parquet`, or the name of a data set.
+            as `clicks/2011-*.parquet`, the address of Parquet files or of one file, such as
+            `s3://shop/clicks/`, or the name of a data set.
         test, valid: files of the held-out parts, in the same layout as `source`.
         user, item: columns of the ids: a name, or a position (0, 1, ...).
         timestamp: column of seconds since 1970, or of ISO dates.

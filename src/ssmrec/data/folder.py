@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
+from typing import overload
 from urllib.parse import unquote
 
 import polars as pl
 
+from ssmrec.data.aliases import plain
 from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import PARQUET, SUFFIXES, first_lines, open_table
+from ssmrec.data.formats import first_lines, open_table
 from ssmrec.data.ids import CANONICAL
-from ssmrec.data.place import Folder
-from ssmrec.data.sniff import is_header
-from ssmrec.data.table import Table
+from ssmrec.data.place import Folder, Place
+from ssmrec.data.remote import Remote, exists, located
+from ssmrec.data.sniff import PARQUET, SUFFIXES, asked_columns, is_header
+from ssmrec.data.table import Table, readable
 from ssmrec.data.text import TEXTS
 from ssmrec.errors import DataError
+
+log = logging.getLogger(__name__)
 
 IDS = "_{}_ids.parquet"
 """Beside rows that `write_coded` has numbered: the sorted ids of a side, `user` or `item`."""
@@ -26,9 +34,9 @@ Keys = dict[str, str]
 """Columns that the folders of a file name, as in `date=2011-10-31/part-0.parquet`."""
 
 
-def is_coded(folder: Path) -> bool:
+def is_coded(folder: Path | Remote) -> bool:
     """Whether `write_coded` has made a folder, so that its ids are numbers of its own."""
-    return any((folder / IDS.format(side)).exists() for side in ("user", "item"))
+    return any(exists(folder / IDS.format(side)) for side in ("user", "item"))
 
 
 def is_pattern(path: Path) -> bool:
@@ -36,8 +44,12 @@ def is_pattern(path: Path) -> bool:
     return has_magic(str(path)) and not path.exists()
 
 
-def files_of_source(path: Path) -> list[Path]:
-    """The files with rows of a folder (and its folders) or a pattern, by path; a file is itself.
+@overload
+def files_of_source(path: Path) -> list[Path]: ...
+@overload
+def files_of_source(path: Path | Remote) -> list[Path] | list[Remote]: ...
+def files_of_source(path: Path | Remote) -> list[Path] | list[Remote]:
+    """The files with rows of a folder (and its folders) or a pattern, by path; a file or an address is itself.
 
     Left out are names that begin with a dot or `_`, as `_SUCCESS` does, files of 0 bytes, and
     `items.*`, the titles.
@@ -46,6 +58,8 @@ def files_of_source(path: Path) -> list[Path]:
         DataError: there is none, or one that is no table, cannot be read, or has ids that are numbers
             of its own.
     """
+    if isinstance(path, Remote):
+        return [path]
     if is_pattern(path):
         found = [Path(name) for name in glob(str(path), recursive=True)]
     elif path.is_dir():
@@ -71,22 +85,31 @@ def files_of_source(path: Path) -> list[Path]:
 
 def source_name(source: str) -> str:
     """What to call a source in the name of a run folder: of a pattern, the folder it looks in."""
-    path = Path(source)
+    path = located(source) if "://" in source else Path(source)
+    if isinstance(path, Remote):
+        parts = path.parts[1:]
+        return next((p for p in reversed(parts) if not has_magic(p)), path.scheme).split(".")[0]
     return _root(path).resolve().name if is_pattern(path) else path.stem
 
 
-def open_source(path: Path, config: DataConfig) -> Table:
+def open_source(path: Path | Remote, config: DataConfig) -> Table:
     """Open a file, a folder or a pattern as one table. The first file decides how text is read.
 
     Raises:
         DataError: as `open_table`, or a file is not like the first one; the message names it.
     """
+    if isinstance(path, Remote):
+        return open_table(path, config)
     files = files_of_source(path)
     if files == [path]:
-        return open_table(path, config)
+        return _with_own(open_table(path, config), path, config)
     first = open_table(files[0], config)
     config = _as_read(first, config)
-    keys = [_keys(file.relative_to(_root(path))) for file in files]
+    root = _root(path)
+    keys = [_keys(file.relative_to(root)) for file in files]
+    for file, own in zip(files, keys, strict=True):
+        if len(own) < sum("=" in part for part in file.relative_to(root).parts[:-1]):
+            raise DataError(f"{file}: its folders name a column twice")
     tables = [first]
     for file, own in zip(files[1:], keys[1:], strict=True):
         if (file.suffix in PARQUET) != (files[0].suffix in PARQUET):
@@ -103,7 +126,41 @@ def open_source(path: Path, config: DataConfig) -> Table:
     ]
     parts = tuple(table.where for table in tables)
     where = Folder(str(path), first.where.layout, parts=parts)
-    return Table(pl.concat(frames, how="vertical_relaxed"), where, first.named, first.text)
+    _tell_contradictions(frames, keys, first.names, where)
+    table = Table(pl.concat(frames, how="vertical_relaxed"), where, first.named, first.text)
+    return _with_own(table, root / "_", config)
+
+
+def _with_own(table: Table, file: Path, config: DataConfig) -> Table:
+    """The table with what is asked for and only the path itself names, as `clicks/event=buy` does `event`."""
+    own = _keys(file.absolute())
+    names = {str(n) for n in asked_columns(config) if n in own and n not in table.names}
+    columns = [pl.lit(_values(name, [own], table)[0]).alias(name) for name in sorted(names)]
+    return replace(table, frame=table.frame.with_columns(columns))
+
+
+def _tell_contradictions(
+    frames: list[pl.LazyFrame], keys: list[Keys], names: list[str], where: Place
+) -> None:
+    """Warn where a column says other than the folders of its files do; the column counts.
+
+    A moment says what the folder of its day does.
+    """
+    for key in keys[0]:
+        name = next((name for name in names if plain(name) == plain(key)), None)
+        if name is None:
+            continue
+        text, end = pl.col(name).cast(pl.String).str.strip_chars(), "([T .]|$)"
+        wrong = [
+            frame.select((~text.str.contains(f"^{re.escape(own[key])}{end}")).sum())
+            for frame, own in zip(frames, keys, strict=True)
+            if key in own
+        ]
+        with readable(where):
+            count = int(pl.concat(wrong).sum().collect(engine="streaming").item())
+        if count:
+            log.warning("%s: column %s says other than the names of the folders in %s rows: the column counts",
+                        where, name, f"{count:,}")  # fmt: skip
 
 
 def _root(path: Path) -> Path:

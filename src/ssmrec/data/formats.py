@@ -11,10 +11,13 @@ import polars as pl
 
 from ssmrec.data.config import DataConfig
 from ssmrec.data.place import Place
+from ssmrec.data.remote import Remote, assert_there, first_bytes, scan
 from ssmrec.data.sniff import (
     DELIMITERS,
     LINES_ADVICE,
     MAX_COLUMNS,
+    PARQUET,
+    WHOLE_LINE,
     asked_columns,
     guess_delimiter,
     guess_header,
@@ -29,10 +32,6 @@ from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
-PARQUET = (".parquet", ".pq")
-SUFFIXES = (*PARQUET, ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".inter")
-# A byte that no text file holds: a "row" then is a whole line.
-WHOLE_LINE = "\x1f"
 HEAD_BYTES = 1 << 16
 MAGIC = {
     b"PAR1": "a Parquet file; set data.format=parquet or name it .parquet",
@@ -53,22 +52,12 @@ TEXTS = {
 """The same for text that is no table."""
 
 
-def open_table(path: Path, config: DataConfig) -> Table:
-    """Open one file; its format comes from `config.format`, the suffix or the first lines."""
-    try:
-        size, folder = path.stat().st_size, path.is_dir()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason})") from None
-    if folder:
-        raise DataError(f"{path}: is a folder, not a file")
-    if size == 0:
-        raise DataError(f"{path}: the file is empty (0 bytes)")
-    if config.format == "parquet" or (config.format != "csv" and path.suffix in PARQUET):
+def open_table(path: Path | Remote, config: DataConfig) -> Table:
+    """Open one file or an address; the format comes from `config.format`, the suffix or the first lines."""
+    assert_there(path) if isinstance(path, Remote) else _assert_file(path)
+    if is_parquet(path, config):
         with readable(path):
-            return Table(pl.scan_parquet(path, glob=False), Place(str(path)))
+            return Table(scan(path), Place(str(path)))
     lines = first_lines(path)
     if config.format != "adjacency":
         refuse_title(lines, str(path))
@@ -84,25 +73,47 @@ def open_table(path: Path, config: DataConfig) -> Table:
     return _delimited(path, lines, config)
 
 
-def pinned(path: Path, config: DataConfig) -> DataConfig:
+def is_parquet(path: Path | Remote, config: DataConfig) -> bool:
+    """Whether a file is read as Parquet; so is an address whose name does not end as that of a table."""
+    named = path.suffix in PARQUET or (isinstance(path, Remote) and not path.text)
+    return config.format == "parquet" or (config.format != "csv" and named)
+
+
+def _assert_file(path: Path) -> None:
+    try:
+        size, folder = path.stat().st_size, path.is_dir()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason})") from None
+    if folder:
+        raise DataError(f"{path}: is a folder, not a file")
+    if size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes)")
+
+
+def pinned(path: Path | Remote, config: DataConfig) -> DataConfig:
     """The settings with the format of `path` made explicit, so that files beside it agree.
 
     Alone, a test file with equally many items on each line would look like columns.
     """
-    if config.format != "auto" or path.suffix in PARQUET or not path.is_file():
+    if config.format != "auto" or is_parquet(path, config):
         return config
-    if path.stat().st_size == 0:
+    if isinstance(path, Path) and not (path.is_file() and path.stat().st_size):
         return config
     refuse_title(lines := first_lines(path), str(path))
     adjacency = is_adjacency(lines, config)
     return config.model_copy(update={"format": "adjacency"}) if adjacency else config
 
 
-def first_lines(path: Path) -> list[str]:
+def first_lines(path: Path | Remote) -> list[str]:
     with readable(path):
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as file:
-            data = file.read(HEAD_BYTES)
+        if isinstance(path, Remote):
+            data = first_bytes(path)
+        else:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+                data = file.read(HEAD_BYTES)
     for magic, remedy in MAGIC.items():
         if data.startswith(magic):
             raise DataError(f"{path}: is {remedy}")
@@ -123,22 +134,23 @@ def first_lines(path: Path) -> list[str]:
     return lines
 
 
-def _lines(path: Path) -> pl.LazyFrame:
+def _lines(path: Path | Remote) -> pl.LazyFrame:
     with readable(path):
         return pl.scan_csv(
-            path,
+            str(path),
             glob=False,
             separator=WHOLE_LINE,
             quote_char=None,
             has_header=False,
             infer_schema=False,
-            with_column_names=lambda _: ["line"],
+            new_columns=["line"],
         )
 
 
-def _adjacency(path: Path, place: Place) -> pl.LazyFrame:
-    line = pl.col("line").str.strip_chars()
+def _adjacency(path: Path | Remote, place: Place) -> pl.LazyFrame:
+    line, _ = _divided(place)
     blanks = place.delimiter is None
+    _refuse_other_delimiters(path, place)
     _tell_without_items(path, place)
     fields = line.str.extract_all(r"\S+") if blanks else line.str.split(place.delimiter)
     return (
@@ -151,10 +163,34 @@ def _adjacency(path: Path, place: Place) -> pl.LazyFrame:
     )
 
 
-def _tell_without_items(path: Path, place: Place) -> None:
-    """Log how many lines name a user and no item: a warning when they are most lines."""
+def _divided(place: Place) -> tuple[pl.Expr, pl.Expr]:
+    """A line without blanks around it, and whether it has several fields."""
     line = pl.col("line").str.strip_chars()
-    several = line.str.contains(place.delimiter or r"\s", literal=place.delimiter is not None)
+    return line, line.str.contains(place.delimiter or r"\s", literal=place.delimiter is not None)
+
+
+def _refuse_other_delimiters(path: Path | Remote, place: Place) -> None:
+    """Refuse a line of one field with a delimiter in it that no longer line holds: its items would be lost."""
+    line, several = _divided(place)
+    others = [d for d in DELIMITERS if d != place.delimiter and (place.delimiter or d.strip())]
+    has = [line.str.contains(d, literal=True) for d in others]
+    first = [
+        pl.col("at").filter(h & ~several).min().alias(d) for d, h in zip(others, has, strict=True)
+    ]
+    meant = [(h & several).any().alias(d) for d, h in zip(others, has, strict=True)]
+    with readable(path):
+        lines = _lines(path).with_row_index("at", 1)
+        at, known = (lines.select(asked).collect().row(0, named=True) for asked in (first, meant))
+    for d in (d for d in others if at[d] is not None and not known[d]):
+        raise DataError(
+            f"{path}: line {at[d]} is divided by {d!r}, not by {place.delimiter or 'blanks'}: write all "
+            "lines of all files alike"
+        )
+
+
+def _tell_without_items(path: Path | Remote, place: Place) -> None:
+    """Log how many lines name a user and no item: a warning when they are most lines."""
+    line, several = _divided(place)
     with readable(path):
         lines = _lines(path).filter(line.str.len_bytes() > 0)
         alone, total = lines.select((~several).sum(), pl.len().alias("n")).collect().row(0)
@@ -163,7 +199,7 @@ def _tell_without_items(path: Path, place: Place) -> None:
         log.log(level, "%s: %s of %s lines name no item", path, f"{alone:,}", f"{total:,}")
 
 
-def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:
+def _delimited(path: Path | Remote, lines: list[str], config: DataConfig) -> Table:
     delimiter = config.delimiter or guess_delimiter(lines, str(path))
     width = len(lines[0].split(delimiter))
     if width < 2:
@@ -187,7 +223,7 @@ def _delimited(path: Path, lines: list[str], config: DataConfig) -> Table:
     return Table(_scan(path, lines[0], place), place, named=header, text=True)
 
 
-def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
+def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
     fields, delimiter = split_line(first, str(place.delimiter)), str(place.delimiter)
     names = fields if place.header else [str(position) for position in range(len(fields))]
     if len(delimiter.encode()) > 1:
@@ -200,7 +236,7 @@ def _scan(path: Path, first: str, place: Place) -> pl.LazyFrame:
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
     with readable(place):
         frame = pl.scan_csv(
-            path,
+            str(path),
             glob=False,
             separator=delimiter,
             has_header=place.header,

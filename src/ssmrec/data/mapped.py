@@ -1,4 +1,4 @@
-"""A split in files that processes of one machine map into memory, so that they hold it once together."""
+"""Files that processes of one machine map into memory: a split, or an order, is held once by all of them."""
 
 from __future__ import annotations
 
@@ -43,22 +43,21 @@ def write_split(split: Split, folder: Path) -> None:
     (folder / FACTS).write_text(json.dumps(facts))
 
 
-def shared_folder(make: Callable[[], Split]) -> str:
-    """A new temporary folder with what `make` gives; after a failure it is gone.
+def shared_folder(write: Callable[[Path], object]) -> str:
+    """A new temporary folder with what `write` puts into it; after a failure it is gone.
 
     Raises:
         RunError: there is no room for it.
     """
-    split = make()  # first: who is killed while reading leaves no folder
     folder = tempfile.mkdtemp(prefix="ssmrec-")
     with ExitStack() as failed:
         failed.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            write_split(split, Path(folder))
+            write(Path(folder))
         except OSError as error:
             raise RunError(
-                f"{folder}: the pairs, which all processes read there, cannot be written "
-                f"({error.strerror or error}); make room, or set TMPDIR to another place"
+                f"{folder}: what all processes read there cannot be written ({error.strerror or error}); "
+                "make room, or set TMPDIR to another place"
             ) from None
         failed.pop_all()
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,16 @@ import polars as pl
 from ssmrec.config import nearest
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import files_of_source, is_pattern, open_source
-from ssmrec.data.formats import SUFFIXES
 from ssmrec.data.ids import to_ids
+from ssmrec.data.remote import Remote, assert_there, located, parts
+from ssmrec.data.sniff import SUFFIXES
 from ssmrec.errors import DataError
 
 BUNDLED = Path(__file__).parent / "bundled"
 PARTS = ("train", "valid", "test")
 TITLES = ("title", "name", "description")
+Files = dict[str, Path | Remote]
+"""The file, folder, pattern or address of each part."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def part_file(folder: Path, part: str) -> Path | None:
     return found or next((place for place in [folder / part, *places] if place.is_dir()), None)
 
 
-def locate(config: DataConfig) -> dict[str, Path]:
+def locate(config: DataConfig) -> Files:
     """The file of each part: train, and valid and test where there are any.
 
     A name of a set goes before a folder of the same name; write `./name` for the folder.
@@ -205,17 +207,21 @@ def locate(config: DataConfig) -> dict[str, Path]:
         raise DataError(f"{config.source!r}: cannot be looked up ({reason})") from None
 
 
-def _located(config: DataConfig) -> dict[str, Path]:
+def _located(config: DataConfig) -> Files:
     for key in ("source", "test", "valid"):
         if (path := getattr(config, key)) is not None and not path.strip():
             raise DataError(f"data.{key} is empty: name a file, or leave it out")
-        if path is not None and "://" in path:
-            place = re.sub("://[^/]*@", "://", path).partition("?")[0]  # without passwords and keys
-            raise DataError(
-                f"{place}: is an address; download the file and give its path, or name a public data "
-                "set: ssmrec data fetch"
-            )
-    source = Path(config.source).expanduser()
+    source = located(config.source)
+    if isinstance(source, Remote):
+        files: Files = {**(parts(source, PARTS) or {"train": source})}
+    else:
+        files = _near_files(source, config)
+    asked = {"valid": config.valid, "test": config.test}
+    files |= {part: located(path) for part, path in asked.items() if path}
+    return {part: files[part] for part in PARTS if part in files}
+
+
+def _near_files(source: Path, config: DataConfig) -> Files:
     looks_like_path = source.suffix in SUFFIXES or len(source.parts) > 1 or "/" in config.source
     looks_like_path = looks_like_path or is_pattern(source)
     if config.source in NAMED or not (source.exists() or looks_like_path):
@@ -226,26 +232,23 @@ def _located(config: DataConfig) -> dict[str, Path]:
             files = {"train": source}
         elif "train" not in files:
             raise DataError(f"{source}: the folder has no train file ({', '.join(SUFFIXES)})")
-    else:
-        files = {"train": source}
-    asked = {"valid": config.valid, "test": config.test}
-    files |= {part: Path(path).expanduser() for part, path in asked.items() if path}
-    return {part: files[part] for part in PARTS if part in files}
+        return dict(files)
+    return {"train": source}
 
 
-def left_out(files: Mapping[str, Path]) -> list[Path]:
+def left_out(files: Mapping[str, Path | Remote]) -> list[Path]:
     """The tables beside a train file that are no part of the data; titles and hidden files are none."""
     train = files["train"]
-    if train.name.split(".")[0] != "train":  # a single file, not one of a folder
-        return []
-    parts = {path.resolve() for path in files.values()}
+    if isinstance(train, Remote) or train.name.split(".")[0] != "train":
+        return []  # a single file, not one of a folder
+    known = {path.resolve() for path in files.values() if isinstance(path, Path)}
     beside = (
         p for p in train.parent.iterdir() if p.name.endswith(SUFFIXES) and p.name[0] not in "._"
     )
-    return sorted(p for p in beside if p.resolve() not in parts and p.name.split(".")[0] != "items")
+    return sorted(p for p in beside if p.resolve() not in known and p.name.split(".")[0] != "items")
 
 
-def files_of(config: DataConfig) -> dict[str, Path]:
+def files_of(config: DataConfig) -> Files:
     """As `locate`, and all files are there, so that none is missed after others have been read.
 
     A part that is a folder or a pattern of names stands as it is; it has a file at least.
@@ -255,6 +258,9 @@ def files_of(config: DataConfig) -> dict[str, Path]:
     """
     files = locate(config)
     for path in files.values():
+        if isinstance(path, Remote):
+            assert_there(path)
+            continue
         try:
             for file in files_of_source(path):
                 file.stat()

@@ -25,15 +25,22 @@ class Place:
         layout: `table` has no lines; `columns` one row a line; `adjacency` one row an item.
         delimiter: between fields; None for blanks.
         header: whether the first line is names.
+        first: number of the row, counted from 0, that positions begin at.
     """
 
     name: str
     layout: Layout = "table"
     delimiter: str | None = None
     header: bool = False
+    first: int = 0
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether it is a text that can be read again, to tell of a line."""
+        return self.layout != "table" and "://" not in self.name
 
     def files(self) -> tuple[Place, ...]:
         """The files that hold the rows, in their order."""
@@ -41,7 +48,8 @@ class Place:
 
     def row(self, position: int) -> str:
         """`line 7` or `row 7` of a row counted from 0. Text files are read again up to there."""
-        if self.layout == "table":
+        position += self.first
+        if not self.has_lines:
             return f"row {position + 1}"
         for line, fields in self._records():
             position -= len(fields) - 1 if self.layout == "adjacency" else 1
@@ -103,6 +111,7 @@ class Folder(Place):
 
     def row(self, position: int) -> str:
         """`line 7 of clicks/b.csv`, of a row counted from 0 over all files."""
+        position += self.first
         for part in self.parts:
             if position < (size := part.size()):
                 return f"{part.row(position)} of {part}"

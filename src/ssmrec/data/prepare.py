@@ -16,11 +16,11 @@ from ssmrec.data.clean import Coded, drop_overlap, encode, k_core, merge_duplica
 from ssmrec.data.coded import with_ids
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import files_of_source
-from ssmrec.data.formats import PARQUET, pinned
+from ssmrec.data.formats import is_parquet, pinned
 from ssmrec.data.interactions import Interactions, Split
-from ssmrec.data.named import files_of, left_out
+from ssmrec.data.named import Files, files_of, left_out
 from ssmrec.data.read import no_rows_left, read_frame
-from ssmrec.data.split import STREAM, carve, counted, split_by
+from ssmrec.data.split import carve, counted, generator, split_by
 from ssmrec.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> S
         config = source
     else:
         config = build(DataConfig, {"source": str(source), **options}, "data")
+    generator(seed)  # refused before anything is read
     files = files_of(config)
     strategy = config.split.strategy
     if strategy == "given" and "test" not in files:
@@ -97,14 +98,14 @@ def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> S
     return split_by(_together(frames, files, config, counts, config.source), config.split, seed)
 
 
-def idle(config: DataConfig, files: dict[str, Path], given: bool) -> dict[str, list[str]]:
+def idle(config: DataConfig, files: Files, given: bool) -> dict[str, list[str]]:
     """Settings that are not the defaults and that nothing will read, by the reason.
 
     Args:
         files: of each part. given: whether they are taken as they are.
     """
     strategy, plain = config.split.strategy, DataConfig()
-    parquet = config.format == "parquet" or all(file.suffix in PARQUET for file in files.values())
+    parquet = all(is_parquet(file, config) for file in files.values())
     off = {
         "the test part is a file": ["split.test"] if given else [],
         "the valid part is a file": (
@@ -123,9 +124,7 @@ def idle(config: DataConfig, files: dict[str, Path], given: bool) -> dict[str, l
     return {reason: keys for reason, keys in changed.items() if keys}
 
 
-def _read(
-    files: dict[str, Path], config: DataConfig
-) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
+def _read(files: Files, config: DataConfig) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
     """Read each part; with several parts the counts carry the part's name."""
     frames, counts = {}, {}
     for path in left_out(files):
@@ -144,7 +143,7 @@ def _taken(frames: dict[str, pl.DataFrame], names: Iterable[str]) -> list[pl.Dat
 
 def _together(
     frames: dict[str, pl.DataFrame],
-    files: dict[str, Path],
+    files: Files,
     config: DataConfig,
     counts: dict[str, int],
     where: str,
@@ -166,7 +165,7 @@ def _assert_rows(coded: Coded, counts: dict[str, int], config: DataConfig, where
 
 def _given(
     frames: dict[str, pl.DataFrame],
-    files: dict[str, Path],
+    files: Files,
     config: DataConfig,
     counts: dict[str, int],
     seed: int,
@@ -188,8 +187,7 @@ def _given(
         _assert_known(parts["train"], parts[name], name, overlap[f"{name}_overlap"])
     train, valid = parts["train"], parts.get("valid")
     if config.split.valid > 0 and valid is None:
-        generator = np.random.default_rng([seed, STREAM])
-        train, valid = carve(train, "given", config.split, generator, counts)
+        train, valid = carve(train, "given", config.split, generator(seed), counts)
     return counted(train, valid, parts["test"], "given", counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import open_source
 from ssmrec.data.ids import to_ids
 from ssmrec.data.place import Place
+from ssmrec.data.remote import located
 from ssmrec.data.table import Table
 from ssmrec.data.text import prepared
 from ssmrec.errors import DataError
@@ -45,14 +46,28 @@ def read_frame(
     counts = {"rows_read": len(rows)}
     if rows.is_empty():
         raise DataError(f"{where}: the file has no rows")
-    # Types first: row numbers in messages then are those of the file.
-    rows = _typed(rows, settings, where, text)
-    rows = _without_nulls(rows, settings, where, counts)
-    rows = _with_weights(rows, settings, where, counts)
+    rows = checked(rows, settings, where, text, counts)
     rows = _wanted(rows, settings, where, counts)
     if rows.is_empty():
         raise DataError(f"{where}: {no_rows_left(counts, settings)}")
     return rows.select(name for name in RESULT if name in rows.columns), counts
+
+
+def checked(
+    rows: pl.DataFrame, config: DataConfig, where: Place, text: bool, counts: dict[str, int]
+) -> pl.DataFrame:
+    """Rows of the right types that lack nothing, as `read_frame` gives them; what is dropped is counted.
+
+    Args:
+        text: whether types have to be told from text.
+
+    Raises:
+        DataError: a value that cannot be used; the message names its row.
+    """
+    # Types first: row numbers in messages then are those of the file.
+    rows = _typed(rows, config, where, text)
+    rows = _without_nulls(rows, config, where, counts)
+    return _with_weights(rows, config, where, counts)
 
 
 def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
@@ -73,8 +88,9 @@ def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, Place, bool]
     elif type(source).__module__.partition(".")[0] == "pandas":
         rows = _from_pandas(source, config)
         return rows.with_columns(prepared(rows.schema)), FRAME, False
-    elif isinstance(source, (str, Path)):
-        table = open_source(Path(source), config)
+    elif isinstance(source, (str, PurePath)):
+        near = isinstance(source, Path) or "://" not in str(source)
+        table = open_source(Path(source) if near else located(str(source)), config)
     else:
         kind = type(source).__name__
         raise DataError(f"cannot read a {kind}; give a path, a polars or a pandas frame")

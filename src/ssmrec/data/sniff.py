@@ -12,6 +12,10 @@ from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
+PARQUET = (".parquet", ".pq")
+SUFFIXES = (*PARQUET, ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".inter")
+# A byte that no text file holds: a "row" then is a whole line.
+WHOLE_LINE = "\x1f"
 DELIMITERS = ("::", "\t", ",", ";", "|", " ")
 MAX_COLUMNS = 4  # user item rating timestamp
 TITLE_LINES = 20  # so many lines at most are taken for what stands above the columns

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from ssmrec.config import build
 from ssmrec.data.align import check_pairs, same_ids
-from ssmrec.data.config import SplitConfig
+from ssmrec.data.config import SeedConfig, SplitConfig
 from ssmrec.data.interactions import Array, Interactions, Split
 from ssmrec.errors import ConfigError, DataError
 
@@ -70,12 +71,22 @@ def split_by(interactions: Interactions, config: SplitConfig, seed: int) -> Spli
         raise ConfigError(
             "data.split.strategy=given needs files: data.test, or a folder with test.*"
         )
-    generator = np.random.default_rng([seed, STREAM])
+    random = generator(seed)
     counts = dict(interactions.counts)
-    held = held_out(interactions, strategy, config.test, config, generator, config.cut, counts)
+    held = held_out(interactions, strategy, config.test, config, random, config.cut, counts)
     train, test = interactions.take(~held), interactions.take(held)
-    train, valid = carve(train, strategy, config, generator, counts)
+    train, valid = carve(train, strategy, config, random, counts)
     return counted(train, valid, test, strategy, counts)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """What decides random splits.
+
+    Raises:
+        ConfigError: `seed` is no whole number from 0 to 2^63 - 1.
+    """
+    plain = seed.item() if isinstance(seed, np.generic) else seed
+    return np.random.default_rng([build(SeedConfig, {"seed": plain}).seed, STREAM])
 
 
 def carve(

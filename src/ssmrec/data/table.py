@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ssmrec.data.place import Place
+from ssmrec.data.remote import Remote, reason
 from ssmrec.data.sniff import LINES_ADVICE
 from ssmrec.data.text import prepared
 from ssmrec.errors import DataError
@@ -80,22 +81,21 @@ class Table:
 
 
 @contextmanager
-def readable(where: Place | Path, width: int | None = None) -> Iterator[None]:
+def readable(where: Place | Path | Remote, width: int | None = None) -> Iterator[None]:
     """Turn a reader's failure into one line that names the file, and a line wider than `width`."""
     try:
         yield
     except UNREADABLE as error:
         if width is not None and isinstance(where, Place) and (said := too_wide(where, width)):
             raise DataError(said) from None
-        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(
-            f"{where}: cannot be read, damaged or of another format ({reason})"
+            f"{where}: cannot be read, damaged or of another format ({reason(error)})"
         ) from None
 
 
 def too_wide(place: Place, width: int) -> str | None:
     """What to say of the first line with more fields than the first one, if there is one."""
-    for part in place.files() if place.layout == "columns" else ():
+    for part in place.files() if place.layout == "columns" and place.has_lines else ():
         if (wider := part.wider(width)) is not None:
             line, fields = wider
             return (

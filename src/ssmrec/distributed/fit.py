@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from importlib.util import find_spec
 
 import torch
@@ -12,18 +11,20 @@ from torch import nn
 from ssmrec.data import Interactions
 from ssmrec.distributed.place import Place
 from ssmrec.errors import ConfigError
+from ssmrec.kernels.memory import all_memory
 from ssmrec.losses import LOSSES
 from ssmrec.models import Graph
 from ssmrec.models.mf import MFConfig
+from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig
 from ssmrec.training.config import closed_form
+from ssmrec.training.device import pick_device
+from ssmrec.training.room import needed
 
 logger = logging.getLogger("ssmrec")
 
-_COPIES = 4
-"""Numbers held for one of a table: itself, its gradient and two moments of Adam."""
 _SHARE = 0.5
-"""Share of the memory that replicated tables may take."""
+"""Share of the memory that replicated tables may take, with all that is held of them."""
 ROW_BY_ROW = (
     "ssm", "softmax", "bpr", "bce", "sl", "psl", "sl_at_k", "ccl", "mmcl", "sce", "gbce", "popdcl",
     "dcl", "hcl", "ihn", "dpl", "mscl",
@@ -54,6 +55,11 @@ def admit(config: RunConfig, place: Place) -> None:
             f"loss={loss} looks at all rows of a batch at once or has parameters of its own, and cannot "
             f"be split over processes: start one, or choose from {', '.join(own)}"
         )
+    if SAMPLERS[config.negatives["name"]].mixes:
+        raise ConfigError(
+            f"negatives.name={config.negatives['name']} mixes layers of vectors, which several processes do "
+            "not exchange: start one process, or choose dns"
+        )
     _sharding(config)
     _device(config, place)
 
@@ -80,20 +86,26 @@ def divides(model: nn.Module, config: RunConfig) -> bool:
     return asked != "whole" and possible and on_cpu
 
 
-def shards(config: RunConfig, train: Interactions, place: Place, device: torch.device) -> bool:
-    """Whether the table is divided among the processes; told with the memory of each."""
-    asked, nodes = config.distributed.tables, train.n_users + train.n_items
-    if not _shardable(config):
-        return False
-    whole = _COPIES * 4 * nodes * int(config.model["dim"])
-    room = _room(device) / (place.local_size if device.type == "cpu" else 1)
-    chosen = asked == "sharded" or (asked == "auto" and whole > _SHARE * room)
-    each = whole / place.size if chosen else whole
+def shards(config: RunConfig, n_users: int, n_items: int, place: Place) -> bool:
+    """Whether the table is to be divided among the processes, as far as this one can tell."""
+    asked = config.distributed.tables
+    if asked != "auto" or not _shardable(config):
+        return asked == "sharded"
+    room, whole = _room(config, place), needed(config, n_users, n_items, 0)
+    return room is not None and sum(whole.values()) > _SHARE * room
+
+
+def tell_memory(config: RunConfig, train: Interactions, place: Place, share: float) -> None:
+    """Log what this process will hold of tables, pairs and batch, and of how much memory."""
+    parts = needed(config, train.n_users, train.n_items, len(train), share)
+    room = _room(config, place)
     logger.info(
-        "tables: %s over %d processes, %.1f MB in each for rows, gradients and moments, of %.0f MB",
-        "sharded" if chosen else "replicated", place.size, each / 1e6, room / 1e6,
-    )  # fmt: skip
-    return chosen
+        "memory of each process: about %.1f MB (%s)%s; tables %s",
+        sum(parts.values()) / 1e6,
+        ", ".join(f"{name} {size / 1e6:.1f}" for name, size in parts.items()),
+        "" if room is None else f" of {room / 1e6:.0f} MB",
+        f"sharded over {place.size} processes" if share < 1 else "replicated",
+    )
 
 
 def mf_settings(config: RunConfig) -> MFConfig:
@@ -130,8 +142,8 @@ def lacking(what: str) -> str:
     )
 
 
-def _room(device: torch.device) -> float:
-    """Bytes of memory of the machine, or of the GPU."""
-    if device.type == "cuda":
-        return float(torch.cuda.get_device_properties(device).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def _room(config: RunConfig, place: Place) -> float | None:
+    """Bytes of memory that this process may take of the machine, or has on its GPU."""
+    device = pick_device(config.train.device)
+    every = all_memory(device)
+    return every if every is None or device.type == "cuda" else every / place.local_size

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ssmrec.data import Interactions, Split
-from ssmrec.data.mapped import map_split, shared_folder
-from ssmrec.distributed.fit import admit, divides, mf_settings, shards
+from ssmrec.data.mapped import map_split, shared_folder, write_split
+from ssmrec.distributed.fit import admit, divides, mf_settings, shards, tell_memory
 from ssmrec.distributed.graph import DividedGraph
 from ssmrec.distributed.place import Place
 from ssmrec.distributed.ranking import DividedItems, DividedUsers
@@ -30,10 +31,13 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import PANEL, ItemBlocks, UserLookup
 from ssmrec.training import RunConfig
-from ssmrec.training.peers import Peers
+from ssmrec.training.peers import Peers, numbers
 from ssmrec.training.step import Places
 from ssmrec.training.tensors import Slices, Stored
 
+Held = TypeVar("Held")
+
+_ORDER = "order.npy"
 _READING = timedelta(days=1)
 """How long the others wait while one process of a machine reads: torch's limit for a message is minutes."""
 _READ_EVERY = 16
@@ -53,11 +57,12 @@ class Together(Peers):
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.rank, self.size = place.rank, place.size
+        self.rank, self.size, self.local = place.rank, place.size, place.local_size
         self.restarted = place.restarts > 0
         self.threads = max(1, (os.cpu_count() or 1) // place.local_size)
         self.spread = self._spread
         self.bytes = 0
+        self._order = numbers(0)
 
     def admit(self, config: RunConfig) -> None:
         admit(config, self.place)
@@ -65,15 +70,26 @@ class Together(Peers):
     def prepared(self, make: Callable[[], Split]) -> Split:
         """Made by the first process of a machine and mapped by all of it, so that it is held once there."""
         patient = dist.new_group(backend="gloo", timeout=_READING)
-        folder = shared_folder(make) if self.place.local_rank == 0 else None
-        try:
-            folders = self._told(folder, patient)
-            split = map_split(Path(folders[self.rank - self.place.local_rank]))
-            self.meet()
-        finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-        return split
+
+        def write() -> str:
+            split = make()  # first: who is killed while reading leaves no folder
+            return shared_folder(partial(write_split, split))
+
+        return self._held_once(write, map_split, patient)
+
+    def shuffled(self, count: int, shuffle: Callable[[np.ndarray], object]) -> np.ndarray:
+        """By the first process of a machine, in memory that all of it see."""
+        if len(self._order) != count:
+            self._order = self._held_once(
+                lambda: shared_folder(lambda folder: np.save(folder / _ORDER, numbers(count))),
+                lambda folder: np.asarray(np.load(folder / _ORDER, mmap_mode="r+")),
+            )
+        self.meet()  # nobody reads the order of the last epoch any more
+        if self.place.local_rank == 0:
+            self._order[:] = numbers(count)
+            shuffle(self._order)
+        self.meet()
+        return self._order
 
     def meet(self) -> None:
         self._sum(torch.zeros(1))
@@ -95,7 +111,9 @@ class Together(Peers):
         generator: torch.Generator,
         device: torch.device,
     ) -> Backbone:
-        if shards(config, train, self.place, device):
+        share = self.share(config, train.n_users, train.n_items)
+        tell_memory(config, train, self.place, share)
+        if share < 1:
             return ShardedMF(mf_settings(config), train, generator, self.place, device).to(device)
         model = super().backbone(config, train, generator, device)
         if divides(model, config):
@@ -103,6 +121,10 @@ class Together(Peers):
             divided: Any = DividedGraph(whole, self.rank, self.size, self._exchange)
             model.graph = divided
         return model
+
+    def share(self, config: RunConfig, n_users: int, n_items: int) -> float:
+        divided = self.any(shards(config, n_users, n_items, self.place))
+        return 1 / self.size if divided else 1.0
 
     def divided(self, model: Backbone) -> bool:
         return isinstance(model, ShardedMF)
@@ -137,6 +159,7 @@ class Together(Peers):
 
     def first(self, value: float) -> float:
         told = torch.tensor([value], dtype=torch.float64)
+        self.bytes += told.nbytes
         dist.broadcast(told, 0)
         return told.item()
 
@@ -154,6 +177,20 @@ class Together(Peers):
         if not share:  # a batch smaller than the group: a row that does not count
             rows = slice(0, 1)
         return rows_of(batch, negatives, places, rows), share
+
+    def _held_once(
+        self, write: Callable[[], str], held: Callable[[Path], Held], group: Any = None
+    ) -> Held:
+        """What `held` maps of the folder that `write` makes in the first process of each machine."""
+        folder = write() if self.place.local_rank == 0 else None
+        try:
+            folders = self._told(folder, group)
+            found = held(Path(folders[self.rank - self.place.local_rank]))
+            self.meet()
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        return found
 
     def _sum(self, value: Tensor) -> Tensor:
         """The sum over the processes, in place; the same bits in all."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
-import socket
+import tempfile
 from collections.abc import Sequence
 
+from ssmrec.distributed.meeting import Meeting
 from ssmrec.distributed.place import RESTARTS
 from ssmrec.errors import ConfigError, RunError
 
 logger = logging.getLogger("ssmrec")
 
 _GOES_ON = "the same command with --resume goes on from the last checkpoint, if there is one"
+_WAIT = 300.0
 
 
 def launch(
@@ -22,6 +25,7 @@ def launch(
     hosts: int = 1,
     host: int = 0,
     meeting: str | None = None,
+    wait: float | None = None,
     restarts: int = 0,
 ) -> int:
     """Run `ssmrec COMMAND` in several processes of this machine; the exit code of the first that failed.
@@ -32,33 +36,41 @@ def launch(
         processes: on this machine.
         command: what follows `ssmrec`, such as `["train", "clicks.parquet"]`.
         hosts: number of machines; host: number of this one; meeting: `name:port` of machine 0.
+        wait: seconds that the machines wait for each other; None: 300.
         restarts: how often to start all again after one was lost; they go on from the checkpoint.
 
     Raises:
-        ConfigError: numbers that do not fit.
-        RunError: a process was killed, so that it could say nothing.
+        ConfigError: numbers that do not fit, or a port that is in use.
+        RunError: another machine did not come, or a process was killed, so that it could say nothing.
     """
     if hosts > 1 and (meeting is None or not 0 <= host < hosts):
         raise ConfigError(
             f"--hosts {hosts} needs --host 0 to {hosts - 1}, the number of this machine, and "
             "--meeting NAME:PORT of machine 0"
         )
-    if hosts == 1 and (host or meeting is not None):
-        raise ConfigError("--host and --meeting are for several machines: say how many, --hosts 2")
-    if meeting is not None:
-        _assert_place(meeting)
+    if hosts == 1 and (host or meeting is not None or wait is not None):
+        raise ConfigError(
+            "--host, --meeting and --wait are for several machines: say how many, --hosts 2"
+        )
+    wait = _WAIT if wait is None else wait
+    if not 1 <= wait < math.inf:
+        raise ConfigError(f"--wait {wait:g}: must be a second at least")
+    place = None if meeting is None else Meeting.at(meeting, hosts, wait)
     share = str(max(1, (os.cpu_count() or 1) // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
-    where = ["--standalone"] if hosts == 1 else [
+    where = ["--standalone"] if place is None else [
         f"--nnodes={hosts}", f"--node-rank={host}", f"--rdzv-endpoint={meeting}",
-        "--rdzv-backend=static", "--rdzv-id=ssmrec", f"--max-restarts={restarts}",
+        "--rdzv-backend=static", "--rdzv-id=ssmrec", f"--rdzv-conf=timeout={int(wait)}",
+        f"--max-restarts={restarts}",
     ]  # fmt: skip
+    if place is not None:
+        place.come(host)
     words = [f"--nproc-per-node={processes}", *where, "--module", "ssmrec", *command]
     most = restarts if hosts == 1 else 0  # on several machines torchrun restarts
     for restart in range(most + 1):
         os.environ[RESTARTS] = str(restart)
-        code, killed = _run(words)
+        code, killed = _run(words, place)
         if not killed or restart == most:
             break
         logger.warning("%s: all are started again", killed)
@@ -67,11 +79,12 @@ def launch(
     return code
 
 
-def _run(words: Sequence[str]) -> tuple[int, str]:
+def _run(words: Sequence[str], place: Meeting | None) -> tuple[int, str]:
     """torchrun with `words`: its exit code, and which process was killed, if one was.
 
     torchrun's own restarts would repeat mistakes of the command as well; they are for several machines.
     """
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
@@ -80,7 +93,8 @@ def _run(words: Sequence[str]) -> tuple[int, str]:
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes tell it
     try:
-        run(parse_args(list(words)))
+        with tempfile.TemporaryDirectory(prefix="ssmrec-") as logs:  # torchrun would leave it
+            run(parse_args([f"--log-dir={logs}", *words]))
     except SignalException as error:
         logger.warning("stopped: %s", _GOES_ON)
         return 128 + int(error.sigval), ""
@@ -91,19 +105,8 @@ def _run(words: Sequence[str]) -> tuple[int, str]:
             for rank, code in codes.items() if code < 0
         ]  # fmt: skip
         return next((code for code in codes.values() if code > 0), 2), next(iter(killed), "")
+    except DistError as error:
+        if place is None:
+            raise
+        raise place.failed(error) from None
     return 0, ""
-
-
-def _assert_place(meeting: str) -> None:
-    """Refuse what is no `NAME:PORT` of a machine that can be found; torch would ask for ever."""
-    name, _, port = meeting.rpartition(":")
-    if not name or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ConfigError(
-            f"--meeting {meeting}: must be NAME:PORT of machine 0, the port from 1 to 65535"
-        )
-    try:
-        socket.getaddrinfo(name.strip("[]"), int(port))
-    except OSError as error:
-        raise ConfigError(
-            f"--meeting {meeting}: no machine of that name is known here ({error.strerror or error})"
-        ) from None

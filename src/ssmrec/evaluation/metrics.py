@@ -50,9 +50,10 @@ def _mrr(hits: Array, relevant: Array, k: int) -> Array:
 
 def _ndcg(hits: Array, relevant: Array, k: int) -> Array:
     # Running sums in rank order on both sides: a perfect list gives exactly 1, none gives more.
-    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))
+    best = np.minimum(k, relevant)  # hits of a perfect list: k itself may be any number
+    ideal = np.cumsum(1 / np.log2(np.arange(2, best.max(initial=1) + 2)))
     gains = np.cumsum(hits / np.log2(_ranks(hits) + 1), axis=1)
-    return _last(gains) / ideal[np.minimum(k, relevant) - 1]
+    return _last(gains) / ideal[best - 1]
 
 
 def _map(hits: Array, relevant: Array, k: int) -> Array:

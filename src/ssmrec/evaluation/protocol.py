@@ -137,7 +137,7 @@ def _judged(
     progress: Progress | None,
 ) -> Judged:
     """Each metric of each user of the task, and how many lists are empty; some lists at a time."""
-    m, k = len(task.user_index), max(metric.k for metric in metrics)
+    m, k = len(task.user_index), min(max(metric.k for metric in metrics), len(items))
     size = PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)
     parts, without = [], 0
     for start in range(0, m, size):
@@ -183,7 +183,8 @@ def best_possible(
     reachable = np.bincount(
         task.held_out.rows, weights=listable[task.held_out.indices], minlength=held_out.n_users
     )[task.user_index]
-    hits = np.arange(max(metric.k for metric in parsed)) < reachable[:, None]
+    longest = min(max(metric.k for metric in parsed), int(reachable.max()))  # then misses only
+    hits = np.arange(longest) < reachable[:, None]
     return _means(measure(hits, task.relevant, parsed))
 
 

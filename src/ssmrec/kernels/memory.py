@@ -40,30 +40,43 @@ def free_memory(device: torch.device | None = None) -> int | None:
     """
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    limits = [_available(), _left_in_groups(), _left_of_addresses()]
+    limits = [_of_machine("MemAvailable:"), _left_in_groups(), _left_of_addresses()]
     known = [max(0, limit) for limit in limits if limit is not None]
     return min(known, default=None)
 
 
-def _available() -> int | None:
+def all_memory(device: torch.device | None = None) -> int | None:
+    """Bytes that there are, used or not, within the same limits; None where the system does not tell."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    limits = [_of_machine("MemTotal:"), _most_addresses()]
+    limits += [_number(group / "memory.max") for group in _groups()]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _of_machine(name: str) -> int | None:
     for line in _lines(_PROC / "meminfo"):
-        if line.startswith("MemAvailable:"):
+        if line.startswith(name):
             return 1024 * int(line.split()[1])
     return None
 
 
+def _groups() -> list[Path]:
+    """This process's control group (version 2) and those above it."""
+    own = next((line[3:] for line in _lines(_PROC / "self/cgroup") if line.startswith("0::")), None)
+    if own is None:
+        return []
+    path = _CGROUP / own.strip().lstrip("/")
+    return [group for group in (path, *path.parents) if group.is_relative_to(_CGROUP)]
+
+
 def _left_in_groups() -> int | None:
-    """Limit minus use, of this process's control group (version 2) and those above it; the least.
+    """Limit minus use, of the control groups; the least.
 
     Cached file pages count as used there, and are given up when memory is wanted.
     """
-    own = next((line[3:] for line in _lines(_PROC / "self/cgroup") if line.startswith("0::")), None)
-    if own is None:
-        return None
-    path = _CGROUP / own.strip().lstrip("/")
-    groups = [group for group in (path, *path.parents) if group.is_relative_to(_CGROUP)]
     left = []
-    for group in groups:
+    for group in _groups():
         most, used = (_number(group / name) for name in ("memory.max", "memory.current"))
         if most is not None and used is not None:
             stat = dict(line.split() for line in _lines(group / "memory.stat"))
@@ -71,14 +84,19 @@ def _left_in_groups() -> int | None:
     return min(left, default=None)
 
 
-def _left_of_addresses() -> int | None:
+def _most_addresses() -> int | None:
     if resource is None or not hasattr(resource, "RLIMIT_AS"):
         return None
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if most == resource.RLIM_INFINITY else most
+
+
+def _left_of_addresses() -> int | None:
+    most = _most_addresses()
     used = next(iter(_lines(_PROC / "self/statm")), "").split()
-    if most == resource.RLIM_INFINITY or not used:
+    if most is None or not used:
         return None
-    return most - int(used[0]) * resource.getpagesize()
+    return most - int(used[0]) * resource.getpagesize()  # type: ignore[union-attr]
 
 
 def _number(path: Path) -> int | None:

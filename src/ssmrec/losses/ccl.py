@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -46,14 +46,18 @@ class CCL(Loss):
 
 class MMCLConfig(PlainLossConfig):
     """Attributes:
-    margins: similarities from which on a negative counts, one hinge for each.
-    weights: of the hinges, as many as margins.
+    margins: similarities from which on a negative counts, -1 to 1, one hinge for each.
+    weights: of the hinges, as many as margins, none below 0.
     pos_weight: of the positive.
     neg_weight: of the negatives' mean.
     """
 
-    margins: tuple[float, ...] = Field(default=(0.7, 0.8, 0.9), min_length=1)
-    weights: tuple[float, ...] = Field(default=(0.10, 0.15, 0.75), min_length=1)
+    margins: tuple[Annotated[float, Field(ge=-1, le=1)], ...] = Field(
+        default=(0.7, 0.8, 0.9), min_length=1
+    )
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.10, 0.15, 0.75), min_length=1
+    )
     pos_weight: float = Field(default=1.0, gt=0)
     neg_weight: float = Field(default=700.0, gt=0)
 

@@ -55,9 +55,10 @@ class Graph:
         degrees = np.concatenate([train.user_degrees, train.item_degrees])
         self.degrees = degrees
         self.indptr = np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64)
-        self.indices = np.concatenate(
-            [train.indices + np.int32(self.n_users), train.rows[by_item]]
-        ).astype(np.int32)
+        pairs = len(train)
+        self.indices = np.empty(2 * pairs, dtype=np.int32)
+        np.add(train.indices, self.n_users, out=self.indices[:pairs], casting="unsafe")
+        np.take(train.rows, by_item, out=self.indices[pairs:], mode="clip")  # "raise" would copy
         safe = np.maximum(degrees, 1).astype(np.float64)
         live = degrees > 0
         receives = np.zeros(self.n_nodes, dtype=bool)

@@ -1,6 +1,6 @@
 """What did not happen: samplers. To add one: a class in a file, and a line in `SAMPLERS`."""
 
-from ssmrec.negatives.base import Batch, Negatives, Sampler, kept
+from ssmrec.negatives.base import Batch, Negatives, Sampler, kept, known_mask
 from ssmrec.negatives.drawn import AllItems, Popularity, Uniform
 from ssmrec.negatives.given import Given
 from ssmrec.negatives.hard import AHNS, DNS
@@ -23,5 +23,5 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 __all__ = [
     "AHNS", "DNS", "SAMPLERS", "TRON", "AllItems", "Batch", "Given", "InBatch", "MixGCF", "Mixed", "Negatives",
-    "Popularity", "Sampler", "Uniform", "kept",
+    "Popularity", "Sampler", "Uniform", "kept", "known_mask",
 ]  # fmt: skip

@@ -38,11 +38,14 @@ class Negatives:
             `ids` ((B,) for in-batch); None when no correction is wanted.
         masked: int64 (2, M), sorted by row, the (row, column) pairs that are not negatives and must not count:
             the row's own positive, known positives, failed draws. None: nothing masked.
+        of_batch: how many of the first shared `ids` are the positives of the batch, whose rows L2 counts as
+            such and not again.
     """
 
     ids: Tensor | None
     log_q: Tensor | None = None
     masked: Tensor | None = None
+    of_batch: int = 0
 
     def mask(self, shape: tuple[int, int]) -> Tensor | None:
         """`masked` as a boolean (B, N), True where a candidate is dropped."""

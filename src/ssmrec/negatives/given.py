@@ -22,11 +22,15 @@ logger = logging.getLogger("ssmrec")
 class GivenConfig(Config):
     """Attributes:
     path: file or folder of user, item pairs, in any form that training data may have.
+    user: column of the user in that file; None finds it by its usual names.
+    item: column of the item, likewise.
     n: negatives of each row, drawn with replacement from those its user was given.
     others: `uniform`: a user without given negatives gets uniform ones; `none`: he gets none.
     """
 
     path: str = ""
+    user: str | None = None
+    item: str | None = None
     n: int = Field(default=4, ge=1)
     others: Literal["uniform", "none"] = "uniform"
 
@@ -39,7 +43,7 @@ class Given(Sampler):
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         self.check(config)
-        self.given = _unwanted(config.path, train)
+        self.given = _unwanted(_source(config), train)
         self.uniform = Uniform(UniformConfig(n=config.n, shared=False, full_users="skip"), train)
 
     @classmethod
@@ -50,7 +54,7 @@ class Given(Sampler):
     def check(cls, config: Any) -> None:
         if not config.path:
             raise ConfigError("negatives=given needs negatives.path, a file of user, item pairs")
-        files_of(DataConfig(source=config.path))
+        files_of(_source(config))
 
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         spare = self.uniform.draw(batch, generator)
@@ -70,13 +74,17 @@ class Given(Sampler):
         return Negatives(torch.from_numpy(ids), None, masked)
 
 
-def _unwanted(path: str, train: Interactions) -> Interactions:
+def _source(config: GivenConfig) -> DataConfig:
+    return DataConfig(source=config.path, user=config.user, item=config.item)
+
+
+def _unwanted(source: DataConfig, train: Interactions) -> Interactions:
     """The pairs of the file that are in the vocabularies of `train` and not in `train`.
 
     Raises:
         DataError: no pair is left.
     """
-    frame = load(path).frame()
+    frame, path = load(source.source, source).frame(), source.source
     user, item = train.users.encode(frame["user"]), train.items.encode(frame["item"])
     known = (user >= 0) & (item >= 0)
     user, item = user[known], item[known]

@@ -43,10 +43,11 @@ class Mixed(Sampler):
         else:
             masked = torch.arange(len(batch)).expand(2, -1).clone()  # a row's own positive
         if not self.config.log_q:
-            return Negatives(ids, None, masked)
+            return Negatives(ids, None, masked, len(batch))
         share = train.item_degrees[ids.numpy()] / max(len(train), 1)
         count = (len(batch) - 1) * share + n / train.n_items
-        return Negatives(ids, torch.from_numpy(np.log(count).astype(np.float32)), masked)
+        log_q = torch.from_numpy(np.log(count).astype(np.float32))
+        return Negatives(ids, log_q, masked, len(batch))
 
 
 class TRONConfig(Config):

@@ -133,7 +133,7 @@ class Ranker:
             unknown: what users without training pairs get: `error`, `skip` (told), or `popular`, the
                 most popular items, after the lists of the others.
             progress: called after each block of users.
-            told: whether `tell_unknown` has been called for these users before.
+            told: whether `tell_left_out` has been called for these users before.
 
         Raises:
             DataError: unknown users under `error`.
@@ -144,23 +144,30 @@ class Ranker:
         index = self.find_users(wanted)
         known = index >= 0
         missing = wanted.filter(pl.Series(~known))
-        if len(missing) and not told:
-            self.tell_unknown(missing, unknown)
+        if not told:
+            self.tell_left_out(wanted, choice, unknown)
         lists = self.top(index[known], choice, progress)
         frame = recommend_frame(lists, wanted.filter(pl.Series(known)), self.train.items)
         if unknown == "popular" and len(missing):
             frame = pl.concat([frame, self.popular(missing, choice)])
         return frame
 
-    def tell_unknown(self, missing: pl.Series, policy: Unknown) -> None:
-        """Warn of users without training pairs, or refuse them under `error`."""
+    def tell_left_out(self, users: pl.Series, choice: Choice, policy: Unknown) -> None:
+        """Warn of users without training pairs, or refuse them under `error`, and of any without candidates."""
         _check_policy(policy)
-        text = _named(missing, "user")
-        if policy == "error":
-            raise DataError(f"{text}; choose unknown=skip or unknown=popular")
-        logger.warning(
-            "%s; %s", text, "left out" if policy == "skip" else "given the most popular items"
-        )
+        index = self.find_users(users)
+        missing = users.filter(pl.Series(index < 0))
+        if len(missing):
+            text = _named(missing, "user")
+            if policy == "error":
+                raise DataError(f"{text}; choose unknown=skip or unknown=popular")
+            given = "left out" if policy == "skip" else "given the most popular items"
+            logger.warning("%s; %s", text, given)
+        if choice.only is not None:
+            none = (index >= 0) & (choice.only.user_degrees[index] == 0)
+            if none.any():
+                some = _some(users.filter(pl.Series(none)))
+                logger.warning("%d user(s) have no candidates: %s; left out", none.sum(), some)
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular of the allowed items for each of `users`; score is the number of users."""

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group
 
 from ssmrec.reporting.cells import extent, number, share, titled
+from ssmrec.reporting.corrections import corrections_table
 from ssmrec.reporting.vector_tables import (
     geometry_table,
     lemma_table,
@@ -26,6 +27,8 @@ def analysis_tables(result: dict[str, Any]) -> list[Group]:
         _rankers(popularity, result["settings"]["k"]),
         _theory(popularity["theory"]),
     ]
+    if result["corrections"]:
+        tables.append(corrections_table(result))
     if result["negatives"]:
         tables += [_weights(result["negatives"]), _temperatures(result["negatives"])]
     if result["bound"]:

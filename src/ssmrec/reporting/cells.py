@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,6 +36,15 @@ def titled(
 def number(value: float | None, digits: int = 4) -> str:
     """A number with `digits` decimals, a dash for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def score(value: float) -> str:
+    """A score with 4 decimals; one below 0.1 with 4 significant digits, as lists may hold nothing else.
+
+    The page of the service (page.html) writes them likewise.
+    """
+    small = 0 < abs(value) < 0.1
+    return f"{value:.{3 - math.floor(math.log10(abs(value))) if small else 4}f}"
 
 
 def share(value: float | None) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from ssmrec.reporting.bound import bound_section
 from ssmrec.reporting.charts import learning_curves, quality_against_time
+from ssmrec.reporting.corrections import corrections_section
 from ssmrec.reporting.course import course_section
 from ssmrec.reporting.hardness import negatives_section
 from ssmrec.reporting.markup import number
@@ -75,9 +76,9 @@ def analysis_page(results: Mapping[str, Any], path: Path) -> None:
     if against:
         facts.append(f"held against {other}, run folder {against['run'].get('folder')}")
     sections = [
-        popularity_section(results), negatives_section(results), bound_section(results),
-        course_section(results),
-        magnitude_section(results), geometry_section(results),
+        popularity_section(results), corrections_section(results), negatives_section(results),
+        bound_section(results), course_section(results), magnitude_section(results),
+        geometry_section(results),
     ]  # fmt: skip
     warning = run.get("warning")
     page = Page(

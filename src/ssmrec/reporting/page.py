@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from contextlib import suppress
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from ssmrec.errors import RunError, SsmrecError
 from ssmrec.reporting.markup import escaped, section_markup
 from ssmrec.reporting.parts import Chart, Page
+from ssmrec.training.run import write_text
 
 _SAFETY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -29,14 +28,10 @@ def write_page(page: Page, path: Path) -> None:
         RunError: the file cannot be written.
     """
     text = render(page)
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, text)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise RunError(
             f"{path}: cannot be written ({error.strerror or error}); choose another --out"
         ) from None

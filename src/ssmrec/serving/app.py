@@ -42,7 +42,7 @@ POLICY = (
 )
 Text = Annotated[str, Query(min_length=1, max_length=512)]
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is not text."},
+    400: {"model": Problem, "description": "The body cannot be read."},
     404: {"model": Problem, "description": "No user or item of that id was trained on."},
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Problem, "description": "The request is not valid."},
@@ -62,6 +62,8 @@ async def _named(request: Request) -> None:
 
 ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(_named)]}
 """What all questions have in common."""
+PLAIN: dict[str, Any] = {"responses": {422: ERRORS[422]}, "dependencies": [Depends(_named)]}
+"""And what those that take no parameter have."""
 
 
 class Metrics:
@@ -118,6 +120,7 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
     )  # fmt: skip
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(SsmrecError, _refused)
+    app.add_exception_handler(400, _unreadable)
     _add_bodies(app, service, limits)
     _add_queries(app, service, limits)
     _add_pages(app, service, metrics)
@@ -194,8 +197,8 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
 
 
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
-    @app.head("/health", include_in_schema=False)  # load balancers ask so
-    @app.get("/health", response_model=Health)
+    @app.head("/health", include_in_schema=False, **PLAIN)  # load balancers ask so
+    @app.get("/health", response_model=Health, **PLAIN)
     async def health():
         """Which run is live, and the kind of index it is searched by."""
         loaded = service.loaded
@@ -213,7 +216,7 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
             "failed_swaps": service.failures,
         }
 
-    @app.get("/metrics", response_class=Response)
+    @app.get("/metrics", response_class=Response, **PLAIN)
     async def prometheus():
         """Metrics in the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -248,6 +251,12 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": told}, 422)
     place = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+
+
+async def _unreadable(request: Request, error: Exception) -> JSONResponse:
+    """The one fault of a body that the framework tells without a reason."""
+    told = "body: not JSON that can be read: not UTF-8, nested too deep, or a number too long"
+    return JSONResponse({"detail": told}, 400)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -33,15 +33,11 @@ def blocks(
 
     `size` users are ranked at once; None takes `BLOCK`, or fewer where memory is short for them.
 
-    Where users are unknown, they are told, once, before the first block.
+    Users that are unknown, or have no candidates, are told, once, before the first block.
     """
     size = size or fitting(BLOCK, _ROW_BYTES * min(choice.k, len(ranker.items)))
     wanted = ranker.known_users if users is None else users
-    if users is not None:
-        index = ranker.find_users(wanted)
-        missing = wanted.filter(pl.Series(index < 0))
-        if len(missing):
-            ranker.tell_unknown(missing, unknown)
+    ranker.tell_left_out(wanted, choice, unknown)
     for start in range(0, max(len(wanted), 1), size):
         part = wanted.slice(start, size)
         yield ranker.recommend(part, choice, unknown, told=True)

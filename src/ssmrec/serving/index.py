@@ -81,7 +81,7 @@ class Index:
         facts = {"kind": self.kind, "size": self.size, "version": self.version}
 
         def tell(part: Path) -> None:
-            whole = {**facts, "sha256": _digest(part_of(file))}
+            whole = {**facts, "sha256": _digest(part_of(file), facts)}
             part.write_text(json.dumps(whole) + "\n")
 
         try:
@@ -110,7 +110,8 @@ def find(asked: str, run: Path) -> Path:
     """The file of the index that is asked for.
 
     Args:
-        asked: a kind, which is the run's own index, or a file or folder that `save` wrote.
+        asked: a kind, which is the run's own index, or a file or folder that `save` wrote; of the two
+            files either.
         run: the run's folder.
 
     Raises:
@@ -124,7 +125,8 @@ def find(asked: str, run: Path) -> Path:
             f"index {asked}: no such file or folder, nor a kind of index{nearest(asked, KINDS)}"
         )
     if not place.is_dir():
-        return place
+        beside = place.suffix == ".json" and not facts_of(place).exists()
+        return place.with_suffix("") if beside else place
     found = [file for kind in KINDS if (file := place / f"index.{kind}").exists()]
     if len(found) != 1:
         what = "several; name the file of one" if found else "none; build one with ssmrec index"
@@ -145,11 +147,12 @@ def load(file: Path, ranker: Ranker, version: str) -> Index:
         ConfigError: its library is not installed.
     """
     try:
-        facts = json.loads(facts_of(file).read_text())
-        kind, size, owner, digest = (facts[key] for key in ("kind", "size", "version", "sha256"))
-        if owner != version:
+        facts = dict(json.loads(facts_of(file).read_text()))
+        digest = facts.pop("sha256")
+        kind, size = facts["kind"], facts["size"]
+        if facts["version"] != version:
             raise RunError(f"{file}: belongs to another run; build it with ssmrec index")
-        if digest != _digest(file):  # a library would read it, or end the process
+        if digest != _digest(file, facts):  # a library would read it, or end the process
             raise RunError(f"{file}: not as it was written; build it with ssmrec index")
         made = READ[kind](library(kind), str(file), ranker.items.shape[1], size)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -194,6 +197,9 @@ def _best(
     return items[best.ids[0]].astype(np.int32), best.scores[0]
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, facts: dict[str, Any]) -> str:
+    """Over an index and what tells of it."""
     with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()

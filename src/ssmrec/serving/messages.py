@@ -2,7 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 
 def _whole(value: Any) -> Any:
@@ -10,9 +22,17 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _id(value: Any, valid: ValidatorFunctionWrapHandler) -> int | str:
+    """One message in the place of one for each type that an id may have."""
+    try:
+        return valid(_whole(value))
+    except ValidationError:
+        told = "must be an id: a whole number, or text of 1 to 512 characters"
+        raise PydanticCustomError("id", told) from None
+
+
 Id = Annotated[
-    StrictInt | Annotated[StrictStr, Field(min_length=1, max_length=512)],
-    BeforeValidator(_whole),
+    StrictInt | Annotated[StrictStr, Field(min_length=1, max_length=512)], WrapValidator(_id)
 ]
 Unknown = Literal["popular", "skip", "error"]
 """What a user who was not trained on gets."""

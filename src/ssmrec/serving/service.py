@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from ssmrec.ranking import Choice, TopK
 from ssmrec.serving.index import Index, facts_of, find
 from ssmrec.serving.index import load as load_index
 from ssmrec.serving.live import Live
-from ssmrec.training.run import CONFIG, METRICS, MODEL
+from ssmrec.training.run import CONFIG, FILES, METRICS, MODEL
 
 Array = np.ndarray
 logger = logging.getLogger("ssmrec")
@@ -71,23 +70,27 @@ class Loaded:
 
 
 def stamp(folder: Path, asked: str | None = None) -> tuple[Any, ...]:
-    """Changes when the folder, or what a link of that name points to, holds another finished run, or
-    the index that is asked for is another; empty while there is no finished run.
+    """The state of a run's files, or of those that a link of that name points to, and of the index that is
+    asked for; empty while there is no finished run.
     """
-    files = [folder / METRICS]
+    files = [folder / name for name in FILES]
+    missing = ""
     if asked is not None:
-        with suppress(SsmrecError):  # not built yet
-            files.append(facts_of(find(asked, folder)))
+        try:
+            index = find(asked, folder)
+            files += [index, facts_of(index)]
+        except SsmrecError as error:  # not built yet
+            missing = str(error)
     found = [_state(file) for file in files]
-    return (str(folder.resolve()), *found) if found[0] else ()
+    return (str(folder.resolve()), missing, *found) if found[0] else ()
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _state(file: Path) -> tuple[int, int, int] | None:
     try:
         told = file.stat()
     except OSError:
         return None
-    return told.st_mtime_ns, told.st_ino
+    return told.st_mtime_ns, told.st_size, told.st_ino
 
 
 def load(
@@ -108,10 +111,10 @@ def load(
     before = stamp(folder, index)
     live = Live.load(folder)
     version = version_of(folder)
-    if stamp(folder, index) != before:
-        raise RunError(f"{folder}: was written while it was read; it is read again")
     found = None if index is None else load_index(find(index, folder), live.ranker, version)
     named = titles(live) if callable(titles) else titles or {}
+    if stamp(folder, index) != before:
+        raise RunError(f"{folder}: was written while it was read")
     loaded = Loaded(live, folder, version, before, named, index, found)
     some = live.ranker.find_users(live.ranker.known_users.head(1))
     loaded.top(some, live.ranker.choice(1))
@@ -164,7 +167,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "ranking")
         self._waiting: list[_Asked] = []
         self._drain: asyncio.Task[None] | None = None
-        self._failed: tuple[Any, ...] = ()
+        self._looked = loaded.stamp
 
     async def top(self, loaded: Loaded, users: Array, choice: Choice) -> TopK:
         """Lists of users by index, ranked together with the questions of others."""
@@ -192,18 +195,21 @@ class Service:
         return self.loaded
 
     def look(self) -> bool:
-        """Swap if the folder holds another run than the live one; whether it did.
+        """Swap if what is in the folder has changed since the last look; whether it did.
 
-        A run that cannot be read is told once, and the old one stays.
+        What cannot be served is told once, and the live run stays.
         """
         now = stamp(self.loaded.folder, self.loaded.asked)
-        if not now or now in (self.loaded.stamp, self._failed):
+        if now == self._looked:
+            return False
+        self._looked = now
+        if now in ((), self.loaded.stamp):
             return False
         try:
             self.swap(self.loaded.folder)
-        except Exception as error:  # whatever is wrong with the new run, the old one goes on
-            self._failed, self.failures = now, self.failures + 1
-            logger.error("the new run is not served, the old one stays: %s", error)
+        except Exception as error:  # whatever is wrong with it, the live one goes on
+            self.failures += 1
+            logger.error("not served, run %s stays live: %s", self.loaded.version, error)
             return False
         return True
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -158,8 +158,9 @@ def _put_adbc(
     parts: list[str],
     frame: pl.DataFrame,
     first: bool,
-    place: str = "db_schema_name",
+    sqlite: bool = False,
 ) -> None:
+    place = "catalog_name" if sqlite else "db_schema_name"
     where = {place: parts[0]} if len(parts) > 1 else {}
     with closing(connection.cursor()) as cursor:
         data = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -168,17 +169,20 @@ def _put_adbc(
             cursor.adbc_ingest(parts[-1], data.slice(0, 0), "create_append", **where)
             cursor.execute(f"SELECT * FROM {_quoted(parts)} LIMIT 0")
             there = cursor.fetch_arrow_table().schema
-            _refuse_other(parts, there, data.schema, converts=place == "catalog_name")
+            _refuse_other(parts, there, data.schema, None if sqlite else _copies)
             cursor.execute(f"DELETE FROM {_quoted(parts)}")
         if len(frame):
             cursor.adbc_ingest(parts[-1], data, "append", **where)
 
 
-def _refuse_other(parts: list[str], there: Any, ours: Any, converts: bool) -> None:
-    """A table with other columns is somebody else's. Numbers of another width would be read as others.
+def _refuse_other(
+    parts: list[str], there: Any, ours: Any, takes: Callable[[Any, Any], bool] | None
+) -> None:
+    """A table with other columns is somebody else's; one of other types is that, or of an older export.
 
     Args:
-        there, ours: Arrow schemas. converts: whether the database takes one kind of number for another.
+        there, ours: Arrow schemas.
+        takes: whether a column of one type takes values of another; None where any does.
     """
     table, advice = ".".join(parts), "name another --table, or drop it; nothing was changed"
     if set(there.names) != set(ours.names):
@@ -186,25 +190,32 @@ def _refuse_other(parts: list[str], there: Any, ours: Any, converts: bool) -> No
             f"table {table}: has columns {', '.join(there.names)}, not {', '.join(ours.names)}: {advice}"
         )
     for name in ours.names:
-        mine, theirs = ours.field(name).type, there.field(name).type
-        if not converts and _kind(mine) not in ("", _kind(theirs)):
+        theirs, mine = there.field(name).type, ours.field(name).type
+        if takes is not None and not takes(theirs, mine):
             raise RunError(
                 f"table {table}: column {name} is {theirs}, the rows are {mine}: {advice}"
             )
 
 
-def _kind(type_: Any) -> str:
-    """Such as `int64` or `float32`; empty for what the database converts by itself, texts and lists."""
-    if types.is_integer(type_):
-        return f"int{type_.bit_width}"
-    return f"float{type_.bit_width}" if types.is_floating(type_) else ""
+def _copies(theirs: Any, mine: Any) -> bool:
+    """PostgreSQL is given bytes, and would take those of a number for another."""
+    if hasattr(mine, "value_type"):
+        return hasattr(theirs, "value_type") and _copies(theirs.value_type, mine.value_type)
+    return theirs == mine if types.is_primitive(mine) else not types.is_primitive(theirs)
+
+
+def _converts(theirs: Any, mine: Any) -> bool:
+    """DuckDB converts values, but for the length of arrays, and text only where it is like a number."""
+    if types.is_fixed_size_list(theirs) and types.is_fixed_size_list(mine):
+        return theirs.list_size == mine.list_size
+    return types.is_primitive(mine) or not types.is_primitive(theirs)
 
 
 def _put_sqlite(connection: Any, parts: list[str], frame: pl.DataFrame, first: bool) -> None:
     if first:
-        _put_adbc(connection, parts, frame[:0], True, "catalog_name")
+        _put_adbc(connection, parts, frame[:0], True, sqlite=True)
     _refuse_text(connection, parts, frame)
-    _put_adbc(connection, parts, frame, False, "catalog_name")
+    _put_adbc(connection, parts, frame, False, sqlite=True)
 
 
 def _refuse_text(connection: Any, parts: list[str], frame: pl.DataFrame) -> None:
@@ -230,7 +241,7 @@ def _put_duckdb(connection: Any, parts: list[str], frame: pl.DataFrame, first: b
     if first:
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM ssmrec_rows LIMIT 0")
         there = _rows(connection, f"FROM {name} LIMIT 0").schema
-        _refuse_other(parts, there, data.schema, converts=True)
+        _refuse_other(parts, there, data.schema, _converts)
         connection.execute(f"DELETE FROM {name}")
     connection.execute(f"INSERT INTO {name} BY NAME FROM ssmrec_rows")
     connection.unregister("ssmrec_rows")

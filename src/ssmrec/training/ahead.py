@@ -12,7 +12,6 @@ import torch
 from ssmrec.config import build
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, SsmrecError
-from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training.config import RunConfig, closed_form, make_model
@@ -53,22 +52,11 @@ def refuse_parts(config: RunConfig) -> None:
     Products(config.train.precision, pick_device(config.train.device))
     check_optimizer(config.train.optimizer, model)
     sampler.check(build(sampler.Config, _settings(config.negatives), "negatives"))
-    _check_mixing(config)
     tried(config)
     width = model.width(build(model.Config, _settings(config.model), "model"))
     longest = max(config.loss.get("prefixes", ()), default=0)
     if width is not None and longest > width:
         raise ConfigError(too_long(longest, width))
-
-
-def _check_mixing(config: RunConfig) -> None:
-    """Vectors that are no items suit no loss that asks which items its negatives are."""
-    loss = LOSSES[config.loss["name"]]
-    if SAMPLERS[config.negatives["name"]].mixes and (loss.needs_context or loss.on_vectors):
-        raise ConfigError(
-            f"negatives.name={config.negatives['name']} makes vectors, not items, and loss="
-            f"{config.loss['name']} needs items, or no negatives: choose another of the two, as loss.name=bpr"
-        )
 
 
 def _settings(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import DivergedError, State, Trainer
 from ssmrec.training.peers import current
-from ssmrec.training.tensors import Stored, give, write_tensors
+from ssmrec.training.tensors import Stored, assert_whole, give, write_tensors
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""
@@ -174,6 +174,8 @@ class Checkpoint:
 
     def _read(self) -> None:
         try:
+            if self.writes:  # one process looks for all
+                assert_whole(self.path)
             with safe_open(self.path, framework="pt") as file:
                 meta = file.metadata() or {}
             data, settings = meta["data"], json.loads(meta["settings"])

@@ -12,10 +12,17 @@ from ssmrec.config import Config, build, choose
 from ssmrec.data import DataConfig, Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import parse_metric
-from ssmrec.losses import LOSSES, Loss, Similarity
+from ssmrec.losses import LOSSES, Loss
 from ssmrec.models import MODELS, Backbone
 from ssmrec.negatives import SAMPLERS, Sampler
 from ssmrec.training.device import Precision
+from ssmrec.training.pairs import (
+    check_mixing,
+    debiased,
+    default_negatives,
+    fitting_similarity,
+    mismatches,
+)
 from ssmrec.training.peers import DistributedConfig
 
 logger = logging.getLogger("ssmrec")
@@ -167,6 +174,7 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
         extra = {key: value for key, value in chosen.items() if key != "name"}
         chosen = default_negatives(loss_class) | extra
     negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
+    check_mixing(loss["name"], negatives["name"])
     _check_metrics(run)
     if MODELS[model["name"]].own_scores and run.ranking.similarity == "cosine":
         raise ConfigError(
@@ -184,7 +192,7 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
                 if run.ranking.similarity != "auto"
                 else "dot"
                 if MODELS[model["name"]].closed_form
-                else fitting_similarity(loss["similarity"], _debiased(negatives))
+                else fitting_similarity(loss["similarity"], debiased(negatives))
             ),
         }
     )
@@ -211,50 +219,6 @@ def _nothing_named(run: RunConfig) -> bool:
     named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
     own = run.ranking.similarity != "auto" or run.train.optimizer != "adam"
     return run.train.budget is not None and not named and not own
-
-
-def default_negatives(loss: type[Loss]) -> dict[str, Any]:
-    """The loss's own sampler, else in-batch with log q subtracted and known positives left out.
-
-    This pair, ranked by cosine, fits every backbone and was the better one where it was compared
-    (docs/findings.md). Uncorrected in-batch negatives need message passing and ranking by dot.
-    """
-    if loss.default_negatives is not None:
-        return dict(loss.default_negatives)
-    return {"name": "in_batch", "exclude_known": True, "log_q": True}
-
-
-def fitting_similarity(train: Similarity, debiased: bool) -> Similarity:
-    """Ranking by dot after dot training, or to give popularity back; cosine when it was never lost."""
-    return "cosine" if train == "cosine" and debiased else "dot"
-
-
-def mismatches(run: RunConfig) -> list[str]:
-    """Warnings on pairs of sampler and ranking similarity that work against each other."""
-    if run.loss["similarity"] == "dot" or closed_form(run):
-        return []
-    if LOSSES[run.loss["name"]].on_vectors:  # no negatives, so nothing to be out of step with
-        return []
-    debiased, rank = _debiased(run.negatives), run.ranking.similarity
-    passing = MODELS[run.model["name"]].message_passing
-    found = []
-    if not debiased and rank == "cosine":
-        found.append(
-            "popularity-proportional negatives without log q take popularity out of the cosine, and "
-            "ranking by cosine never gives it back: rank by dot, or set negatives.log_q=true"
-        )
-    if debiased and rank == "dot" and passing:
-        found.append(
-            "debiased negatives keep popularity in the cosine, and ranking by dot adds it again "
-            "through vector lengths: rank by cosine"
-        )
-    if not debiased and not passing:
-        found.append(
-            f"{run.model['name']} has no message passing, so vector lengths cannot give back the "
-            "popularity that uncorrected in-batch negatives take: set negatives.log_q=true or use "
-            "negatives.name=uniform, and rank by cosine"
-        )
-    return found
 
 
 def closed_form(run: RunConfig) -> bool:
@@ -288,9 +252,17 @@ def make_sampler(run: RunConfig, train: Interactions) -> Sampler:
     return cls(_settings(cls, run.negatives, "negatives"), train)
 
 
-def _debiased(negatives: Mapping[str, Any]) -> bool:
-    cls = SAMPLERS[negatives["name"]]
-    return cls.is_debiased(_settings(cls, negatives, "negatives"))
+def reopened(config: RunConfig, loss: str) -> dict[str, Any]:
+    """Resolved settings with `auto` again where that is what they are, so that they follow changes.
+
+    The sampler does where the loss to come, `loss`, is another one.
+    """
+    values = config.model_dump(mode="json")
+    negatives = {} if loss == config.loss["name"] else {"negatives": {"name": "auto"}}
+    for auto in (negatives, {"ranking": {"similarity": "auto"}}):
+        if completed(values | auto) == config:
+            values |= auto
+    return values
 
 
 def _settings(cls: Any, values: Mapping[str, Any], where: str) -> Any:

@@ -15,9 +15,15 @@ BEGUN = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """How safetensors names a file before it is whole."""
 
 
+def target_of(path: Path) -> Path:
+    """The file that is replaced: of a link the one it points to, so that the link stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def part_of(path: Path) -> Path:
     """Where `path` is written before it takes its place."""
-    return path.with_name(path.name + ".part")
+    target = target_of(path)
+    return target.with_name(target.name + ".part")
 
 
 @contextmanager
@@ -28,7 +34,7 @@ def replaced(path: Path) -> Iterator[Path]:
         mode = _begin(part)
         yield part
         _finish(part, mode)
-        os.replace(part, path)
+        os.replace(part, target_of(path))
     except BaseException:
         _forget(part)
         raise
@@ -45,9 +51,9 @@ def replace_together(writers: Mapping[Path, Callable[[Path], object]], last: Pat
             mode = _begin(part_of(path))
             write(part_of(path))
             _finish(part_of(path), mode)
-        last.unlink(missing_ok=True)
+        target_of(last).unlink(missing_ok=True)
         for path in sorted(writers, key=lambda path: path == last):
-            os.replace(part_of(path), path)
+            os.replace(part_of(path), target_of(path))
     except BaseException:
         for path in writers:
             _forget(part_of(path))

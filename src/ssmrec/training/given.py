@@ -10,7 +10,7 @@ from ssmrec.models import MODELS
 from ssmrec.training.config import RunConfig, closed_form, completed
 from ssmrec.training.peers import current
 
-USED_SOLVED = ("protocol", "threads", "budget", "choose_model", "device")
+USED_SOLVED = ("protocol", "threads", "choose_model", "device")
 """The settings of `train` that a model in closed form uses or tells of itself; of loss and sampler
 it uses none."""
 SWITCHES = (

@@ -76,7 +76,9 @@ def grown(
     coded, overlap = drop_overlap(encode(frames), "drop", names)
     coded, dropped = k_core(coded, config.data)
     known, fresh = coded.part(0), coded.part(1)
-    _check(old, new, len(fresh) + gone)
+    _check(old, new)
+    if not len(fresh) + gone:
+        raise DataError(_nothing(len(new), overlap["new_overlap"], dropped, config))
     counts = {
         **_compared(old.train, merge(known, fresh)),
         "pairs_known": len(known),
@@ -95,8 +97,8 @@ def grown(
     return Grown(split, counts)
 
 
-def _check(old: Trained, new: Interactions, changes: int) -> None:
-    """New pairs must have something in common with those of the run, and something that is not."""
+def _check(old: Trained, new: Interactions) -> None:
+    """New pairs must have something in common with those of the run."""
     users = matched(old.train.users, new.users, old.train.user_degrees > 0)
     items = matched(old.train.items, new.items, old.train.item_degrees > 0)
     if len(new) and users.max() < 0 and items.max() < 0:
@@ -109,8 +111,21 @@ def _check(old: Trained, new: Interactions, changes: int) -> None:
             f"{has[0]} ... and items {has[1]} ..., they have {have[0]} ... and {have[1]} ...; check "
             "the columns"
         )
-    if not changes:
-        raise DataError(f"all of the {len(new):,} pairs are in the run already: nothing to learn")
+
+
+def _nothing(new: int, known: int, dropped: dict[str, int], config: RunConfig) -> str:
+    """What to say where no pair of `new` is left to learn, of which so many are known."""
+    if known == new:
+        return f"all of the {new:,} pairs are in the run already: nothing to learn"
+    reasons = [
+        f"data.min_{side}={getattr(config.data, f'min_{side}')}"
+        for side in ("user", "item")
+        if dropped.get(f"dropped_min_{side}")
+    ]
+    return (
+        f"nothing to learn: of the {new:,} pairs {known:,} are in the run already, and the others "
+        f"are dropped by {' and '.join(reasons)}"
+    )
 
 
 def _rows(pairs: Interactions, timed: bool = False) -> pl.DataFrame:

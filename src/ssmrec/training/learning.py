@@ -9,7 +9,8 @@ from ssmrec.data import Interactions
 from ssmrec.evaluation import evaluate, most_popular
 from ssmrec.losses import Loss
 from ssmrec.negatives import Sampler
-from ssmrec.training.config import RunConfig, mismatches
+from ssmrec.training.config import RunConfig
+from ssmrec.training.pairs import mismatches
 
 if TYPE_CHECKING:
     from ssmrec.training.loop import Trainer, Watch
@@ -50,7 +51,11 @@ class LearningCheck:
         """What speaks against the training so far, or nothing."""
         state, watch, settings = trainer.state, trainer.watch, trainer.config.train
         metric, needed = settings.metric, _needed(settings.patience)
-        at = [record["epoch"] for record in state.history if watch is None or metric in record]
+        busy = [record for record in state.history if not record.get("idle")]
+        if not busy and state.epoch == trainer.epochs:
+            own = f"its {state.epoch} epochs went to the parameters of loss.name={trainer.config.loss['name']}"
+            return f"{own} alone, and a longer training would reach the model"
+        at = [record["epoch"] for record in busy if watch is None or metric in record]
         if len(at) <= needed:
             return ""
         losses = [record["loss"] for record in state.history]
@@ -58,7 +63,7 @@ class LearningCheck:
         loss = f"the loss has not fallen since epoch 1 ({losses[0]:.4g}, now {losses[-1]:.4g})"
         if watch is None:
             return loss if stuck else ""
-        stale = sum(epoch > state.best_epoch for epoch in at) >= needed
+        stale = len(trainer.stale) >= needed
         if stale and stuck:
             return f"{loss}, nor has {metric} risen for {needed} evaluations"
         if not (stale or stuck or state.epoch == trainer.epochs):

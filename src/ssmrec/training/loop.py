@@ -148,11 +148,21 @@ class Trainer:
         state, settings = self.state, self.config.train
         if state.stopped:
             return True
-        if state.best and state.epoch - state.best_epoch >= settings.patience * settings.eval_every:
+        if state.best and len(self.stale) >= settings.patience:
             state.stopped = "patience"
         elif state.epoch >= self.epochs:
             state.stopped = "epochs"
         return bool(state.stopped)
+
+    @property
+    def stale(self) -> list[int]:
+        """Epochs since the best one that were evaluated, and could have made a better one."""
+        metric, best = self.config.train.metric, self.state.best_epoch
+        return [
+            record["epoch"]
+            for record in self.state.history[best:]
+            if metric in record and not record.get("idle")
+        ]
 
     def _one_epoch(self) -> None:
         state = self.state
@@ -166,6 +176,8 @@ class Trainer:
         record["examples_per_second"] = share * len(self.train) / took
         if share < 1:
             record["share"] = share
+        if not self.loss.trains_model:
+            record["idle"] = True
         best = self._evaluate(record)
         state.history.append(record)
         self.listener.epoch(record, best)
@@ -199,10 +211,8 @@ class Trainer:
     def _pass(self, epoch: int) -> tuple[float, float]:
         """One pass over the pairs in a new order: mean loss of its batches, and the share done."""
         seed, settings = self.config.seed, self.config.train
-        order = np.arange(
-            len(self.train), dtype=np.int32 if len(self.train) < 1 << 31 else np.int64
-        )
-        numpy_generator(seed, "shuffle", epoch).shuffle(order)
+        shuffle = numpy_generator(seed, "shuffle", epoch).shuffle
+        order = self.peers.shuffled(len(self.train), shuffle)
         draws = numpy_generator(seed, "negatives", epoch)
         steps = math.ceil(len(order) / settings.batch_size)
         self.views = torch_generator(seed, "views", epoch)
@@ -295,9 +305,13 @@ class Trainer:
         )
 
     def _finite_model(self, epoch: int) -> None:
+        """A gradient whose square is infinite moves nothing: its row would stay as it is, without a word."""
         for name, tensor in self.model.named_parameters():
-            if self.peers.any(not bool(tensor.detach().isfinite().all())):
-                raise DivergedError(
-                    f"{name} of the model holds NaN or infinity after epoch {epoch}: training "
-                    f"diverged; {remedy(self.config)}"
-                )
+            moments = self.optimizer.state.get(tensor, {}).values()
+            held = {name: [tensor], f"Adam's memory of {name}": moments}
+            for what, tensors in held.items():
+                if self.peers.any(not all(bool(x.detach().isfinite().all()) for x in tensors)):
+                    raise DivergedError(
+                        f"{what} of the model holds NaN or infinity after epoch {epoch}: training "
+                        f"diverged; {remedy(self.config)}"
+                    )

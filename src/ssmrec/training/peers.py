@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,8 @@ class DistributedConfig(Config):
     Attributes:
         tables: `replicated`: every process holds the whole table. `sharded`: each holds its part of the
             rows, by TorchRec, for `mf` with `train.optimizer=adam`. `auto`: sharded, where that can be,
-            when whole tables with gradient and moments would take half the memory or more.
+            when whole tables, with what is held of them to train and to evaluate, would take more than
+            half the memory.
         propagation: who computes whole layers of a graph backbone, on a CPU. `whole`: every process all
             rows. `rows`, and `auto`: each its part of the rows, which are then exchanged.
     """
@@ -48,6 +50,7 @@ class Peers:
     Attributes:
         rank: number of this process; the one numbered 0 writes and tells.
         size: how many there are.
+        local: how many there are on this machine.
         restarted: whether they go on after one of them was lost.
         threads: CPU threads of each where `train.threads` is open; None for all.
         spread: how evaluations of whole vectors are shared; None: they are not.
@@ -55,6 +58,7 @@ class Peers:
 
     rank: int = 0
     size: int = 1
+    local: int = 1
     restarted: bool = False
     threads: int | None = None
     spread: Spread | None = None
@@ -69,6 +73,12 @@ class Peers:
     def prepared(self, make: Callable[[], Split]) -> Split:
         """What `make` gives, called where the processes of a machine do not have it yet."""
         return make()
+
+    def shuffled(self, count: int, shuffle: Callable[[np.ndarray], object]) -> np.ndarray:
+        """0 to count - 1 as `shuffle` orders them, int32 where that will do; good until the next call."""
+        order = numbers(count)
+        shuffle(order)
+        return order
 
     def meet(self) -> None:
         """Wait until all are here."""
@@ -87,6 +97,10 @@ class Peers:
         from ssmrec.training.config import make_model
 
         return make_model(config, train, generator).to(device)
+
+    def share(self, config: RunConfig, n_users: int, n_items: int) -> float:
+        """The part of the tables that this process will hold."""
+        return 1.0
 
     def divided(self, model: Backbone) -> bool:
         """Whether no process holds all of the model."""
@@ -134,6 +148,11 @@ class Peers:
     ) -> tuple[tuple[Batch, Negatives, Places], float]:
         """The rows of a batch whose loss this process computes, and their share of all rows."""
         return (batch, negatives, places), 1.0
+
+
+def numbers(count: int) -> np.ndarray:
+    """0 to count - 1, int32 where that will do."""
+    return np.arange(count, dtype=np.int32 if count < 1 << 31 else np.int64)
 
 
 _PEERS: list[Peers] = [Peers()]

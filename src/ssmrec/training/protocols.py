@@ -20,7 +20,7 @@ from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State, Trainer, Watch
 from ssmrec.training.peers import current
-from ssmrec.training.room import too_little
+from ssmrec.training.room import too_little, too_often
 
 SELECTED_ON = {
     "valid": "valid",
@@ -123,6 +123,8 @@ def _tell(config: RunConfig, pairs: Interactions, listener: Listener) -> None:
         listener.warning(short)
     if closed_form(config):
         return
+    if often := too_often(config, pairs.n_items):
+        listener.warning(often)
     if config.train.protocol == "published":
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
     if config.train.epochs == 0:

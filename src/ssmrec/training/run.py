@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -17,25 +19,29 @@ import polars as pl
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
 from ssmrec.models import Backbone
 from ssmrec.training.ahead import without_start
-from ssmrec.training.config import make_model, resolve
+from ssmrec.training.config import RunConfig, make_model, resolve
 from ssmrec.training.files import CHECKPOINT, replace_together, replaced
 from ssmrec.training.given import differing
 from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
-from ssmrec.training.tensors import Stored, give, write_tensors
+from ssmrec.training.tensors import Stored, give, read_tensors, write_tensors
 
 FORMAT = 1
 """Version of the folder's layout; a reader refuses a later one."""
 
 METRICS, CONFIG, HISTORY = "metrics.json", "config.yaml", "history.jsonl"
 MODEL, IDS = "model.safetensors", "ids.parquet"
+FILES = (METRICS, CONFIG, HISTORY, IDS, MODEL)
+"""What a finished run consists of."""
+
+_OF_IDS = "ids_crc32"
+"""What the model's file tells of the ids its rows belong to; older files do not."""
 
 DERIVED = ("analysis.json", "analysis.html")
 """What is made from a run: gone as soon as another run is written in its place."""
@@ -68,17 +74,17 @@ def save_run(
         for name, pairs in parts.items():
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
-        frame = _ids(trained.train)
+        ids = _ids(trained.train)
         texts = {
             CONFIG: yaml.safe_dump(
-                _record(trained, fingerprint), sort_keys=False, allow_unicode=True
+                _record(trained, fingerprint, folder), sort_keys=False, allow_unicode=True
             ),
             HISTORY: "".join(json.dumps(row) + "\n" for row in trained.history),
             METRICS: json.dumps(trained.metrics, indent=2) + "\n",
         }
         writers = {
-            folder / MODEL: lambda path: write_tensors(path, tensors),
-            folder / IDS: frame.write_parquet,
+            folder / MODEL: lambda path: write_tensors(path, tensors, {_OF_IDS: _checksum(ids)}),
+            folder / IDS: lambda path: path.write_bytes(ids),
             **{folder / name: _text_writer(text) for name, text in texts.items()},
             **{place: partial(copyfile, file) for place, file in (more or {}).items()},
         }
@@ -99,14 +105,16 @@ def _state(model: Backbone) -> dict[str, Stored]:
     return {f"model.{k}": current().stored(model, v) for k, v in model.state_dict().items()}
 
 
-def _record(trained: Trained, fingerprint: str) -> dict[str, Any]:
+def _record(trained: Trained, fingerprint: str, folder: Path) -> dict[str, Any]:
     """What `config.yaml` holds: enough to repeat the run, and what was not a default in it."""
     start = trained.metrics.get("warm_start")
+    kept = Path(trained.config.data.source).resolve().parent == folder.resolve()
     return {
         "format": FORMAT,
         "versions": _versions(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": fingerprint,
+        **({"data_kept": True} if kept else {}),
         **({"warm_start": start} if start else {}),
         "not_default": differing(trained.config),
         "settings": trained.config.model_dump(mode="json"),
@@ -137,19 +145,35 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         fingerprint = str(record["data_fingerprint"])
     if version > FORMAT:
         raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
-    config = resolve(settings)
+    config = _with_data(resolve(settings), folder, bool(record.get("data_kept")))
     with _reading(folder / HISTORY):
         history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
     with _reading(folder / IDS):
-        users, items = _vocabularies(pl.read_parquet(folder / IDS))
+        users, items = _vocabularies(pl.read_parquet(ids := (folder / IDS).read_bytes()))
     with _reading(folder / MODEL):
-        tensors = load_file(folder / MODEL)
+        tensors, facts = read_tensors(folder / MODEL)
+        if facts.get(_OF_IDS, found := _checksum(ids)) != found:
+            raise ValueError(f"was saved with another {IDS} than the one beside it")
         train = _pairs(tensors, "train", users, items)
         seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
         model = make_model(without_start(config), train, torch.Generator())
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
         model.load_state_dict(state)
     return Trained(config, model, train, seen, history, metrics), fingerprint
+
+
+def _with_data(config: RunConfig, folder: Path, kept: bool) -> RunConfig:
+    """Rows that the run keeps are found wherever its folder is now.
+
+    Args:
+        kept: whether they were in the folder when it was written; older folders do not tell.
+    """
+    source = Path(config.data.source)
+    here = folder / source.name
+    if not here.is_file() or not (kept or not source.exists()):
+        return config
+    data = config.data.model_copy(update={"source": str(here)})
+    return config.model_copy(update={"data": data})
 
 
 @contextmanager
@@ -185,8 +209,8 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **found}
 
 
-def _ids(pairs: Interactions) -> pl.DataFrame:
-    """Rows (side, index, id); ids as text, with their type beside them."""
+def _ids(pairs: Interactions) -> bytes:
+    """Parquet rows (side, index, id); ids as text, with their type beside them."""
     parts = [
         pl.DataFrame(
             {
@@ -198,7 +222,12 @@ def _ids(pairs: Interactions) -> pl.DataFrame:
         )
         for side, vocabulary in (("user", pairs.users), ("item", pairs.items))
     ]
-    return pl.concat(parts)
+    pl.concat(parts).write_parquet(file := BytesIO())
+    return file.getvalue()
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"
 
 
 def _vocabularies(frame: pl.DataFrame) -> tuple[Vocabulary, Vocabulary]:

@@ -53,10 +53,12 @@ class Places:
         items, item_at = _distinct(torch.cat(parts))
         own = len(item_at) - (0 if more is None else more.numel())
         item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
-        of_positives = _counts(item_at[: len(batch)], items)
+        size = len(batch)
+        of_positives = _counts(item_at[:size], items)
+        counted = torch.cat([item_at[:size], item_at[size + negatives.of_batch :]])
         return cls(
             users, items, user_at, item_at, of_positives.nonzero()[:, 0], _counts(user_at, users),
-            _counts(item_at, items) if regularised else of_positives, extra_at,
+            _counts(counted, items) if regularised else of_positives, extra_at,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> Places:
