@@ -49,8 +49,8 @@ def colour(page, selector: str, attribute: str) -> str:
     [
         ("report", 9, PHONE, "dark"),
         ("report", 9, DESK, "light"),
-        ("analysis", 21, PHONE, "light"),
-        ("analysis", 21, DESK, "dark"),
+        ("analysis", 22, PHONE, "light"),
+        ("analysis", 22, DESK, "dark"),
     ],
     ids=["report-phone-dark", "report-desk-light", "analysis-phone-light", "analysis-desk-dark"],
 )

@@ -157,6 +157,12 @@ def gini(counts: Array) -> float:
     return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * total)) if total else 0.0
 
 
+def exposure_of_lists(ids: Array, degrees: Array) -> Exposure:
+    """`exposure` of the places of ranked lists: ids int (m, K), -1 for padding."""
+    row, column = np.nonzero(ids >= 0)
+    return exposure(row, ids[row, column], degrees)
+
+
 def popularity_section(
     subject: Subject, lists: Lists, others: Mapping[str, tuple[str, Lists]], n: int
 ) -> dict[str, Any]:
@@ -204,8 +210,7 @@ def _ranker(
     role: str, name: str, lists: Lists, degrees: Array, groups: Array, wanted: Array
 ) -> dict[str, Any]:
     n = len(wanted)
-    row, column = np.nonzero(lists.ids >= 0)
-    listed = lists.ids[row, column]
+    listed = lists.ids[lists.ids >= 0]
     found, places = (
         np.bincount(groups[items] + 1, minlength=n + 1) for items in (lists.ids[lists.hits], listed)
     )
@@ -218,7 +223,7 @@ def _ranker(
         "found": [float(a / b) if b else None for a, b in zip(found[1:], wanted, strict=True)],
         "list_share": (places[1:] / len(listed)).tolist(),
         "outside": float(places[0] / len(listed)),
-        "lists": asdict(exposure(row, listed, degrees)),
+        "lists": asdict(exposure_of_lists(lists.ids, degrees)),
     }
 
 

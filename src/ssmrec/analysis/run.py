@@ -27,6 +27,11 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
                         correlation, slope {closed_form, minimised, run}, bins}
                           bins: list of {degree_min, degree_max, degree, pairs, expected_count,
                           closed_form, minimised, run}, scores minus their user's mean
+    corrections None unless asked for: what corrections of popularity after training cost and bring
+      uncorrected       {recall, ndcg, mean_popularity, gini, coverage, tail_share} of the run's lists
+      lines             list of {name, rank, reason, points}; rank: what ranks the corrected vectors
+                        (dot, cosine); reason: None, or why the correction does not fit the run
+                          points: list of {strength, asked (as `--correct` takes it)} and the six figures
     negatives   None when the sampler draws nothing
       temperature, similarity, rows, candidates (mean number of negatives of a row)
       sampler, own      the sampler shown; own is false where the run draws too few negatives a row to
@@ -79,11 +84,13 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.bound import bound_section
+from ssmrec.analysis.corrections import corrections_section
 from ssmrec.analysis.course import course_section
 from ssmrec.analysis.files import plain
 from ssmrec.analysis.geometry import geometry_section
 from ssmrec.analysis.magnitude import magnitude_section
 from ssmrec.analysis.negatives import negatives_section
+from ssmrec.analysis.notes import notes
 from ssmrec.analysis.optimum import theory_section
 from ssmrec.analysis.popularity import popularity_section
 from ssmrec.analysis.subject import Lists, Subject
@@ -161,6 +168,7 @@ def analyze(
     k: int = 20,
     effort: Effort | None = None,
     over_training: bool = False,
+    corrections: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Every analysis of `run`, beside most-popular and, if given, beside another run on the same data.
@@ -168,6 +176,7 @@ def analyze(
     Args:
         groups: number of popularity groups; k: length of the lists.
         over_training: train the run once more, and look at it on the way (`training`).
+        corrections: rank once more for each strength of each correction of popularity (`corrections`).
         listener: hears of that training.
 
     Raises:
@@ -197,12 +206,14 @@ def analyze(
         others["against"] = (_name(against, run), other.lists(k))
     popularity = popularity_section(subject, lists, others, groups)
     popularity["theory"] = theory_section(subject, effort.theory_users, effort.seed)
+    corrected = corrections_section(subject, lists, k) if corrections else None
     result = {
         "format": FORMAT,
         "run": _facts(run),
         "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
-        "notes": _notes(subject, k, over_training),
+        "notes": notes(subject, k, over_training, corrected),
         "popularity": popularity,
+        "corrections": corrected,
         **_sections(subject, k, groups, effort),
         "training": _course(subject, k, effort, listener) if over_training else None,
         "against": None,
@@ -261,40 +272,6 @@ def _name(other: Run, run: Run) -> str:
     name = label(other.trained.config)
     same = name == label(run.trained.config)
     return f"{name} ({Path(other.folder).name})" if same and other.folder else name
-
-
-def _notes(subject: Subject, k: int, over_training: bool) -> list[str]:
-    notes = []
-    if k > (listable := int((subject.train.item_degrees > 0).sum())):
-        notes.append(f"lists of {k} are longer than the {listable} items that can be listed")
-    if subject.solved and over_training:
-        notes.append("a closed form has no training to look at: it was solved, not trained")
-    if subject.solved:
-        notes.append(
-            "the model is solved in closed form: there are no negatives, no loss and no start to look at"
-        )
-    elif not over_training:
-        notes.append(
-            "a run folder keeps the final model only, so training is shown by its two ends: the start, "
-            "made again from the seed, and the model that was kept; --over-training trains once more "
-            "and shows what lies between"
-        )
-    if subject.final is None:
-        notes.append(
-            "an item-item model has no user vectors: magnitude and geometry cannot be measured"
-        )
-    elif not subject.solved and subject.sampler.chooses:
-        notes.append(
-            "the sampler keeps the hardest of its draws, here by the scores of the final model at every stage"
-        )
-    elif not subject.solved and subject.sampler.mixes:
-        notes.append("the sampler mixes vectors of its draws; what is shown are the draws themselves")
-    if subject.final is not None and subject.similarity == "dot" and not subject.solved:
-        notes.append(
-            "the run trained with inner products: g(x) and its peak are about cosine and are left out; "
-            "a negative pulls in proportion to its length"
-        )
-    return notes
 
 
 def _check_same(ours: Interactions, theirs: Interactions) -> None:

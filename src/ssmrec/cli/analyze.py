@@ -33,6 +33,13 @@ def analyze(
             help="Train the run once more, as long as it took, and look on the way.",
         ),
     ] = False,
+    corrections: Annotated[
+        bool,
+        typer.Option(
+            "--corrections",
+            help="Rank with every correction of popularity at five strengths: accuracy beside exposure.",
+        ),
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="Where the run's data lies now, if it was moved.")
     ] = None,
@@ -66,7 +73,7 @@ def analyze(
     with ProgressBars() as bars:
         result = analyze(
             ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
-            over_training=over_training, listener=bars,
+            over_training=over_training, corrections=corrections, listener=bars,
         )  # fmt: skip
     write_analysis(result, out)
     console = Console()

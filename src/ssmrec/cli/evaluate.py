@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
 from torch import Tensor
 
-from ssmrec.analysis.popularity import exposure
+from ssmrec.analysis import Run
+from ssmrec.analysis.popularity import exposure_of_lists
+from ssmrec.analysis.subject import Subject
 from ssmrec.data import Interactions, prepare
 from ssmrec.data.align import aligned
 from ssmrec.data.named import files_of
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.evaluation import best_possible, most_popular, parse_metric
+from ssmrec.evaluation import Result, best_possible, most_popular, parse_metric
 from ssmrec.evaluation import evaluate as evaluate_vectors
-from ssmrec.ranking import top_k
-from ssmrec.ranking.corrections import corrected_vectors
+from ssmrec.ranking.corrections import corrected_vectors, correction
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.recommender import PYTHON
 from ssmrec.reporting.tables import caption, metrics_table
@@ -45,8 +45,10 @@ def evaluate(
         bool, typer.Option("--any-data", help="Go on although the data differ from the run's.")
     ] = False,
     correct: Annotated[
-        str | None,
-        typer.Option(help="Correct popularity: tten, edge or dap, as in edge:strength=0.5."),
+        list[str] | None,
+        typer.Option(
+            help="Correct popularity: tten, edge or dap, as in edge:strength=0.5; repeat to compare."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -57,62 +59,65 @@ def evaluate(
         raise ConfigError(f"--similarity must be dot or cosine, not {similarity!r}")
     for name in metrics or ():
         parse_metric(name)
+    made = {asked: correction(asked) for asked in correct or ()}  # refused before anything is read
     trained, fingerprint = load_run(run)
+    rank: Any = similarity or trained.config.ranking.similarity
+    vectors = {"": ranking_vectors(trained.model, rank)}
+    for asked in made:
+        vectors[asked] = corrected_vectors(trained.model, trained.train, rank, asked)
     held_out = held_out_pairs(trained, on, data, None if any_data else fingerprint)
-    seen = [trained.train, trained.seen] if on == "test" else [trained.train]
     names = metrics or trained.config.evaluation.names
-    rank = similarity or trained.config.ranking.similarity
+    subject = Run(trained, held_out, on).subject()
     allowed = trained.train.item_degrees > 0
-    vectors = {"": ranking_vectors(trained.model, rank)}  # type: ignore[arg-type]
-    if correct is not None:
-        found = corrected_vectors(trained.model, trained.train, rank, correct)  # type: ignore[arg-type]
-        vectors[f", {correct}"] = found
-    results = {
-        name: evaluate_vectors(*pair, held_out, seen, names, allowed=allowed)
-        for name, pair in vectors.items()
-    }
-    result = list(results.values())[-1]
-    popular = evaluate_vectors(*most_popular(trained.train), held_out, seen, names, allowed=allowed)
+
+    def measured(pair: tuple[Tensor, Tensor]) -> Result:
+        return evaluate_vectors(*pair, held_out, subject.seen, names, allowed=allowed)
+
+    results = {asked: measured(pair) for asked, pair in vectors.items()}
+    own = results[""]
+    lists = {asked: _lists(subject, pair, names) for asked, pair in vectors.items()} if made else {}
+    ranks = {"": rank, **{asked: each.ranked_by(rank) for asked, each in made.items()}}
     if as_json:
         kept = ("protocol", "selected_on", "best_epoch", "similarity")
         facts = {key: trained.metrics[key] for key in kept}
         facts["similarity"] = {**facts["similarity"], "rank": rank}
-        facts |= {} if correct is None else {"correct": correct}
-        typer.echo(json.dumps({on: result.values, "counts": result.counts, **facts}, indent=2))
+        if made:
+            facts["lists"] = lists[""]
+            facts["corrected"] = {
+                asked: {"rank": ranks[asked], on: results[asked].values, "lists": lists[asked]}
+                for asked in made
+            }
+        typer.echo(json.dumps({on: own.values, "counts": own.counts, **facts}, indent=2))
         return
     rows = {
-        **{label(trained.config) + name: found.values for name, found in results.items()},
-        "most popular": popular.values,
-        "best possible": best_possible(held_out, seen, names, allowed),
+        **{asked or label(trained.config): found.values for asked, found in results.items()},
+        "most popular": measured(most_popular(trained.train)).values,
+        "best possible": best_possible(held_out, subject.seen, names, allowed),
     }
     console = Console()
     console.print(metrics_table(rows, names if metrics else _widest(names), on))
     console.print(caption(trained.metrics, rank), markup=False, highlight=False)
     typer.echo(
-        ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items())
+        ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in own.counts.items())
     )
-    if correct is not None:
-        k = max(int(name.split("@")[1]) for name in names)
-        for name, pair in vectors.items():
-            typer.echo(f"{label(trained.config)}{name}: {_exposure(trained, pair, seen, k)}")
+    for asked, spread in lists.items():
+        by = f"{ranks[asked]} of the corrected vectors" if asked else rank
+        typer.echo(f"{asked or label(trained.config)}, ranked by {by}: {_told(spread)}")
 
 
-def _exposure(
-    trained: Trained, vectors: tuple[Tensor, Tensor], seen: list[Interactions], k: int
-) -> str:
-    """How popular what is listed is, over the lists of all users with training pairs."""
-    train = trained.train
-    index = np.flatnonzero(train.user_degrees > 0)
-    users, items = vectors
-    lists = top_k(
-        users[torch.from_numpy(index).to(users.device)], items, k, seen=seen, user_index=index,
-        allowed=train.item_degrees > 0,
-    )  # fmt: skip
-    row, column = np.nonzero(lists.ids >= 0)
-    found = exposure(row, lists.ids[row, column], train.item_degrees)
+def _lists(
+    subject: Subject, vectors: tuple[Tensor, Tensor], names: Sequence[str]
+) -> dict[str, float]:
+    """How popular what is listed is, in the longest lists that were measured."""
+    k = max(parse_metric(name).k for name in names)
+    ids = subject.ranked(*vectors, k).ids
+    return {"k": k, **asdict(exposure_of_lists(ids, subject.train.item_degrees))}
+
+
+def _told(lists: dict[str, float]) -> str:
     return (
-        f"in lists of {k}, mean popularity {found.mean_popularity:,.1f}, tail share {found.tail_share:.4f}, "
-        f"coverage {found.coverage:.4f}"
+        f"in lists of {lists['k']}, mean popularity {lists['mean_popularity']:,.1f}, "
+        f"tail share {lists['tail_share']:.4f}, coverage {lists['coverage']:.4f}"
     )
 
 

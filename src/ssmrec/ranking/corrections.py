@@ -22,6 +22,9 @@ from ssmrec.errors import ConfigError
 from ssmrec.losses import Similarity, prepare
 from ssmrec.models import Backbone, HistoryRows, PropagatedBackbone
 
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Strengths that show the trade between accuracy and exposure, unless a correction has its own scale."""
+
 _BLOCK = 4096
 """Items whose similarities to the head items are held at once."""
 
@@ -44,6 +47,19 @@ class Correction(ABC):
             model: the trained backbone. train: what it learned from.
             similarity: that of the run's ranking; a correction that sets lengths itself ignores it.
         """
+
+    def ranked_by(self, similarity: Similarity) -> Similarity:
+        """What ranks the corrected vectors where `similarity` ranks the run: dot, unless overridden."""
+        return "dot"
+
+    def strengths(self, model: Backbone) -> tuple[float, ...]:
+        """Strengths that show the trade of this correction on `model`, from 0 up.
+
+        Raises:
+            ConfigError: the correction does not fit the model.
+        """
+        _plain(model)
+        return STRENGTHS
 
 
 class TTENConfig(Config):
@@ -136,8 +152,7 @@ class DAP(Correction):
     def vectors(
         self, model: Backbone, train: Interactions, similarity: Similarity
     ) -> tuple[Tensor, Tensor]:
-        if not isinstance(model, PropagatedBackbone):
-            raise ConfigError("the correction dap acts on the layers of lightgcn and its kin only")
+        model = _propagated(model)
         graph, config = model.graph, self.config
         degrees, weights = torch.from_numpy(graph.degrees), model.layer_weights
         x = model.table.detach()
@@ -151,6 +166,15 @@ class DAP(Correction):
             out = out + weight * x
         m = model.n_users
         return prepare(out[:m], similarity), prepare(out[m:], similarity)
+
+    def ranked_by(self, similarity: Similarity) -> Similarity:
+        return similarity
+
+    @torch.no_grad()
+    def strengths(self, model: Backbone) -> tuple[float, ...]:
+        """Shares of the vectors' mean length, to two digits: at 1 a typical part along h is gone."""
+        usual = float(torch.cat(_plain(_propagated(model))).norm(dim=1).mean())
+        return tuple(float(f"{usual * each:.2g}") for each in STRENGTHS)
 
 
 CORRECTIONS: dict[str, type[Correction]] = {"tten": TTEN, "edge": EDGE, "dap": DAP}
@@ -219,6 +243,12 @@ def _plain(model: Backbone) -> tuple[Tensor, Tensor]:
     if isinstance(found.users, HistoryRows):
         raise ConfigError("an item-item model has no item vectors to correct")
     return found.users, found.items
+
+
+def _propagated(model: Backbone) -> PropagatedBackbone:
+    if not isinstance(model, PropagatedBackbone):
+        raise ConfigError("the correction dap acts on the layers of lightgcn and its kin only")
+    return model
 
 
 def _length(rows: Tensor) -> Tensor:
