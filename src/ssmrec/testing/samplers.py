@@ -64,13 +64,17 @@ def _choice(sampler: Sampler, drawn: Negatives, batch: Batch) -> Negatives:
 
 def _mixture(sampler: Sampler, drawn: Negatives, batch: Batch) -> None:
     """What the sampler makes of random vectors of its draws in two layers."""
-    assert drawn.ids is not None and drawn.ids.dim() == 2, "a sampler that mixes must draw (B, N) ids"
+    assert drawn.ids is not None and drawn.ids.dim() == 2, (
+        "a sampler that mixes must draw (B, N) ids"
+    )
     size, n = drawn.ids.shape
     generator = torch.Generator().manual_seed(0)
     users, positives = (torch.randn(size, 2, 5, generator=generator) for _ in range(2))
     draws = torch.randn(size, n, 2, 5, generator=generator, requires_grad=True)
     one, again = (
-        sampler.mix(users, positives, draws, drawn.mask((size, n)), torch.Generator().manual_seed(1))
+        sampler.mix(
+            users, positives, draws, drawn.mask((size, n)), torch.Generator().manual_seed(1)
+        )
         for _ in range(2)
     )
     assert one.shape == (size, 2, 5), "mix must give one vector a row in each layer, (B, L, d)"
