@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -46,13 +48,13 @@ def test_the_split_comes_back_and_its_files_may_go(tmp_path, text, valid):
 def test_a_folder_that_cannot_be_filled_is_gone(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def fails() -> Split:
-        raise KeyError("while reading")
+    def fails(folder: Path) -> None:
+        raise KeyError("while writing")
 
     with pytest.raises(KeyError):
         shared_folder(fails)
     whole = shop(False)
     monkeypatch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(RunError, match=r"ssmrec-.*No space left.*set TMPDIR"):
-        shared_folder(lambda: whole)
+        shared_folder(lambda folder: write_split(whole, folder))
     assert not list(tmp_path.iterdir())
