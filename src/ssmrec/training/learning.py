@@ -130,8 +130,6 @@ def likely_causes(config: RunConfig, steps: int) -> list[str]:
     if train.l2 > _L2:
         found.append(f"train.l2={train.l2:g} pulls all vectors to zero; take 1e-5")
     found += mismatches(config)
-    if similarity == "dot" and config.ranking.similarity == "cosine":
-        found.append("ranking.similarity=cosine after training by dot; rank by dot")
     if steps < _FEW:
         found.append(f"{steps} steps an epoch are few; lower train.batch_size")
     return found or [

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
-from io import BytesIO
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -84,7 +83,7 @@ def save_run(
         }
         writers = {
             folder / MODEL: lambda path: write_tensors(path, tensors, {_OF_IDS: _checksum(ids)}),
-            folder / IDS: lambda path: path.write_bytes(ids),
+            folder / IDS: ids.write_parquet,
             **{folder / name: _text_writer(text) for name, text in texts.items()},
             **{place: partial(copyfile, file) for place, file in (more or {}).items()},
         }
@@ -149,7 +148,7 @@ def load_run(folder: Path) -> tuple[Trained, str]:
     with _reading(folder / HISTORY):
         history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
     with _reading(folder / IDS):
-        users, items = _vocabularies(pl.read_parquet(ids := (folder / IDS).read_bytes()))
+        users, items = _vocabularies(ids := pl.read_parquet((folder / IDS).read_bytes()))
     with _reading(folder / MODEL):
         tensors, facts = read_tensors(folder / MODEL)
         if facts.get(_OF_IDS, found := _checksum(ids)) != found:
@@ -209,8 +208,8 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **found}
 
 
-def _ids(pairs: Interactions) -> bytes:
-    """Parquet rows (side, index, id); ids as text, with their type beside them."""
+def _ids(pairs: Interactions) -> pl.DataFrame:
+    """Rows (side, index, id); ids as text, with their type beside them."""
     parts = [
         pl.DataFrame(
             {
@@ -222,12 +221,12 @@ def _ids(pairs: Interactions) -> bytes:
         )
         for side, vocabulary in (("user", pairs.users), ("item", pairs.items))
     ]
-    pl.concat(parts).write_parquet(file := BytesIO())
-    return file.getvalue()
+    return pl.concat(parts)
 
 
-def _checksum(content: bytes) -> str:
-    return f"{zlib.crc32(content):08x}"
+def _checksum(rows: pl.DataFrame) -> str:
+    """CRC-32 of what the rows say; the bytes of a Parquet file may differ from one time to the next."""
+    return f"{zlib.crc32(rows.write_csv().encode()):08x}"
 
 
 def _vocabularies(frame: pl.DataFrame) -> tuple[Vocabulary, Vocabulary]:

@@ -144,7 +144,10 @@ def give(tensors: Iterable[Stored]) -> None:
 
 
 def _header(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None) -> bytes:
-    """Length and JSON: those of empty tensors, by the library, with the true shapes and places."""
+    """Length and JSON: those of empty tensors, by the library, with the true shapes and places.
+
+    Sorted, as the library gives metadata in any order.
+    """
     empty = {name: torch.empty(0, dtype=tensor.dtype) for name, tensor in tensors.items()}
     told = save(empty, None if metadata is None else dict(metadata))
     header, at = json.loads(told[8 : 8 + int.from_bytes(told[:8], "little")]), 0
@@ -152,7 +155,7 @@ def _header(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None) -
         end = at + math.prod(tensor.shape) * tensor.dtype.itemsize
         header[name] |= {"shape": list(tensor.shape), "data_offsets": [at, end]}
         at = end
-    text = json.dumps(header).encode()
+    text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
