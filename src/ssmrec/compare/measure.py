@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.popularity import (
-    exposure,
+    exposure_of_lists,
     ndcg_by_group,
     popularity_groups,
     recall_by_group,
@@ -67,10 +67,9 @@ def _ranked(
 
 def _spread(subject: Subject, lists: Lists) -> dict[str, float]:
     """How the places of the lists are spread over the items; nothing without any."""
-    row, column = np.nonzero(lists.ids >= 0)
-    if not len(row):
+    if not (lists.ids >= 0).any():
         return {}
-    return asdict(exposure(row, lists.ids[row, column], subject.train.item_degrees))
+    return asdict(exposure_of_lists(lists.ids, subject.train.item_degrees))
 
 
 def _by_group(subject: Subject, lists: Lists) -> dict[str, list[float | None]]:

@@ -17,25 +17,20 @@ _SMALLEST = 1e-6
 """Least value of score + alpha in AHNS: below it the target would change its sign."""
 
 
-class DNSConfig(Config):
+class PoolConfig(Config):
     """Attributes:
-    n: number of candidates that each row keeps.
-    pool: number of uniform candidates of each row; n of them stay (all, when there are fewer).
+    pool: number of uniform candidates of each row.
     exclude_known: never draw an item that the row's user has in train.
     full_users: what to do with a user who has every item: `error`, or `skip` (no negatives).
     """
 
-    n: int = Field(default=1, ge=1)
     pool: int = Field(default=16, ge=1)
     exclude_known: bool = True
     full_users: Literal["error", "skip"] = "error"
 
 
-class DNS(Sampler):
-    """Dynamic negative sampling: the n highest scores of a pool (Zhang et al., SIGIR 2013)."""
-
-    Config = DNSConfig
-    chooses = True
+class Pool(Sampler):
+    """Draws a pool of uniform candidates for each row; a subclass says what becomes of it."""
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
@@ -51,6 +46,21 @@ class DNS(Sampler):
 
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         return self.uniform.draw(batch, generator)
+
+
+class DNSConfig(PoolConfig):
+    """Attributes:
+    n: number of candidates that each row keeps; all, when the pool holds fewer.
+    """
+
+    n: int = Field(default=1, ge=1)
+
+
+class DNS(Pool):
+    """Dynamic negative sampling: the n highest scores of a pool (Zhang et al., SIGIR 2013)."""
+
+    Config = DNSConfig
+    chooses = True
 
     def choose(self, positive: Tensor, scores: Tensor) -> Tensor:
         return scores.topk(min(self.config.n, scores.shape[1]), dim=1).indices

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ssmrec.config import Config
-from ssmrec.data import Interactions
-from ssmrec.negatives.base import Batch, Negatives, Sampler
-from ssmrec.negatives.drawn import Uniform, UniformConfig
+from ssmrec.negatives.hard import Pool, PoolConfig
 
 
-class MixGCFConfig(Config):
-    """Attributes:
-    pool: number of uniform candidates of each row, of which each layer takes one.
-    exclude_known: never draw an item that the row's user has in train.
-    full_users: what to do with a user who has every item: `error`, or `skip` (no negatives).
-    """
-
-    pool: int = Field(default=16, ge=1)
-    exclude_known: bool = True
-    full_users: Literal["error", "skip"] = "error"
-
-
-class MixGCF(Sampler):
+class MixGCF(Pool):
     """One negative a row, mixed in every layer of message passing (Huang et al., KDD 2021).
 
     In layer l each candidate j of the pool becomes a_l p_l + (1 - a_l) x_jl (positive mixing), a_l uniform in
@@ -36,23 +17,8 @@ class MixGCF(Sampler):
     layers (`mf`) has one. From the paper's definition; a row's candidates share a_l.
     """
 
-    Config = MixGCFConfig
+    Config = PoolConfig
     mixes = True
-
-    def __init__(self, config: Any, train: Interactions) -> None:
-        super().__init__(config, train)
-        drawn = UniformConfig(
-            n=config.pool, shared=False, exclude_known=config.exclude_known,
-            full_users=config.full_users,
-        )  # fmt: skip
-        self.uniform = Uniform(drawn, train)
-
-    @classmethod
-    def is_debiased(cls, config: Any) -> bool:
-        return True
-
-    def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
-        return self.uniform.draw(batch, generator)
 
     def mix(
         self,
