@@ -22,6 +22,7 @@ from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_best
 from ssmrec.training.ahead import refuse_early
+from ssmrec.training.blend import blend
 from ssmrec.training.config import completed
 from ssmrec.training.grown import grown
 from ssmrec.training.run import holds
@@ -122,6 +123,32 @@ class Recommender:
             ears.finish(self._trained.metrics)
         self._fingerprint = split.fingerprint
         return self
+
+    def blend(
+        self,
+        *others: Recommender,
+        valid: Interactions | None = None,
+        weights: Sequence[float] | None = None,
+        refit: bool = False,
+        progress: bool = True,
+    ) -> Recommender:
+        """One recommender of this and others, fitted to the same pairs; often better than the best of them.
+
+        Scores are standardised for each user and added up, with the weights that rank the pairs of `valid`
+        best, or those given. `refit` then fits all of them again, `valid` included. See docs/models.md.
+
+        Raises:
+            ConfigError: neither weights nor validation pairs, or recommenders that cannot be blended.
+            DataError: they were fitted to different pairs, or `valid` has no id of theirs.
+        """
+        runs = [one._fitted() for one in (self, *others)]
+        if valid is not None:
+            check_pairs(valid, "valid")
+            valid = aligned(valid, runs[0].train)
+        split = Split(runs[0].train, valid, None, "given")
+        with ProgressBars() if progress else Listener() as listener:
+            trained = blend(runs, split, weights, refit, listener)
+        return Recommender.of(trained, split.fingerprint)
 
     def update(
         self, new: Interactions, *, epochs: int | None = None, progress: bool = True

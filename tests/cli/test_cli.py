@@ -252,3 +252,71 @@ def test_every_recipe_resolves():
     for name in recipes():
         config = resolve(read_recipe(name))
         assert config.data.source in name
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A folder with a run on numbers as ids, with a test file, both moved to `new` since."""
+    place = tmp_path_factory.mktemp("numbers")
+    rows = [(user, (7 * user + 3 * at) % 17) for user in range(12) for at in range(8)]
+    for name, part in (("a", rows[::2]), ("t", rows[1::2])):
+        pl.DataFrame(part, schema=["user", "item"], orient="row").write_csv(place / f"{name}.csv")
+    code, _, err = ssmrec(
+        "train", "a.csv", "--test", "t.csv", "--model", "mf", "--epochs", "1", "--out", "run",
+        cwd=place,
+    )  # fmt: skip
+    assert code == 0, err
+    (place / "new").mkdir()
+    for name in ("a.csv", "t.csv"):
+        (place / name).rename(place / "new" / name)
+    return place
+
+
+def test_a_test_file_that_was_moved_is_found_beside_the_data(numbered):
+    code, out, err = ssmrec("evaluate", "run", "--data", "new/a.csv", "--json", cwd=numbered)
+    assert code == 0, err
+    metrics = json.loads((numbered / "run/metrics.json").read_text())
+    assert json.loads(out)["test"] == metrics["test"]
+    code, _, err = ssmrec("evaluate", "run", cwd=numbered)
+    assert code == 2 and "name their place with --data" in err
+
+
+@pytest.mark.parametrize(
+    ("users", "policy", "kind", "listed"),
+    [
+        (["1", "2", "abc", "3"], "popular", pl.String, {"1", "2", "3", "abc"}),
+        (["1", "2", "007", "3"], "popular", pl.String, {"1", "2", "3", "007"}),
+        (["1", "2", "99", "3"], "popular", pl.Int64, {1, 2, 3, 99}),
+        (["1", "2", "abc", "3"], "skip", pl.Int64, {1, 2, 3}),
+    ],
+)
+def test_users_of_all_blocks_have_one_type(numbered, monkeypatch, users, policy, kind, listed):
+    """One that is no integer, in a later block than the others."""
+    monkeypatch.setattr("ssmrec.serving.bulk.BLOCK", 2)
+    code, _, err = ssmrec(
+        "recommend", "run", "--users", *users, "--unknown", policy, "--out", "lists.parquet",
+        cwd=numbered,
+    )  # fmt: skip
+    assert code == 0, err
+    found = pl.read_parquet(numbered / "lists.parquet")["user"]
+    assert found.dtype == kind and set(found) == listed
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data.weight=w"], "data.weight"),
+        (["data.duplicates=count"], "data.duplicates"),
+        (["data.duplicates=last"], None),
+    ],
+)
+def test_weights_that_no_training_uses_are_told(tmp_path, words, told):
+    rows = [f"{user},{(7 * user + at) % 17},{at + 1}" for user in range(12) for at in range(8)]
+    (tmp_path / "a.csv").write_text("\n".join(["user,item,w", *rows]) + "\n")
+    sets = [part for pair in words for part in ("--set", pair)]
+    code, _, err = ssmrec(
+        "-q", "train", "a.csv", "--model", "mf", "--epochs", "1", *sets, cwd=tmp_path
+    )
+    assert code == 0
+    said = f"weights are only kept, so without effect: {told}"
+    assert (said in err) == (told is not None), err

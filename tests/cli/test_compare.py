@@ -194,3 +194,22 @@ def test_data_that_nobody_has_are_told_once_and_without_an_empty_table(place):
         code == 2 and out == "" and "nowhere: mf + ssm, seed 0: no file, folder or data set" in err
     )
     assert not (place / "compare/quick/table.md").exists()
+
+
+def test_a_metric_is_added_to_those_of_the_plan(place):
+    write_plan(place, epochs=1, models="mf", losses="bpr", seeds=1, metrics=["recall@5", "ndcg@5"],
+               metric="ndcg@5")  # fmt: skip
+    code, out, err = compare("plan.yaml", cwd=place)
+    assert code == 0 and out.splitlines()[1].split()[:3] == ["method", "recall@5", "ndcg@5"], err
+    code, out, err = compare("plan.yaml", "--metric", "recall@5", cwd=place)
+    assert code == 0 and out.splitlines()[1].split()[:3] == ["method", "recall@5", "ndcg@5"]
+    assert "[1/1]" not in err  # what is finished has it already
+    code, out, err = compare("plan.yaml", "--metric", "hit@5", "--no-run", cwd=place)
+    assert out.splitlines()[1].split()[:4] == ["method", "recall@5", "ndcg@5", "hit@5"]
+
+
+@pytest.mark.parametrize("option", ["--study", "--tune"])
+def test_a_key_that_is_given_twice_loses_no_value(place, option):
+    words = [option, "model.dim=4", option, "model.dim=8", "--dry-run"]
+    code, _, err = compare(*FLAGS, *words, cwd=place)
+    assert code == 2 and f"{option} model.dim: is given twice; name all its values in one" in err

@@ -131,3 +131,25 @@ def test_a_folder_and_a_pattern_are_sources(tmp_path, command):
     ):
         code, _, err = command("train", source, *asked)
         assert code == 2 and err.count("\n") == 1 and said in err
+
+
+def test_stats_with_settings_of_the_split(tmp_path, command):
+    """They are kept beside a test file, and show the split of a single one."""
+    (tmp_path / "a.txt").write_text("0\t1\n0\t2\n1\t1\n")
+    (tmp_path / "b.txt").write_text("0\t2\n1\t2\n")
+    words = ("data", "stats", "a.txt", "--test", "b.txt")
+    code, _, err = command("-q", *words, "--set", "data.split.overlap=error")
+    assert code == 2 and "held-out pairs are in train as well: 1 in test" in err
+    single = (str(tmp_path / "a.txt"), "--set", "data.split.test=0.5", "--set")
+    found = facts(*single, "data.split.strategy=random")
+    assert (found["split"], found["train"], found["test"]) == ("random", "2", "1")
+    assert "valid" not in found
+
+
+@pytest.mark.parametrize("delimiter", ["\t", r"\t"])
+def test_a_tab_is_a_delimiter(tmp_path, command, delimiter):
+    (tmp_path / "a.txt").write_text("0\t1\n0\t2\n1\t1\n")
+    code, out, err = command("-q", "data", "stats", "a.txt", "--delimiter", delimiter)
+    assert code == 0 and "interactions" in out, err
+    code, _, err = command("-q", "data", "stats", "a.txt", "--delimiter", "")
+    assert code == 2 and "--delimiter: empty" in err

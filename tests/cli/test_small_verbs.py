@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 import yaml
 
-from ssmrec.cli import demo, serve
+from ssmrec.cli import demo, titles
 from ssmrec.config import merged, read_recipe, recipes
 from ssmrec.errors import DataError
 
@@ -22,15 +23,15 @@ def test_recipes_are_listed_and_printed(command):
 def test_titles_of_a_file(tmp_path):
     file = tmp_path / "titles.csv"
     file.write_text("item,title\n7,Lamp\n8,\n7,Other lamp\n9,Cup\n")
-    assert serve._titles(file, "x.csv") == {"7": "Lamp", "9": "Cup"}
+    assert titles.titles_of("x.csv", file) == {"7": "Lamp", "9": "Cup"}
     file.write_text("item,colour\n7,red\n")
     with pytest.raises(DataError, match="needs a column item and one of"):
-        serve._titles(file, "x.csv")
+        titles.titles_of("x.csv", file)
 
 
 def test_titles_of_the_data_set_and_of_none():
-    assert serve._titles(None, serve.PYTHON) == {}
-    assert "HAND WARMER" in " ".join(serve._titles(None, "online-retail").values())
+    assert titles.titles_of(titles.PYTHON) == {}
+    assert "HAND WARMER" in " ".join(titles.titles_of("online-retail").values())
 
 
 @pytest.mark.slow
@@ -44,3 +45,22 @@ def test_the_demo_shows_what_the_readme_says(command, tmp_path, monkeypatch):
     for line in ("LightGCN + SSM", "MF + BPR", "most popular", "best possible", "bought later"):
         assert line in out
     assert (tmp_path / "runs" / "demo" / "metrics.json").exists()
+
+
+def test_a_recipe_of_ones_own_is_printed(command, tmp_path):
+    (tmp_path / "mine.yaml").write_text("# mine\nmodel: {name: mf}\n")
+    assert command("recipes", "mine.yaml") == (0, "# mine\nmodel: {name: mf}\n", "")
+    code, _, err = command("recipes", "other.yaml")
+    assert code == 2 and err.startswith("error: other.yaml: cannot be read")
+
+
+def test_titles_that_cannot_be_read_stop_no_list(tmp_path, caplog):
+    (tmp_path / "items.csv").write_text("item,colour\n7,red\n")
+    assert titles.titles_or_none(str(tmp_path)) == {}
+    assert "without titles: " in caplog.text and "needs a column item and one of" in caplog.text
+
+
+def test_titles_by_ids_that_parquet_holds_as_floats(tmp_path):
+    file = tmp_path / "titles.parquet"
+    pl.DataFrame({"item": [7.0, 8.0], "name": ["Lamp", "Cup"]}).write_parquet(file)
+    assert titles.titles_of("x.csv", file) == {"7": "Lamp", "8": "Cup"}

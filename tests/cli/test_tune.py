@@ -125,6 +125,10 @@ def test_without_plotly_there_is_no_picture_but_a_recipe(shop, command, monkeypa
             ["clicks.csv", "--space", "train.lr=1..2", "--set", "train.lr=1"],
             "train.lr is fixed as well",
         ),
+        (
+            ["clicks.csv", "--space", "train.lr=1..2", "--space", "train.lr=2..3"],
+            "--space train.lr: is given twice",
+        ),
         (["clicks.csv", "--pruner", "medain"], "did you mean 'median'"),
         (["clicks.csv", "--timeout", "soon"], "--timeout soon: must look like 90s, 30m or 2h"),
         (["clicks.csv", "--set", "train.protocol=published"], "tuning chooses on validation"),
@@ -252,3 +256,15 @@ def test_a_disk_that_fills_up(shop, command):
         assert code == 0, err
         assert command(*words, "whole", "--trials", "3")[0] == 0
         assert trials_of(place / "search") == trials_of(shop / "whole")
+
+
+def test_the_final_run_of_a_fixed_number_of_epochs_looks_at_test_once(shop, command):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    words = ["tune", "clicks.csv", "--model", "mf", "--loss", "ssm", "--epochs", "2", *SMALL,
+             "--set", "train.protocol=fixed", "--trials", "1", "--final", "--out", "o"]  # fmt: skip
+    code, first, err = command(*words)
+    assert code == 0 and "train: at most" in err
+    code, again, err = command(*words)
+    assert code == 0 and "train: at most" not in err
+    table = [line for line in first.splitlines() if "│" in line]
+    assert table and table == [line for line in again.splitlines() if "│" in line]

@@ -183,3 +183,27 @@ def test_every_shipped_recipe_resolves():
     for name, first_line in list_recipes().items():
         assert first_line, f"{name} has no comment on its first line"
         resolve(read_recipe(name))
+
+
+@pytest.mark.parametrize("text", ["#id", "|", ">", "Customer #", "a #b"])
+def test_what_yaml_takes_for_a_comment_or_the_begin_of_a_text_is_a_name(text):
+    assert override({}, [f"data.user={text}"])["data"]["user"] == text
+
+
+@pytest.mark.parametrize("text", ["~", "null", "NULL", " "])
+def test_nothing_is_nothing(text):
+    assert override({}, [f"x={text}"]) == {"x": None}
+
+
+def test_quotes_keep_what_is_in_them():
+    assert override({}, ["a=''", 'b="#id"', "c='3'", r'd="\t"']) == {
+        "a": "", "b": "#id", "c": "3", "d": "\t",
+    }  # fmt: skip
+
+
+def test_override_of_a_name_starts_the_part_afresh_as_a_flag_does():
+    start = {"loss": {"name": "ssm", "temperature": 0.1}, "train": {"lr": 1}}
+    pairs = ["loss.margin=3", "loss.name=ccl"]
+    assert override(start, pairs) == {"loss": {"name": "ccl", "margin": 3}, "train": {"lr": 1}}
+    assert override(start, ["loss.name=ssm"]) == start
+    assert override(start, ["loss.name=bpr"]) == merged(start, {"loss": {"name": "bpr"}})

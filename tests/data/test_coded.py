@@ -246,3 +246,11 @@ def test_a_full_disk_is_told_of_what_is_written(tmp_path):
     said = str(caught.value)
     assert said.startswith(f"{out}: cannot be written (") and "\n" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["clicks"]
+
+
+@pytest.mark.parametrize("name", ["a [1]", "b*", "c?", "d'e", "ü"])
+def test_a_folder_whose_name_is_like_a_pattern(tmp_path, name):
+    (tmp_path / "a.csv").write_text("user,item\nu1,a\nu2,b\n")
+    out = tmp_path / name / name
+    write_coded(DataConfig(source=str(tmp_path / "a.csv")), out)
+    assert load(out).fingerprint == load(tmp_path / "a.csv").fingerprint

@@ -132,3 +132,19 @@ def test_fetch_by_name(server, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="did you mean 'toy'"):
         fetch("toi")
     assert fetch("online-retail") == named.BUNDLED / "online-retail"
+
+
+def test_a_set_of_which_a_file_is_missing_is_not_taken_for_a_whole_one(
+    server, tmp_path, monkeypatch
+):
+    """Its train file alone would be split anew, as if it were all there is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SSMREC_DATA", raising=False)
+    gone = RemoteFile("test.txt", f"http://127.0.0.1:{server.server_port}/nowhere", SHA256)
+    monkeypatch.setitem(
+        named.NAMED, "toy", NamedSet(1, 1, 1, "none", "nowhere", (remote(server, "file"), gone))
+    )
+    with pytest.raises(DataError, match="answers 404"):
+        fetch("toy")
+    with pytest.raises(DataError, match="data set toy is not here"):
+        named.find("toy")

@@ -224,3 +224,9 @@ def test_a_folder_with_a_value_for_a_name_may_be_given_itself(tmp_path, monkeypa
     assert load(".", **asked).fingerprint == whole
     with pytest.raises(DataError, match="no column 'event' for event"):
         load(put(tmp_path / "plain", {"a.csv": "user,item\n1,2\n"}), **asked)
+
+
+def test_titles_are_no_rows_of_a_pattern_either(tmp_path):
+    folder = put(tmp_path / "a", {"b.csv": "user,item\n1,2\n", "c.csv": "user,item\n1,3\n"})
+    put(folder, {"items.csv": "item,title\n2,fig\n"})
+    assert load(folder / "*.csv").frame().rows() == load(folder).frame().rows() == [(1, 2), (1, 3)]

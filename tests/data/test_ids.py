@@ -88,3 +88,18 @@ def test_integers_that_pandas_turned_into_floats():
 def test_values_that_are_no_ids(values):
     with pytest.raises(DataError, match="column user holds"):
         read_frame(pl.DataFrame({"user": values, "item": [1, 2]}))
+
+
+@pytest.mark.parametrize(("dtype", "first"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
+@pytest.mark.parametrize("ids", ["auto", "int", "str"])
+def test_floats_so_large_that_ids_fall_together_are_refused(dtype, first, ids):
+    """pandas makes floats of integers beside a missing one: 2^53 and 2^53 + 1 are one user then."""
+    frame = pl.DataFrame({"user": [3, first, first + 1], "item": [1, 2, 3]})
+    floats = frame.with_columns(pl.col("user").cast(dtype))
+    assert floats["user"].n_unique() == 2
+    with pytest.raises(
+        DataError, match=rf"column user, row 2: .* is of a size that {dtype.__name__} rounds"
+    ):
+        read_frame(floats, ids=ids)
+    rows, _ = read_frame(floats.head(1).vstack(floats.head(1)), ids=ids)
+    assert rows["user"].cast(pl.Int64).to_list() == [3, 3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ssmrec.data import DataConfig, SplitConfig, item_titles, load, prepare, statistics
+from ssmrec.data import DataConfig, SplitConfig, item_titles, load, prepare, split, statistics
 from ssmrec.data.named import BUNDLED, NAMED, find, locate
 from ssmrec.data.report import gini
 from ssmrec.errors import DataError
@@ -144,8 +144,30 @@ def test_gini_by_hand():
     assert gini([3, 1]) == pytest.approx(1 / 4)
 
 
-def test_milliseconds_are_told():
-    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "timestamp": [0, 1_700_000_000_000]})
+@pytest.mark.parametrize(
+    ("unit", "n"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)]
+)
+def test_other_units_than_seconds_are_told(unit, n):
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "timestamp": [0, 1_700_000_000 * n]})
     facts = statistics(load(frame))
-    assert facts["timestamp_unit"] == "looks like milliseconds"
+    assert facts["timestamp_unit"] == f"looks like {unit}"
     assert facts["last"] == "2023-11-14 22:13:20"
+    with pytest.raises(DataError, match=f"the timestamps look like {unit}; set data.split.cut"):
+        split(load(frame), "time", cut=1_800_000_000 * n)
+
+
+def test_titles_of_a_folder_below_the_home(places, monkeypatch):
+    monkeypatch.setenv("HOME", str(places))
+    own = put(places / "shop")
+    (own / "items.csv").write_text("item,title\n1,apple\n")
+    assert len(load("~/shop")) == 3
+    assert item_titles("~/shop").rows() == [(1, "apple")]  # type: ignore[union-attr]
+
+
+def test_a_word_among_the_numbers_of_the_titles_stops_nothing(places):
+    own = put(places / "shop")
+    lines = [f"{n},title {n}" for n in range(20)]
+    (own / "items.csv").write_text("\n".join(["item,title", *lines, "GIFT-CARD,a gift"]) + "\n")
+    found = item_titles(own)
+    assert found is not None and found.schema["item"] == pl.String
+    assert dict(found.iter_rows())["7"] == "title 7" and len(found) == 21

@@ -245,3 +245,37 @@ def test_a_line_too_wide_is_told_whatever_columns_are_read(tmp_path, columns):
     path = write(tmp_path, "wide.csv", "\n".join([columns, *rows]))
     with pytest.raises(DataError, match="line 32 has 5 fields, but the header has 4"):
         read_frame(path, build(DataConfig, {"source": str(path)}, "data"))
+
+
+def test_decimal_commas_between_semicolons(tmp_path):
+    path = write(tmp_path, "a.csv", "1;2;3,5\n2;3;4,5\n3;4;1,0\n")
+    assert read_frame(path)[0].rows() == [(1, 2), (2, 3), (3, 4)]
+    path = write(tmp_path, "b.csv", "1,2,x;y\n2,3,y;z\n")
+    assert read_frame(path)[0].rows() == [(1, 2), (2, 3)]
+
+
+def test_names_that_differ_by_a_blank_are_two_columns(tmp_path):
+    path = write(tmp_path, "a.csv", "user,item,user \n1,2,5\n2,3,5\n")
+    assert read_frame(path)[0].rows() == [(1, 2), (2, 3)]
+
+
+def test_a_position_is_of_plain_digits():
+    with pytest.raises(DataError, match="no column '²' for user"):
+        read_frame(pl.DataFrame({"a": [1], "item": [2]}), user="²")
+
+
+def test_timestamps_within_a_second_are_told(caplog):
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "timestamp": [0.2, 0.9]})
+    read_frame(frame)
+    assert "all timestamps are of one second, from 0.2 to 0.9" in caplog.text
+    caplog.clear()
+    for times in ([0.2, 1.9], [0.5, 0.5]):
+        read_frame(frame.with_columns(timestamp=pl.Series(times)))
+    assert "one second" not in caplog.text
+
+
+def test_a_delimiter_between_quotes_divides_nothing(tmp_path):
+    path = write(tmp_path, "a.csv", '1,2,"a b, c"\n2,3,"d e f"\n3,4,"g h i"\n')
+    assert read_frame(path)[0].rows() == [(1, 2), (2, 3), (3, 4)]
+    text = 'user id,item id,title\n1,2,"a b c"\n2,3,"x, y z"\n'
+    assert read_frame(write(tmp_path, "b.csv", text))[0].rows() == [(1, 2), (2, 3)]

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmrec.config import build
-from ssmrec.data import DataConfig, Interactions, SplitConfig, load, merge, prepare, split
+from ssmrec.data import (
+    DataConfig,
+    Interactions,
+    SplitConfig,
+    load,
+    merge,
+    prepare,
+    split,
+    statistics,
+)
 from ssmrec.errors import ConfigError, DataError
 
 
@@ -36,10 +45,11 @@ def tables(draw) -> Interactions:
 @given(
     tables(),
     st.sampled_from(["random", "temporal"]),
+    st.sampled_from(["item", "random"]),
     st.floats(0.05, 0.9),
     st.integers(0, 3),
 )
-def test_shares_are_exact_for_every_user(data, strategy, share, seed):
+def test_shares_are_exact_for_every_user(data, strategy, ties, share, seed):
     expected = np.floor(share * data.user_degrees + 1e-9).astype(int)
     counts = {}
     if not expected.any() and (data.user_degrees >= 3).any():
@@ -47,23 +57,23 @@ def test_shares_are_exact_for_every_user(data, strategy, share, seed):
         counts = {"test_minimum_rows": int(expected.sum())}
     if not expected.any():
         with pytest.raises(DataError, match="no test rows"):
-            split(data, strategy, test=share, valid=0, seed=seed)
+            split(data, strategy, test=share, valid=0, seed=seed, ties=ties)
         return
-    parts = split(data, strategy, test=share, valid=0, seed=seed)
+    parts = split(data, strategy, test=share, valid=0, seed=seed, ties=ties)
     assert parts.test is not None
     assert parts.test.user_degrees.tolist() == expected.tolist()
     assert merge(parts.train, parts.test).fingerprint == data.fingerprint
     assert parts.counts["users_without_test"] == (expected == 0).sum()
     assert {k: n for k, n in parts.counts.items() if "minimum" in k} == counts
     if strategy == "temporal":
-        assert_each_user_in_order(parts.train, parts.test)
+        assert_each_user_in_order(parts.train, parts.test, ties)
 
 
-def assert_each_user_in_order(train: Interactions, test: Interactions) -> None:
-    """The (timestamp, item) of every train row of a user is below that of its test rows."""
+def assert_each_user_in_order(train: Interactions, test: Interactions, ties: str) -> None:
+    """The (timestamp, item) of every train row of a user is below that of its test rows; or the timestamp."""
     for user in np.flatnonzero(test.user_degrees):
-        last = max(keys(train, user))
-        assert last < min(keys(test, user))
+        last, first = max(keys(train, user)), min(keys(test, user))
+        assert last < first if ties == "item" else last[0] <= first[0]
 
 
 def keys(part: Interactions, user: int) -> list[tuple[int, int]]:
@@ -99,9 +109,9 @@ def test_the_split_is_told_in_one_line(caplog):
     ]
 
 
-def test_equal_timestamps_go_by_item_order():
+def test_equal_timestamps_by_item_order():
     data = table(*[(1, item, 7) for item in (4, 2, 9, 6, 1)])
-    parts = split(data, "temporal", test=0.4, valid=0.34)
+    parts = split(data, "temporal", test=0.4, valid=0.34, ties="item")
     assert pairs(parts.test) == {(1, 6), (1, 9)}
     assert pairs(parts.valid) == {(1, 4)}
     assert pairs(parts.train) == {(1, 1), (1, 2)}
@@ -243,3 +253,77 @@ def test_a_cut_that_is_no_moment_is_one_short_line(cut):
     ) as caught:
         build(SplitConfig, {"strategy": "time", "cut": cut}, "data.split")
     assert len(str(caught.value)) < 150
+
+
+def test_a_quantile_next_to_1_leaves_the_last_row():
+    data = table(*[(1, item, item) for item in range(1000)])
+    for asked in ({"cut": 1 - 1e-13}, {"test": 1e-12}):
+        assert pairs(split(data, "time", valid=0, **asked).test) == {(1, 999)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        ([(1, 1), (1, 2)], {"strategy": "last"}, "the largest user has 1 rows; set data.split.valid=0"),
+        (
+            [(1, 1), (1, 2), (1, 3)], {"strategy": "last", "last_k": 2, "valid": 0},
+            None,
+        ),
+        (
+            [(1, 1), (1, 2)], {"strategy": "last", "last_k": 2},
+            "no test rows: the largest user has 2 rows; lower data.split.last_k",
+        ),
+        (
+            [(1, 1), (1, 2)], {"strategy": "random", "test": 0.5},
+            "is below 1; raise data.split.valid, or set data.split.valid=0",
+        ),
+        (
+            [(1, 1), (1, 2), (2, 1)], {"strategy": "time", "cut": 3},
+            "leaves no row in train: timestamps run from 1 to 1; set another data.split.valid, or 0",
+        ),
+    ],
+)  # fmt: skip
+def test_a_part_without_rows_names_what_can_be_changed(rows, options, said):
+    last = {(1, 3), (2, 1)} if options.get("cut") else set()
+    data = table(*[(*row, 3 if row in last else 1) for row in rows])
+    if said is None:
+        options = {**options, "ties": "item"}
+        assert pairs(split(data, **options).test) == {(1, 2), (1, 3)}
+        return
+    with pytest.raises(DataError) as caught:
+        split(data, **options)
+    assert str(caught.value).endswith(said)
+
+
+def test_facts_of_a_table_without_pairs():
+    facts = statistics(table((1, 1)).take(np.array([False])))
+    assert (facts["interactions"], facts["per_user_max"], facts["gini"]) == (0, 0, 0)
+
+
+def test_rows_of_one_time_are_held_out_by_item_or_at_random(caplog):
+    """2,000 baskets of items 0 to 4, after one older item: item 4 is always held out, or one time in five."""
+    data = table(*[(user, item, 7) for user in range(2000) for item in range(5)],
+                 *[(user, 9, 1) for user in range(2000)])  # fmt: skip
+    parts = split(data, "last", valid=0, ties="item")
+    assert parts.test is not None and parts.test.item_degrees.tolist() == [0, 0, 0, 0, 2000, 0]
+    assert parts.counts["test_cut_in_ties"] == 2000
+    assert (
+        "2000 of 2000 users have rows of one timestamp on both sides of the test cut" in caplog.text
+    )
+    caplog.clear()
+    for strategy in ("last", "temporal"):
+        drawn = split(data, strategy, valid=0, seed=1)
+        assert drawn.test is not None and drawn.test.user_degrees.tolist() == [1] * 2000
+        held = drawn.test.item_degrees
+        assert held[5] == 0 and abs(held[:5] - 400).max() < 5 * np.sqrt(2000 * 0.2 * 0.8)
+        again = split(data, strategy, valid=0, ties="random", seed=2)
+        assert drawn.fingerprint == again.fingerprint  # no seed changes it
+    assert caplog.text == ""
+
+
+def test_ties_that_are_not_cut_are_not_counted():
+    rows = [(1, 1, 5), (1, 2, 5), (1, 3, 6), (1, 4, 6)]
+    parts = split(table(*rows), "temporal", test=0.5, valid=0)
+    assert pairs(parts.test) == {(1, 3), (1, 4)} and "test_cut_in_ties" not in parts.counts
+    drawn = split(table(*rows), "temporal", test=0.5, valid=0, ties="item")
+    assert pairs(drawn.test) == {(1, 3), (1, 4)}

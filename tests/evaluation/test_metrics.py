@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import ir_measures
 import numpy as np
 import polars as pl
@@ -13,6 +15,7 @@ from ir_measures import AP, RR, P, R, Success, nDCG
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation import METRIC_VERSION, METRICS, find_hits, parse_metric
+from ssmrec.evaluation.metrics import contains
 
 
 def value(name: str, hits: list[int], relevant: int) -> float:
@@ -150,9 +153,43 @@ def test_names() -> None:
         ("auc", "unknown metric 'auc'"),
         ("ndcg", "needs a cut-off from 1 to 999999999, such as 'ndcg@20'"),
         ("ndcg@0", "needs a cut-off"),
+        ("ndcg@020", "needs a cut-off"),  # else measured as @20, and looked for as @020
         ("ndcg@-5", "needs a cut-off"),
         ("ndcg@ten", "needs a cut-off"),
     ]:
         with pytest.raises(ConfigError) as error:
             parse_metric(name)
         assert message in str(error.value)
+
+
+def test_hits_of_some_users_take_no_room_for_the_pairs_of_the_others() -> None:
+    """Users are judged some at a time: each part must not cost a pass over all pairs."""
+    n_users, n_items = 100_000, 50
+    users, items = (Vocabulary(pl.Series(np.arange(n))) for n in (n_users, n_items))
+    indices = np.tile(np.arange(0, 20, 2, dtype=np.int32), n_users)
+    pairs = Interactions(users, items, np.arange(0, 10 * n_users + 1, 10), indices)
+    assert len(pairs.rows) == 1_000_000  # made before, as evaluation has it
+    index = np.array([99_999, 0, 99_998])
+    found = find_hits(np.array([[0, 1, 18], [4, -1, 5], [20, 2, 3]]), pairs, index)
+    assert found.tolist() == [[True, False, True], [True, False, False], [False, True, False]]
+    tracemalloc.start()
+    part = find_hits(np.array([[0, 1, 18], [4, 19, 5]]), pairs, np.array([70_000, 70_100]))
+    assert tracemalloc.get_traced_memory()[1] < 200_000
+    tracemalloc.stop()
+    assert part.tolist() == [[True, False, True], [True, False, False]]
+    assert find_hits(np.zeros((0, 3), int), pairs, np.zeros(0, int)).shape == (0, 3)
+
+
+def test_all_pairs_are_looked_for_without_copies_of_their_keys() -> None:
+    """The overlap of parts is found in one key a pair: 8 bytes, and not four times as many."""
+    n_users, n_items = 200_000, 50
+    users, items = (Vocabulary(pl.Series(np.arange(n))) for n in (n_users, n_items))
+    indices = np.tile(np.arange(0, 20, 2, dtype=np.int32), n_users)
+    pairs = Interactions(users, items, np.arange(0, 10 * n_users + 1, 10), indices)
+    assert len(pairs.rows) == 2_000_000
+    ends = np.array([0, n_users - 1, n_users - 1, 0])
+    tracemalloc.start()
+    found = contains(pairs, ends, np.array([18, 18, 19, 49]))
+    assert tracemalloc.get_traced_memory()[1] < 1.2 * 8 * len(pairs)
+    tracemalloc.stop()
+    assert found.tolist() == [True, True, False, False]

@@ -11,7 +11,7 @@ import torch
 
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.evaluation import METRICS, best_possible, evaluate, most_popular
+from ssmrec.evaluation import METRICS, best_possible, evaluate, most_popular, protocol
 from ssmrec.ranking import top_k
 
 NAMES = [f"{name}@{k}" for name in METRICS for k in (1, 3, 10)]
@@ -197,3 +197,17 @@ def test_a_list_longer_than_any_catalogue_costs_nothing(name) -> None:
         found[k] = result.values[f"{name}@{k}"], best[f"{name}@{k}"]
     shorter = 10 / 999_999_999 if name == "precision" else 1  # precision still divides by K
     np.testing.assert_allclose(found[999_999_999], np.array(found[10]) * shorter, rtol=1e-12)
+
+
+def test_the_best_possible_is_found_some_users_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = np.random.default_rng(2)
+    train, test = random_pairs(g, 100, 30, 0.2), random_pairs(g, 100, 30, 0.4)
+    allowed = g.random(30) < 0.7
+    whole = best_possible(test, [train], NAMES, allowed)
+    assert 0.1 < whole["recall@10"] < 1
+    monkeypatch.setattr(protocol, "LISTS", 16)
+    seen = []
+    real = protocol.measure
+    monkeypatch.setattr(protocol, "measure", lambda *a: seen.append(len(a[0])) or real(*a))
+    assert best_possible(test, [train], NAMES, allowed) == whole
+    assert max(seen) == 16 and sum(seen) == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -178,6 +179,39 @@ def test_the_page_warns_of_what_does_not_compare(folders, runs, tmp_path):
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump({**record, "data_fingerprint": "b"}))
     report_page(read_runs([folders["ease"], tmp_path / "run"])[0], tmp_path / "page.html")
     assert "trained on different data" in (tmp_path / "page.html").read_text()
+
+
+def test_no_run_is_called_the_highest_of_those_on_other_data(folders):
+    (run,), _ = read_runs([folders["ssm"]])
+    for fingerprint, highest in ((run.fingerprint, True), ("other", False)):
+        pair = [run, replace(run, name="second", fingerprint=fingerprint)]
+        for charts in ([quality_against_time(pair, "ndcg@10")], learning_curves(pair)):
+            assert any("highest" in chart.caption.lower() for chart in charts) == highest
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", "diverged"])
+def test_a_training_that_was_not_finished_is_marked(folders, tmp_path, stopped):
+    (run,), _ = read_runs([folders["ssm"]])
+    run = replace(run, metrics=run.metrics | {"stopped": stopped})
+    assert _page_of([run], tmp_path).count(f"<span class=remark>{stopped}</span>") == 2
+
+
+def test_seeds_that_draw_their_own_split_are_no_other_data(folders, tmp_path):
+    (run,), _ = read_runs([folders["ease"]])
+    other = replace(run, settings=run.settings | {"seed": 1}, fingerprint="b")
+    report_page([run, other], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Each seed drew its own split of the data" in text and "different data" not in text
+    assert "the highest of the runs is bold" not in text and "<b>" not in text
+    assert text.count(f"<li>{run.source}: ") == 1
+    assert "over seeds" not in _page_of([run], tmp_path)
+    other = replace(other, settings=other.settings | {"data.split.valid": 0.3})
+    assert "trained on different data" in _page_of([run, other], tmp_path)
+
+
+def _page_of(runs, tmp_path):
+    report_page(runs, tmp_path / "page.html")
+    return (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_run_with_nan_is_shown(folders, tmp_path):

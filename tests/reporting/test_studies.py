@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -94,6 +95,7 @@ def test_data_sets_are_named():
     assert [trace["name"] for trace in chart.figure["data"]] == [
         "mf + ssm, on set-a", "mf + ssm, on set-b",
     ]  # fmt: skip
+    assert "Highest" not in chart.caption  # of figures that do not compare
 
 
 def test_seeds_are_joined():
@@ -102,6 +104,39 @@ def test_seeds_are_joined():
     assert row.label == "mf + ssm" and row.cells[0] == 2
     assert row.cells[1:] == pytest.approx([0.1, 0.02 / 2**0.5])
     assert over_seeds([record(0.4), record(0.4, 1, "bpr")], ["ndcg@5"]) is None
+    assert over_seeds(temperatures(), []) is None  # nothing was measured on test
+
+
+def test_a_seed_that_was_run_twice_counts_once():
+    """A copy of a run in another folder is no further seed: the spread is that of two values."""
+    runs = [record(0.1, 0), record(0.1, 0), record(0.4, 1)]
+    (row,) = over_seeds(runs, ["ndcg@5"]).rows
+    assert row.cells[0] == 2
+    assert row.cells[1:] == pytest.approx([0.25, 0.3 / 2**0.5])
+
+
+def test_seeds_are_joined_though_each_draws_its_own_split():
+    """The fingerprint of a random split follows the seed; one seed with two is other data."""
+    runs = temperatures()
+    drawn = [replace(run, fingerprint=f"split {run.settings['seed']}") for run in runs]
+    (chart,) = study_charts(drawn, "ndcg@5")
+    assert list(chart.figure["data"][0]["x"]) == [0.1, 0.2, 4.0]
+    assert chart.figure["data"][0]["error_y"]["array"] == pytest.approx([0.02 / 2**0.5] * 3)
+    table = over_seeds(drawn, ["ndcg@5"])
+    assert [row.cells[0] for row in table.rows] == [2, 2, 2]
+    assert "also draws what is held out" in table.caption
+    assert "also draws" not in over_seeds(runs, ["ndcg@5"]).caption
+    changed = [*drawn[:2], replace(drawn[0], fingerprint="other")]
+    assert over_seeds(changed, ["ndcg@5"]) is None
+    larger = replace(drawn[1], metrics=drawn[1].metrics | {"counts": {"data": {"users": 7}}})
+    assert over_seeds([drawn[0], larger], ["ndcg@5"]) is None
+
+
+def test_a_setting_that_some_runs_leave_open_is_studied_without_them():
+    runs = [record(n / 10, **{"train.budget": b}) for n, b in enumerate((None, 5.0, 10, 20.0))]
+    (chart,) = study_charts(runs, "ndcg@5")
+    assert chart.figure["data"][0]["x"] == [5.0, 10, 20.0]
+    assert chart.figure["data"][0]["y"] == [0.1, 0.2, 0.3]
 
 
 def test_a_comparison_stands_for_its_runs_and_not_for_its_trials(folders, tmp_path):

@@ -14,6 +14,7 @@ import typer
 
 from ssmrec.cli import (
     analyze,
+    blend,
     compare,
     data,
     demo,
@@ -49,6 +50,7 @@ app.command(name="demo")(demo.demo)
 app.command(name="train")(train.train)
 app.command(name="launch", context_settings=launch.SETTINGS)(launch.launch)
 app.command(name="update")(update.update)
+app.command(name="blend")(blend.blend)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="analyze")(analyze.analyze)
 app.command(name="recommend")(recommend.recommend)
@@ -106,6 +108,8 @@ def _refuse_empty(words: Sequence[str]) -> None:
         ConfigError: names the option, or the word before.
     """
     for before, word in pairwise(["ssmrec", *words]):
+        if before == "--delimiter" and word:  # a tab or a blank
+            continue
         if not word.strip() or re.fullmatch(r"--[a-z-]+=\s*", word):
             option = word.partition("=")[0] if word.strip() else before
             place = option if option.startswith("-") else f"an argument after {option!r}"

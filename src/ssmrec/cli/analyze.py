@@ -41,7 +41,8 @@ def analyze(
         ),
     ] = False,
     data: Annotated[
-        str | None, typer.Option(help="Where the run's data lies now, if it was moved.")
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved; a test file beside it."),
     ] = None,
     any_data: Annotated[
         bool, typer.Option("--any-data", help="Go on although the data differ from the run's.")

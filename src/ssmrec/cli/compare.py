@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ssmrec.cli.options import once
 from ssmrec.compare import (
     FORMATS,
     Failure,
@@ -148,9 +149,7 @@ def _asked(**options: Any) -> dict[str, Any]:
             asked[side] = [name.strip() for name in asked[side].split(",") if name.strip()]
     for key in ("study", "tune"):
         if key in asked:
-            asked[key] = dict(_grid(f"--{key}", pair) for pair in asked[key])
-    if "metric" in asked:
-        asked.setdefault("metrics", list(dict.fromkeys(["recall@20", "ndcg@20", asked["metric"]])))
+            asked[key] = once(f"--{key}", [_grid(f"--{key}", pair) for pair in asked[key]])
     return asked
 
 
@@ -172,6 +171,10 @@ def _plan(path: Path | None, asked: Mapping[str, Any], pairs: list[str]) -> tupl
             "see ssmrec compare --help"
         )
     values = {**({} if path is None else read_yaml(path)), **asked}
+    if "metric" in asked:
+        shown = values.get("metrics") or Plan.model_fields["metrics"].default
+        shown = [shown] if isinstance(shown, str) else shown
+        values["metrics"] = list(dict.fromkeys([*shown, asked["metric"]]))
     if pairs:
         rules = values.get("rules") or []
         last = {"set": override({}, pairs)}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from ssmrec.config import build, override
-from ssmrec.data import DataConfig, Interactions, Split, SplitConfig, load, prepare, statistics
+from ssmrec.data import DataConfig, Interactions, Split, load, prepare, statistics
 from ssmrec.data.coded import write_coded
 from ssmrec.data.fetch import fetch
 from ssmrec.data.named import BUNDLED, NAMED, cache, files_of, search
@@ -103,13 +103,14 @@ def encode(
 
 
 def _read(config: DataConfig) -> tuple[Split | Interactions, dict[str, int]]:
-    """With a test file its split is shown as it is; a single file is one table."""
-    files = files_of(config)
-    if "test" not in files:
+    """The split that a test file gives or settings ask for; else one table."""
+    files, asked = files_of(config), config.split.model_fields_set
+    if "test" not in files and not asked:
         table = load(config.source, config)
         return table, dict(table.counts)
-    if "valid" not in files:
-        config = config.model_copy(update={"split": SplitConfig(valid=0)})
+    if "valid" not in files and "valid" not in asked:
+        whole = config.split.model_copy(update={"valid": 0.0})
+        config = config.model_copy(update={"split": whole})
     split = prepare(config, seed=0)
     return split, dict(split.counts)
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from ssmrec.analysis import Run
 from ssmrec.analysis.popularity import exposure_of_lists
 from ssmrec.analysis.subject import Subject
-from ssmrec.data import Interactions, prepare
+from ssmrec.data import DataConfig, Interactions, Split, prepare
 from ssmrec.data.align import aligned
 from ssmrec.data.named import files_of
+from ssmrec.data.remote import exists, located
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation import Result, best_possible, most_popular, parse_metric
 from ssmrec.evaluation import evaluate as evaluate_vectors
@@ -39,7 +40,8 @@ def evaluate(
         str | None, typer.Option(help="Rank by dot or cosine instead of the run's.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Where the run's data lies now, if it was moved.")
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved; a test file beside it."),
     ] = None,
     any_data: Annotated[
         bool, typer.Option("--any-data", help="Go on although the data differ from the run's.")
@@ -124,13 +126,25 @@ def _told(lists: dict[str, float]) -> str:
 def held_out_pairs(
     trained: Trained, on: str, source: str | None, fingerprint: str | None
 ) -> Interactions:
-    """The held-out part `on` of a run's data, read again from `source` or where the run had it.
+    """The held-out part `on` of a run's data, as `split_of` reads them.
 
     Its pairs are over the ids of the run; those with ids the run does not know are left out and told.
 
     Raises:
-        DataError: the data are not found, lack that part, have another fingerprint (None: any), or
-            no id in common with the run.
+        DataError: as `split_of`, the data lack that part, or have no id in common with the run.
+    """
+    split = split_of(trained, source, fingerprint)
+    part = split.test if on == "test" else split.valid
+    if part is None:
+        raise DataError(f"{source or trained.config.data.source}: has no {on} part")
+    return aligned(part, trained.train)
+
+
+def split_of(trained: Trained, source: str | None, fingerprint: str | None) -> Split:
+    """The data of a run, read again from `source` or where the run had them.
+
+    Raises:
+        DataError: the data are not found, or have another fingerprint (None: any).
     """
     settings = trained.config.data
     if source is None and settings.source == PYTHON:
@@ -138,7 +152,7 @@ def held_out_pairs(
             "this run was trained from Python and knows no data file: name it with --data"
         )
     if source is not None:
-        settings = settings.model_copy(update={"source": source})
+        settings = settings.model_copy(update={"source": source, **_beside(settings, source)})
     try:
         files_of(settings)
     except DataError as error:
@@ -152,10 +166,17 @@ def held_out_pairs(
             f"{settings.source}: the data differ from those the run was trained on; "
             "give the right ones with --data, or measure all the same with --any-data"
         )
-    part = split.test if on == "test" else split.valid
-    if part is None:
-        raise DataError(f"{settings.source}: has no {on} part")
-    return aligned(part, trained.train)
+    return split
+
+
+def _beside(settings: DataConfig, source: str) -> dict[str, str]:
+    """Files of test and valid that are no longer where the run had them, where they are beside `source`."""
+    place = located(source)
+    folder = place if isinstance(place, Path) and place.is_dir() else place.parent
+    had = {key: getattr(settings, key) for key in ("test", "valid")}
+    moved = {k: located(path) for k, path in had.items() if path and not exists(located(path))}
+    found = {key: folder / path.name for key, path in moved.items()}
+    return {key: str(path) for key, path in found.items() if exists(path)}
 
 
 def _widest(names: list[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +37,16 @@ def refuse_both(resume: bool, overwrite: bool) -> None:
     """Raise a `ConfigError` where a run is both to go on and to begin anew."""
     if resume and overwrite:
         raise ConfigError("--resume goes on, --overwrite begins anew: choose one")
+
+
+def once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The values by key; a `ConfigError` where a key comes twice, as one of its values would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"{option} {twice}: is given twice; name all its values in one")
+    return found
 
 
 def seconds(text: str, option: str = "--budget", like: str = "10s, 5m or 2h") -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,9 +19,10 @@ def recipes(
 ) -> None:
     """List the shipped recipes, or print one."""
     if name is not None:
-        read_recipe(name)
+        read_recipe(name)  # refused where there is none
         folder = resources.files("ssmrec.config") / "recipes"
-        typer.echo((folder / f"{name}.yaml").read_text(), nl=False)
+        file = folder / f"{name}.yaml" if name in shipped() else Path(name)
+        typer.echo(file.read_text(), nl=False)
         return
     table = Table("recipe", "what it is", title="ssmrec train --recipe NAME")
     for recipe, line in shipped().items():

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from ssmrec.data import item_titles, load
+from ssmrec.cli.titles import titles_or_none
+from ssmrec.data import load
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.ranking import Choice, Ranker, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
-from ssmrec.recommender import PYTHON
 from ssmrec.reporting.cells import score
 from ssmrec.serving.bulk import SUFFIXES, blocks, write_lists
 from ssmrec.serving.live import Live
@@ -120,23 +120,27 @@ def recommend(
         ids = None if wanted is None else as_ids(wanted)
         asked = len(ranker.known_users if ids is None else ids)
         frames = shown(blocks, ranker, ids, choice, unknown or "skip")
+        if ids is not None:
+            kind = _kind(ranker, ids, strangers=unknown == "popular")
+            frames = (frame.with_columns(pl.col("user").cast(kind)) for frame in frames)
     if out is not None or to is not None:
-        frames = (_typed(frame, ranker.train.users.ids.dtype) for frame in frames)
         table = table or "recommendations"
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
         whom = f"{count:,}" if count == asked else f"{count:,} of {asked:,}"
         typer.echo(f"{rows:,} recommendations for {whom} users in {out or table}")
     else:
-        source, frame = live.trained.config.data.source, pl.concat(frames)
+        frame = pl.concat(frames)
         rows = len(frame)
-        _show(frame, None if source == PYTHON else item_titles(source))
+        _show(frame, titles_or_none(live.trained.config.data.source))
     _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()), rows)
 
 
-def _typed(frame: pl.DataFrame, kind: pl.DataType) -> pl.DataFrame:
-    """Users as the run has them, integers or text, whatever was typed; as typed where one is neither."""
-    users = frame["user"].cast(kind, strict=False)
-    return frame if users.null_count() > frame["user"].null_count() else frame.with_columns(users)
+def _kind(ranker: Ranker, users: pl.Series, strangers: bool) -> pl.DataType:
+    """The type of the users that are listed: the run's, or text where one of its strangers is no integer."""
+    kind = ranker.train.users.ids.dtype
+    listed = users if strangers else users.filter(pl.Series(ranker.find_users(users) >= 0))
+    same = listed.cast(kind, strict=False).cast(pl.String) == listed  # "007" is not 7
+    return kind if same.fill_null(False).all() else pl.String()
 
 
 def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
@@ -243,14 +247,11 @@ def _is_file(value: str, option: str, find: Find) -> bool:
     return False
 
 
-def _show(frame: pl.DataFrame, titles: pl.DataFrame | None) -> None:
-    table = Table("user", "rank", "item", *(["title"] if titles is not None else []), "score")
-    if titles is not None:
-        titles = titles.with_columns(pl.col("item").cast(frame["item"].dtype))
-        frame = frame.join(titles, on="item", how="left", maintain_order="left")
+def _show(frame: pl.DataFrame, titles: dict[str, str]) -> None:
+    table = Table("user", "rank", "item", *(["title"] if titles else []), "score")
     last = None
     for row in frame.head(200).iter_rows(named=True):
-        title = [Text(str(row["title"] or ""))] if titles is not None else []
+        title = [Text(titles.get(str(row["item"]), ""))] if titles else []
         if last not in (None, row["user"]):
             table.add_section()
         last = row["user"]

@@ -10,15 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
-from ssmrec.data import item_titles
-from ssmrec.data.config import DataConfig
-from ssmrec.data.formats import open_table
-from ssmrec.data.named import TITLES
-from ssmrec.errors import ConfigError, DataError, SsmrecError
-from ssmrec.recommender import PYTHON
+from ssmrec.cli.titles import titles_of
+from ssmrec.errors import ConfigError, SsmrecError
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import Service, load
 
@@ -117,7 +112,7 @@ class Titles:
 
     def __call__(self, live: Live) -> dict[str, str]:
         try:
-            found = _titles(self.file, live.trained.config.data.source)
+            found = titles_of(live.trained.config.data.source, self.file)
         except (SsmrecError, OSError) as error:
             if self.last is None:
                 raise
@@ -125,19 +120,3 @@ class Titles:
             found = self.last if self.file else {}
         self.last: dict[str, str] | None = found
         return found
-
-
-def _titles(file: Path | None, source: str) -> dict[str, str]:
-    """Title by the text of the id: of a file, or of the run's data set."""
-    if file is None:
-        table = None if source == PYTHON else item_titles(source)
-        if table is None:
-            return {}
-    else:
-        opened = open_table(file, DataConfig())
-        title = next((name for name in TITLES if name in opened.names), None)
-        if title is None or "item" not in opened.names:
-            raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
-        table = opened.collect({"item": "item", "title": title}).unique("item", keep="first")
-    texts = table.select(pl.col("item").cast(pl.String), pl.col("title").cast(pl.String))
-    return dict(texts.drop_nulls().iter_rows())

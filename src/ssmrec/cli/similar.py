@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssmrec.data import item_titles
-from ssmrec.recommender import PYTHON
+from ssmrec.cli.titles import titles_or_none
 from ssmrec.reporting.cells import score
 from ssmrec.serving.live import Live
 
@@ -30,18 +28,12 @@ def similar(
     """
     live = Live.load(run)
     frame = live.ranker.similar(items, top)
-    source = live.trained.config.data.source
-    titles = None if source == PYTHON else item_titles(source)
-    names = (
-        {}
-        if titles is None
-        else dict(zip(titles["item"].cast(pl.String), titles["title"], strict=True))
-    )
+    names = titles_or_none(live.trained.config.data.source)
     table = Table("item", "rank", "similar", *(["title"] if names else []), "score")
     for row in frame.iter_rows(named=True):
         if row["rank"] == 1 and table.row_count:
             table.add_section()
-        title = [Text(names.get(str(row["similar"])) or "")] if names else []
+        title = [Text(names.get(str(row["similar"]), ""))] if names else []
         table.add_row(
             Text(str(row["item"])), str(row["rank"]), Text(str(row["similar"])), *title,
             score(row["score"]),

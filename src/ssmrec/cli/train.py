@@ -162,7 +162,7 @@ def run(
         claim(folder, resume, overwrite)
     peers.meet()
     tell_settings(config)
-    config = _without_idle_validation(config)
+    config = without_idle_validation(config)
     with rows_of(query, folder, resume) as file:
         with Listeners([ProgressBars(), *following]) as ears:
             source = config.data.source if file is None else str(file)
@@ -268,11 +268,15 @@ def tell_settings(config: RunConfig, idle: Mapping[str, list[str]] | None = None
         own = {k: v for k, v in own.items() if not k.startswith(("model.", "loss.", "negatives."))}
     told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
-    for reason, keys in (unused(config) if idle is None else idle).items():
+    if idle is None:
+        kept = [k for k in ("data.weight", "data.duplicates") if own.get(k, "last") != "last"]
+        alike = "every pair counts alike in training, weights are only kept"
+        idle = unused(config) | ({alike: kept} if kept else {})
+    for reason, keys in idle.items():
         logger.warning("%s, so without effect: %s", reason, ", ".join(keys))
 
 
-def _without_idle_validation(config: RunConfig) -> RunConfig:
+def without_idle_validation(config: RunConfig) -> RunConfig:
     """No validation pairs are carved from train for a protocol that would put them back."""
     if config.train.protocol in ("valid", "refit") or "valid" in locate(config.data):
         return config

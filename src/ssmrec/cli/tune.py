@@ -8,8 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmrec.cli.options import LossOption, ModelOption, NegativesOption, RecipeOption, SeedOption
-from ssmrec.cli.train import print_run, run, seconds, tell_settings, tell_split
+from ssmrec.cli.options import (
+    LossOption,
+    ModelOption,
+    NegativesOption,
+    RecipeOption,
+    SeedOption,
+    once,
+    seconds,
+)
+from ssmrec.cli.train import print_run, run, tell_settings, tell_split, without_idle_validation
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
 from ssmrec.data.folder import source_name
@@ -117,7 +125,9 @@ def tune(
         data={"source": data}, model={"name": model}, loss={"name": loss},
         negatives={"name": negatives}, train={"epochs": epochs}, seed=seed,
     )  # fmt: skip
-    task = make_task(values, dict(map(_pair, space or [])), _keys(set_ or []), pruner)
+    task = make_task(
+        values, once("--space", [_pair(text) for text in space or []]), _keys(set_ or []), pruner
+    )
     config = task.asked()
     if dry_run:
         _show(task)
@@ -214,8 +224,8 @@ def _final(config: RunConfig, folder: Path) -> None:
     """Train the best settings and look at test, unless that was done before."""
     if (folder / "metrics.json").exists():
         trained, _ = load_run(folder)
-        same = trained.config == config and trained.metrics["stopped"] != "interrupted"
-        if same:
+        same = trained.config == without_idle_validation(config)
+        if same and trained.metrics["stopped"] != "interrupted":
             print_run(trained)
             return
     trained, _, _ = run(config, folder, resume=False, overwrite=True)

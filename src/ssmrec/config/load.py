@@ -56,21 +56,27 @@ def read_yaml(
 def override(values: Mapping[str, Any], pairs: Iterable[str]) -> dict[str, Any]:
     """`values` with each dotted `key=value` set; the value is read as YAML (`1e-3`, `true`, `[5, 20]`).
 
+    A part whose `name` changes starts afresh, as in `merged`, with what the pairs set beside it.
+
     Raises:
         ConfigError: a pair without `=`, or a key below a value that has no keys.
     """
     out = _copy(values)
-    for pair in pairs:
+    for pair in sorted(
+        pairs, key=lambda pair: not pair.partition("=")[0].strip().endswith(".name")
+    ):
         key, found, text = pair.partition("=")
         if not found or not key.strip():
             raise ConfigError(f"--set {pair}: must look like key=value, as in loss.temperature=0.1")
         *parents, last = key.strip().split(".")
-        level = out
+        level, value = out, _value(text)
         for parent in parents:
             level = level.setdefault(parent, {})
             if not isinstance(level, dict):
                 raise ConfigError(f"--set {pair}: {parent} is a value and has no keys below it")
-        level[last] = _value(text)
+        if last == "name" and level.get(last, value) != value:
+            level.clear()
+        level[last] = value
     return out
 
 
@@ -113,6 +119,13 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):  # ValueError: looks like a date, but is none
         return text
+    plain = text.strip()
+    if plain[:1] in ("'", '"'):
+        return value
+    if value is None and plain.lower() not in ("", "~", "null"):
+        return plain  # "#id" is no comment
+    if isinstance(value, str) and plain.startswith(value):
+        value = plain  # nor is the end of "Customer #", and "|" begins no text
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
         try:
             return float(value)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
+from glob import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,8 @@ def _code(database: Any, work: Path, parts: list[str], coded: list[str]) -> dict
         counts[side] = _copy(database, ids, work / IDS.format(side))
     database.execute("SET preserve_insertion_order = false")  # else a whole part waits in memory
     for part, file in raw.items():
-        names = [name for name in pl.read_parquet_schema(file) if name != LAST]
+        schema = pl.scan_parquet(file, glob=False).collect_schema()
+        names = [name for name in schema if name != LAST]
         columns = [
             f'"{n}_ids".file_row_number::INTEGER AS "{n}"' if n in coded else f'r."{n}"'
             for n in names
@@ -236,7 +238,7 @@ def _copy(database: Any, query: str, file: Path) -> int:
 
 
 def _file(path: Path, options: str = "") -> str:
-    return f"read_parquet({_quoted(path)}{options})"
+    return f"read_parquet({_quoted(escape(str(path)))}{options})"  # else [ and * would be a pattern
 
 
 def _quoted(text: object) -> str:

@@ -78,7 +78,7 @@ def choose_columns(
 def _asked(role: str, column: str | int, names: list[str], where: Place) -> str:
     if column in names:
         return str(column)
-    if str(column).isdigit():
+    if str(column).isdecimal():
         if int(column) < len(names):
             return names[int(column)]
         raise DataError(
@@ -145,6 +145,9 @@ def to_seconds(values: pl.Series, where: Place) -> pl.Series:
         if whole.null_count() > values.null_count():
             row = first_row(whole.is_null() & values.is_not_null())
             raise DataError(f"{where}: timestamp in {where.row(row)} is {values[row]}, not seconds")
+        if whole.min() == whole.max() and values.min() != values.max():
+            log.warning("%s: all timestamps are of one second, from %s to %s, and whole seconds are kept: "
+                        "their order is lost", where, values.min(), values.max())  # fmt: skip
         return whole
     raise DataError(f"{where}: timestamp column holds {values.dtype}, not numbers or dates")
 

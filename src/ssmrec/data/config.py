@@ -30,6 +30,9 @@ class SplitConfig(Config):
             `last_k` rows.
         last_k: rows per user for `last`.
         cut: for `time`: an ISO date, seconds, or a quantile between 0 and 1 (default: 1 - test).
+        ties: for `temporal` and `last`, the order of a user's rows with one timestamp: by `item`, which
+            holds out those of later ids, or `random`, drawn once for all seeds. `auto`: random, but by
+            item in a validation part taken out of a train file.
         overlap: what to do with held-out pairs that are in train as well: `drop` them from the
             held-out part and count them, or `error`.
     """
@@ -39,6 +42,7 @@ class SplitConfig(Config):
     valid: float = Field(default=0.1, ge=0, lt=1)
     last_k: int = Field(default=1, ge=1)
     cut: str | float | None = None
+    ties: Literal["auto", "item", "random"] = "auto"
     overlap: Literal["drop", "error"] = "drop"
 
     @field_validator("cut", mode="before")
@@ -98,7 +102,7 @@ class DataConfig(Config):
         user, item: columns of the ids: a name, or a position (0, 1, ...).
         timestamp: column of seconds since 1970, or of ISO dates.
         rating: column that `min_rating` looks at.
-        weight: column of numbers above 0.
+        weight: column of numbers above 0, kept with the pairs; in training every pair counts alike.
         event: column that `events` looks at.
         events: keep only rows whose event is one of these; one name or a list.
         delimiter: of text files; guessed when not set.

@@ -44,7 +44,8 @@ def fetch(name: str, progress: Progress = _quiet) -> Path:
     elsewhere = search(name)
     if elsewhere and elsewhere != folder:
         return elsewhere
-    for file in NAMED[name].files:
+    # Train last: a folder with it is taken for the whole set (`search`).
+    for file in sorted(NAMED[name].files, key=lambda file: file.name.startswith("train")):
         download(file, folder, progress)
     return folder
 

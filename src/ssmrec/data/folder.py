@@ -72,8 +72,10 @@ def files_of_source(path: Path | Remote) -> list[Path] | list[Remote]:
     _assert_readable(inside)
     files = sorted(f for f in inside if f.is_file())
     if path.is_dir():
-        files = [f for f in files if f.parent != path or f.name.split(".")[0] != TITLES]
+        files = [f for f in files if f.parent != path or not _holds_titles(f)]
         _assert_tables(files, path)
+    elif not _holds_titles(path):
+        files = [f for f in files if not _holds_titles(f)]
     if files := [f for f in files if f.stat().st_size]:
         return files
     if path.is_dir():
@@ -168,6 +170,10 @@ def _root(path: Path) -> Path:
     if not is_pattern(path):
         return path
     return next(parent for parent in path.parents if not has_magic(str(parent)))
+
+
+def _holds_titles(path: Path) -> bool:
+    return path.name.split(".")[0] == TITLES
 
 
 def _hidden(path: Path) -> bool:

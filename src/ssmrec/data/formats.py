@@ -246,6 +246,7 @@ def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
     if place.header and len(set(fields)) < len(fields):
         twice = ", ".join(sorted({name for name in fields if fields.count(name) > 1}))
         log.warning("%s: several columns are named %s: the first one is read", place, twice)
-    return frame.rename(
-        dict(zip(found, [n.strip() for n in found] if place.header else names, strict=False))
-    )
+    stripped = [name.strip() for name in found]
+    if place.header:  # "user" and "user " stay two columns
+        names = stripped if len(set(stripped)) == len(found) else found
+    return frame.rename(dict(zip(found, names, strict=False)))

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"  # "007" is text: as a number it would become 7
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})\.0+$"  # what pandas writes for integers beside a missing one
 LEADING_ZERO = r"^-?0[0-9]+$"
+EXACT = {"Float16": 2**11, "Float32": 2**24, "Float64": 2**53}
+"""From here on two whole numbers may be one float."""
 DOUBTFUL = 0.9  # from this share of integers on, the other ids are more likely faults than names
 
 
@@ -84,6 +86,14 @@ def _integral(values: pl.Series, where: Place, dtype: type[pl.DataType] = pl.Int
             f"{where}: column {values.name} holds fractions, {where.row(row)} is {values[row]}; "
             "ids must be integers or strings"
         )
+    if values.dtype.is_float():
+        rounded = (values.abs() >= EXACT[str(values.dtype)]) & values.is_finite()
+        if rounded.any():
+            row = first_row(rounded)
+            raise DataError(
+                f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is of a size that "
+                f"{values.dtype} rounds, so that different ids become one: write the ids as integers or text"
+            )
     return _cast(values, dtype, where)
 
 

@@ -275,20 +275,34 @@ def item_titles(source: str | Path) -> pl.DataFrame | None:
     """Titles of the items of a named set or folder, from its items.* file.
 
     Returns:
-        Columns item (Int64 or String, like the ids of the set) and title (String), one row for each
-        item; None where there is no such file.
+        As `read_titles`; None where there is no such file.
     """
-    folder = Path(source) if Path(source).is_dir() and str(source) not in NAMED else None
-    folder = folder or search(str(source))
-    file = part_file(folder, "items") if folder else None
-    if file is None:
-        return None
+    place = located(str(source))
+    near = isinstance(place, Path) and place.is_dir() and str(source) not in NAMED
+    folder = place if near else search(str(source))
+    file = part_file(folder, "items") if isinstance(folder, Path) else None
+    return None if file is None else read_titles(file)
+
+
+def read_titles(file: Path) -> pl.DataFrame:
+    """Titles of items, from a file with a column item and one of `TITLES`.
+
+    Returns:
+        Columns item (Int64 where all ids are integers, else String) and title (String), one row for
+        each item.
+
+    Raises:
+        DataError: it cannot be read, or lacks such columns.
+    """
     table = open_source(file, DataConfig())
     title = next((name for name in TITLES if name in table.names), None)
     if title is None or "item" not in table.names:
         raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
     rows = table.collect({"item": "item", "title": title})
-    items = to_ids(rows["item"], "auto", table.text, table.where)
+    try:
+        items = to_ids(rows["item"], "auto", table.text, table.where)
+    except DataError:  # a word among integers is at worst an item without a title
+        items = to_ids(rows["item"], "str", table.text, table.where)
     items = items if items.dtype == pl.Int64 else items.cast(pl.String)
     rows = rows.with_columns(items, pl.col("title").cast(pl.String))
     return rows.unique("item", keep="first").sort("item")

@@ -112,7 +112,11 @@ def idle(config: DataConfig, files: Files, given: bool) -> dict[str, list[str]]:
             ["split.valid"] if given and "valid" in files and config.split.valid else []
         ),
         "all parts come from one table": [] if given else ["split.overlap"],
-        "data.split.strategy=last": ["split.test"] if strategy == "last" else [],
+        f"data.split.strategy={strategy}": {
+            "last": ["split.test"],
+            "random": ["split.ties"],
+            "time": ["split.ties"],
+        }.get(strategy, []),
         "data.split.cut": ["split.test"] if config.split.cut is not None else [],
         "data.events=[]": [] if config.events else ["event"],
         "Parquet": ["delimiter", "header"] if parquet else [],

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssmrec.data.align import check_pairs
 from ssmrec.data.interactions import Array, Interactions, Split
-from ssmrec.data.split import MILLISECONDS, cold, merge
+from ssmrec.data.split import UNITS, cold, likely_unit, merge
 
 
 def gini(values: Array) -> float:
@@ -44,6 +44,7 @@ def statistics(data: Split | Interactions) -> dict[str, Any]:
     if isinstance(data, Split):
         facts |= _parts(data)
     degrees = base.user_degrees[base.user_degrees > 0]
+    degrees = degrees if len(degrees) else np.zeros(1, dtype=np.int64)  # no pairs at all
     facts |= {
         "duplicates": sum(n for key, n in data.counts.items() if key.endswith("duplicates")),
         "gini": gini(base.item_degrees),
@@ -82,11 +83,9 @@ def _time_span(data: Interactions) -> dict[str, str]:
     if data.timestamps is None or len(data) == 0:
         return {}
     ends = {"first": int(data.timestamps.min()), "last": int(data.timestamps.max())}
-    unit = "s"
-    if ends["last"] > MILLISECONDS:
-        unit, ends = "ms", {name: value // 1000 for name, value in ends.items()}
-    span = {name: _iso(value) for name, value in ends.items()}
-    return span if unit == "s" else {**span, "timestamp_unit": "looks like milliseconds"}
+    unit = likely_unit(ends["last"])
+    span = {name: _iso(value // UNITS.get(unit or "", 1)) for name, value in ends.items()}
+    return {**span, "timestamp_unit": f"looks like {unit}"} if unit else span
 
 
 def _iso(seconds: int) -> str:

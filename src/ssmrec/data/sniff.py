@@ -98,7 +98,12 @@ def is_header(line: str) -> bool:
 
 
 def guess_delimiter(lines: list[str], where: str) -> str:
-    """The delimiter that every line holds equally often, or else at least once."""
+    """The delimiter that every line holds equally often, or else at least once.
+
+    Those between quotes do not count. Of `,` and `;` the more frequent one: the others are decimal
+    commas, or lists in a field.
+    """
+    lines = [re.sub(r'"[^"]*"', '""', line) for line in lines]
     present = [d for d in DELIMITERS if all(d in line for line in lines)]
     even = [d for d in present if len({line.count(d) for line in lines}) == 1]
     if not present:
@@ -108,7 +113,10 @@ def guess_delimiter(lines: list[str], where: str) -> str:
             f"{where}: no delimiter found, the first line is {lines[0][:60]!r}; two columns are "
             "needed, user and item (set data.delimiter=... if they are there)"
         )
-    return (even or present)[0]
+    found = (even or present)[0]
+    if found == "," and ";" in even and lines[0].count(";") > lines[0].count(","):
+        return ";"
+    return found
 
 
 def guess_header(lines: list[str], delimiter: str, config: DataConfig, where: str) -> bool:

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 STREAM = 0x5E17
 FEWEST = 3  # rows of a user that gives 1 when the share gives nobody any
 ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 and means 29
-MILLISECONDS = 1e11  # as seconds this would be the year 5138
+UNITS = {"nanoseconds": 10**9, "microseconds": 10**6, "milliseconds": 10**3}
+LATEST = 1e11  # as seconds this would be the year 5138
 
 
 def split(
@@ -34,6 +35,7 @@ def split(
     last_k: int = 1,
     cut: str | float | None = None,
     seed: int = 0,
+    ties: str = "auto",
 ) -> Split:
     """Split into train, validation and test over the same vocabularies.
 
@@ -41,8 +43,10 @@ def split(
     a user with few rows stays in train (counted as `users_without_test`, `users_without_valid`).
     Where that leaves a part without any row, each user with 3 rows or more gives it 1 (counted as
     `test_minimum_rows`, `valid_minimum_rows`), so that small shops get a validation part too.
-    `temporal`, `last`: rows of a user are ordered by (timestamp, item index), the latest are held
-    out. `time`: every row at or after the cut is test, equal timestamps stay together.
+    `temporal`, `last`: rows of a user are ordered by timestamp, those of one timestamp in an order drawn
+    once for all seeds, and the latest are held out; users whose rows on both sides of the cut are of one
+    timestamp are counted as `test_cut_in_ties`. `time`: every row at or after the cut is test, equal
+    timestamps stay together.
 
     Args:
         interactions: all rows.
@@ -50,7 +54,8 @@ def split(
         test, valid: shares; `valid=0` gives no validation part.
         last_k: rows per user for `last`.
         cut: ISO date (UTC if it names no zone), seconds or quantile for `time`.
-        seed: decides the random split; each strategy gives equal splits for equal seeds.
+        seed: decides the random split; the others are the same for all seeds.
+        ties: `item`: rows of a user with one timestamp by item index, not in the order drawn.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -58,7 +63,8 @@ def split(
             `Interactions`.
     """
     check_pairs(interactions, "interactions")
-    given = {"strategy": strategy, "test": test, "valid": valid, "last_k": last_k, "cut": cut}
+    given = {"strategy": strategy, "test": test, "valid": valid, "last_k": last_k, "cut": cut,
+             "ties": ties}  # fmt: skip
     return split_by(interactions, build(SplitConfig, given, "data.split"), seed)
 
 
@@ -101,6 +107,8 @@ def carve(
         return train, None
     if strategy == "given":
         strategy = "random" if train.timestamps is None else "temporal"
+        if config.ties == "auto":
+            config = config.model_copy(update={"ties": "item"})
     held = held_out(train, strategy, config.valid, config, generator, None, counts, "valid")
     return train.take(~held), train.take(held)
 
@@ -116,6 +124,7 @@ def held_out(
     part: str = "test",
 ) -> Array:
     """Which rows go to the held-out part, bool (n,); a use of `FEWEST` is added to `counts`."""
+    ties = "random" if config.ties == "auto" else config.ties
     if strategy != "random" and data.timestamps is None:
         raise DataError(
             f"data.split.strategy={strategy} needs timestamps; set data.timestamp=..., or "
@@ -137,23 +146,48 @@ def held_out(
                 log.info("data.split.%s=%s of no user's rows is a whole row: 1 row of each of the "
                          "%d users with %d or more", part, share, take.sum(), FEWEST)  # fmt: skip
         key = generator.permutation(len(data)) if strategy == "random" else data.timestamps
-        held = _latest(data, np.asarray(key), take)
+        key, drawn = np.asarray(key), strategy != "random" and ties != "item"
+        order = _ordered(data, key, _drawn_once(len(data)) if drawn else None)
+        held = np.zeros(len(data), dtype=bool)
+        held[order] = data.indptr[1:][data.rows] - np.arange(len(data)) <= take[data.rows]
+        if strategy != "random":
+            _tell_ties(data, key[order], take, ties, part, counts)
     if not held.any():
         raise DataError(_nothing(part, strategy, share, data))
     return held
 
 
-def _latest(data: Interactions, key: Array, take: Array) -> Array:
-    """The `take` rows of each user with the largest key; ties by item index (a stable sort)."""
+def _drawn_once(count: int) -> Array:
+    """0 to count - 1 in an order that no seed changes, so that runs of several seeds share their split."""
+    return np.random.default_rng(STREAM).permutation(count)
+
+
+def _ordered(data: Interactions, key: Array, start: Array | None) -> Array:
+    """Rows by user and key; those of one key in the order of `start`, else by item index (a stable sort)."""
     if int(key.max()) - int(key.min()) >= np.iinfo(np.int64).max // data.n_users:
         key = np.unique(key, return_inverse=True)[1]
     users, key = data.rows.astype(np.int64), key - key.min()
     # One sort over user and key together is several times faster than np.lexsort.
-    order = np.argsort(users * (int(key.max()) + 1) + key, kind="stable")
-    from_end = data.indptr[1:][data.rows] - np.arange(len(data))
-    held = np.zeros(len(data), dtype=bool)
-    held[order] = from_end <= take[data.rows]
-    return held
+    key = users * (int(key.max()) + 1) + key
+    if start is None:
+        return np.argsort(key, kind="stable")
+    return start[np.argsort(key[start], kind="stable")]
+
+
+def _tell_ties(
+    data: Interactions, times: Array, take: Array, ties: str, part: str, counts: dict[str, int]
+) -> None:
+    """Count users with rows of one timestamp on both sides of the cut; `times` are ordered by `_ordered`."""
+    cut = np.flatnonzero((take > 0) & (take < data.user_degrees))
+    at = data.indptr[1:][cut] - take[cut]
+    tied = int((times[at] == times[at - 1]).sum())
+    if tied:
+        counts[f"{part}_cut_in_ties"] = tied
+    if ties == "item" and part == "test" and 2 * tied > len(cut):
+        log.warning(
+            "%d of %d users have rows of one timestamp on both sides of the test cut, and those of later "
+            "item ids are held out: data.split.ties=random draws them", tied, len(cut),
+        )  # fmt: skip
 
 
 def _from_cut(data: Interactions, cut: str | float, part: str) -> Array:
@@ -161,13 +195,20 @@ def _from_cut(data: Interactions, cut: str | float, part: str) -> Array:
     bound = _bound(times, cut)
     held = times >= bound
     if held.all() or not held.any():
-        hint = "; the timestamps look like milliseconds" if times.max() > MILLISECONDS else ""
+        unit = likely_unit(int(times.max()))
+        hint = f"; the timestamps look like {unit}" if unit else ""
         empty = "train" if held.all() else part
         raise DataError(
             f"the {part} cut {cut} (second {bound:.0f}) leaves no row in {empty}: timestamps run "
-            f"from {times.min()} to {times.max()}{hint}; set data.split.cut=..."
+            f"from {times.min()} to {times.max()}{hint}; set "
+            + ("data.split.cut=..." if part == "test" else "another data.split.valid, or 0")
         )
     return held
+
+
+def likely_unit(latest: int) -> str | None:
+    """The unit, if not seconds, that timestamps up to `latest` seem to have."""
+    return next((unit for unit, n in UNITS.items() if latest > LATEST * n / 1000), None)
 
 
 def _bound(times: Array, cut: str | float) -> float:
@@ -177,18 +218,21 @@ def _bound(times: Array, cut: str | float) -> float:
         moment = datetime.fromisoformat(str(cut))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if 0 < number < 1:
-        return float(np.sort(times)[int(number * len(times) + ROUNDING)])
+        at = min(int(number * len(times) + ROUNDING), len(times) - 1)
+        return float(np.sort(times)[at])
     return number
 
 
 def _nothing(part: str, strategy: str, share: float, data: Interactions) -> str:
     largest = int(data.user_degrees.max()) if len(data) else 0
     if strategy == "last":
-        return f"no {part} rows: the largest user has {largest} rows, lower data.split.last_k"
-    return (
-        f"no {part} rows: data.split.{part}={share} of the largest user's {largest} rows is below 1; "
-        f"raise data.split.{part}" + (", or set data.split.valid=0" if part == "valid" else "")
-    )
+        text = f"the largest user has {largest} rows"
+        remedies = ["lower data.split.last_k"] if largest > 1 else []
+    else:
+        text = f"data.split.{part}={share} of the largest user's {largest} rows is below 1"
+        remedies = [f"raise data.split.{part}"]
+    remedies += ["set data.split.valid=0"] if part == "valid" else []
+    return f"no {part} rows: {text}" + ("; " if remedies else "") + ", or ".join(remedies)
 
 
 def counted(

@@ -104,14 +104,15 @@ def parse_metric(name: str) -> Metric:
     """Metric named like `ndcg@20`.
 
     Raises:
-        ConfigError: unknown name (the nearest one is named), or a cut-off that is not 1 or more.
+        ConfigError: unknown name (the nearest one is named), or a cut-off that is not a plain 1 or more.
     """
     kind, at, cut = name.partition("@")
     if kind not in METRICS:
         word = kind.lower().rstrip("0123456789")
         hint = nearest(word, METRICS, suffix=f"@{cut or kind[len(word) :] or 20}")
         raise ConfigError(f"unknown metric {name!r}{hint}")
-    if not (at and cut.isascii() and cut.isdecimal() and len(cut) < 10 and int(cut)):
+    # "@020" would be measured as "@20", and then not be found under the name it was asked for.
+    if not (at and cut.isascii() and cut.isdecimal() and len(cut) < 10 and cut[0] != "0"):
         raise ConfigError(
             f"metric {name!r} needs a cut-off from 1 to 999999999, such as '{kind}@20'"
         )
@@ -133,12 +134,20 @@ def find_hits(ids: Array, held_out: Interactions, user_index: Array) -> Array:
 
 
 def contains(pairs: Interactions, users: Array, items: Array) -> Array:
-    """Whether each (user, item) is among `pairs`; shapes broadcast, item -1 is never found."""
+    """Whether each (user, item) is among `pairs`; shapes broadcast, item -1 is never found.
+
+    Looks at the pairs from the first to the last of `users` only, so that parts of all cost parts.
+    """
+    first, last = pairs.indptr[[users.min(), int(users.max()) + 1]] if users.size else (0, 0)
+    if first == last:
+        return np.zeros(np.broadcast_shapes(users.shape, items.shape), dtype=bool)
     # Pairs are sorted by user and item, so their keys are ascending already.
-    keys = pairs.rows.astype(np.int64) * pairs.n_items + pairs.indices
+    keys = pairs.rows[first:last].astype(np.int64)
+    keys *= pairs.n_items
+    keys += pairs.indices[first:last]
     wanted = np.where(items >= 0, users.astype(np.int64) * pairs.n_items + items, -1)
     at = np.searchsorted(keys, wanted)
-    return np.append(keys, -2)[at] == wanted
+    return keys[np.minimum(at, len(keys) - 1)] == wanted
 
 
 def measure(hits: Array, relevant: Array, metrics: Sequence[Metric]) -> dict[str, Array]:

@@ -138,7 +138,7 @@ def _judged(
 ) -> Judged:
     """Each metric of each user of the task, and how many lists are empty; some lists at a time."""
     m, k = len(task.user_index), min(max(metric.k for metric in metrics), len(items))
-    size = PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)
+    size = _at_once(k)
     parts, without = [], 0
     for start in range(0, m, size):
         index = task.user_index[start : start + size]
@@ -155,7 +155,16 @@ def _judged(
         hits = find_hits(lists.ids, task.held_out, index)
         parts.append(measure(hits, task.relevant[start : start + size], metrics))
         without += int((lists.ids[:, 0] < 0).sum())
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, without
+    return _joined(parts), without
+
+
+def _at_once(k: int) -> int:
+    """Users whose lists of `k` are judged at once."""
+    return PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)
+
+
+def _joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _told(progress: Progress, start: int, total: int, done: int, _: int) -> None:
@@ -184,8 +193,12 @@ def best_possible(
         task.held_out.rows, weights=listable[task.held_out.indices], minlength=held_out.n_users
     )[task.user_index]
     longest = min(max(metric.k for metric in parsed), int(reachable.max()))  # then misses only
-    hits = np.arange(longest) < reachable[:, None]
-    return _means(measure(hits, task.relevant, parsed))
+    size, parts = _at_once(longest), []
+    for start in range(0, len(reachable), size):
+        part = slice(start, start + size)
+        hits = np.arange(longest) < reachable[part, None]
+        parts.append(measure(hits, task.relevant[part], parsed))
+    return _means(_joined(parts))
 
 
 def most_popular(train: Interactions) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Backbones: from indices to vectors. To add one: a class in a file, and a line in `MODELS`."""
 
 from ssmrec.models.base import Backbone, Vectors
+from ssmrec.models.blend import Blend
 from ssmrec.models.closed import EASE, GFCF, IALS
 from ssmrec.models.contrastive import SGL, SimGCL, XSimGCL
 from ssmrec.models.graph import Graph
@@ -30,6 +31,7 @@ MODELS: dict[str, type[Backbone]] = {
     "ease": EASE,
     "gfcf": GFCF,
     "ials": IALS,
+    "blend": Blend,
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "SVD",
     "UIPCMF",
     "Backbone",
+    "Blend",
     "Graph",
     "HistoryRows",
     "LightGCN",

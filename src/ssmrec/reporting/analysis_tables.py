@@ -25,8 +25,9 @@ def analysis_tables(result: dict[str, Any]) -> list[Group]:
     tables = [
         _groups(popularity, popularity["rankers"][0]),
         _rankers(popularity, result["settings"]["k"]),
-        _theory(popularity["theory"]),
     ]
+    if popularity["theory"]:
+        tables.append(_theory(popularity["theory"]))
     if result["corrections"]:
         tables.append(corrections_table(result))
     if result["negatives"]:
@@ -214,7 +215,7 @@ def _bound(parts: list[dict[str, Any]]) -> Group:
         f"""Means over pairs, in nats; the chain is broken in {broken} pairs. DCG: over all relevant
         candidates of the user; gain: 1 / log2(1 + rank) of the pair alone; gap: SSM - (-log DCG);
         correlation: of SSM and rank; tightest: the temperature with the lowest bound for these
-        scores.""",
+        scores, of nine from a quarter of the run's to four times it.""",
         ["", *(part["label"] for part in parts)], rows,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ class TwoBars(Listener):
     def __init__(self, outer: str, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[facts]}"),
             console=self.console, transient=True,
         )  # fmt: skip

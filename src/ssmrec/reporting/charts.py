@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ssmrec.reporting.parts import LOG, Chart, curve, figure, run_look, shortened
-from ssmrec.reporting.runs import RunRecord
+from ssmrec.reporting.runs import RunRecord, of_one_data
 
 PHASES = {"select": "", "train": "", "refit": " (refit)"}
 
@@ -22,14 +22,16 @@ def learning_curves(runs: Sequence[RunRecord]) -> list[Chart]:
                    "A curve still falling at its end could be trained longer." + remark)  # fmt: skip
     for metric, part in _watched(shown):
         chosen = [(n, run) for n, run in shown if _watches(run, metric, part)]
-        highest = max(chosen, key=lambda pair: _peak(pair[1], metric)[1])[1]
-        epoch, value = _peak(highest, metric)
+        said = "Runs on different data do not compare"
+        if of_one_data([run for _, run in chosen]):
+            highest = max(chosen, key=lambda pair: _peak(pair[1], metric)[1])[1]
+            epoch, value = _peak(highest, metric)
+            said = f"Highest: {value:.4f}, {highest.name} in epoch {epoch}"
         where = "validation" if part == "valid" else part
         warning = " Chosen on test: too good to be true." if part == "test" else ""
         charts += _pair(
             chosen, metric, f"{metric} on {where}", f"{metric} ({where})",
-            f"Highest: {value:.4f}, {highest.name} in epoch {epoch}; "
-            f"a large open marker stands at the epoch each run kept.{warning}",
+            f"{said}; a large open marker stands at the epoch each run kept.{warning}",
         )  # fmt: skip
     return charts
 
@@ -48,13 +50,16 @@ def quality_against_time(runs: Sequence[RunRecord], metric: str) -> Chart | None
             curve(shortened(run.name), [x], [y], look, "%{x:.1f} s: %{y:.4f}", mode="markers",
                   marker=marker, meta={"run": n})
         )  # fmt: skip
-    best = max(shown, key=lambda pair: pair[1].metrics["test"][metric])[1]
+    said = "among runs on the same data."
+    if of_one_data([run for _, run in shown]):
+        best = max(shown, key=lambda pair: pair[1].metrics["test"][metric])[1]
+        value, took = best.metrics["test"][metric], best.metrics["seconds"]["train"]
+        said = f"highest is {best.name} with {value:.4f} after {took:.0f} s."
     seconds = [run.metrics["seconds"]["train"] for _, run in shown]
     wide = min(seconds) > 0 and max(seconds) / min(seconds) > 10
     return Chart(
         f"{metric} on test against training time",
-        f"Up and to the left is better; highest is {best.name} with "
-        f"{best.metrics['test'][metric]:.4f} after {best.metrics['seconds']['train']:.0f} s.",
+        f"Up and to the left is better; {said}",
         figure(
             traces,
             "seconds of training",

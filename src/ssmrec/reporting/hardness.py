@@ -116,7 +116,7 @@ def _hardest(stages: Sequence[Values]) -> Chart:
     last = stages[-1]
     traces = []
     for key, name, (colour, _, _) in _losses(last):
-        for stage in stages if len(stages) < 3 else (stages[0], last):
+        for stage in stages:
             first = stage is not last
             fill = {"shape": "/", "fgcolor": colour, "bgcolor": "rgba(0,0,0,0)"} if first else {}
             traces.append(
@@ -130,10 +130,11 @@ def _hardest(stages: Sequence[Values]) -> Chart:
                                       "line": {"width": 2}})
     )  # fmt: skip
     said = ", ".join(f"{name} {last[key]['hardest_5']:.0%}" for key, name, _ in _losses(last))
+    hatched = "Hatched: before the first step. " if len(stages) > 1 else ""
     return Chart(
         "Share of the gradient on the hardest negatives",
-        f"The hardest 5 % of a row's negatives carry, in the final model: {said}. Hatched: before the "
-        "first step; the short line: the share if all weighed the same.",
+        f"The hardest 5 % of a row's negatives carry, in the final model: {said}. {hatched}The short line: "
+        "the share if all weighed the same.",
         figure(traces, "negatives most similar to their user", "share of the gradient",
                y={"tickformat": ".0%", "rangemode": "tozero"}, barmode="group"),
         height=360,

@@ -17,9 +17,9 @@ from ssmrec.reporting.markup import number
 from ssmrec.reporting.page import write_page
 from ssmrec.reporting.parts import Column, Page, Row, Section, Table, Text
 from ssmrec.reporting.popularity import groups_of_runs, popularity_section
-from ssmrec.reporting.runs import RunRecord, differing, rival
+from ssmrec.reporting.runs import RunRecord, differing, of_one_data, rival
 from ssmrec.reporting.studies import over_seeds, study_charts
-from ssmrec.reporting.tables import WARNINGS
+from ssmrec.reporting.tables import ON_TEST
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
 
 _KIND = {"valid": "validation"}
@@ -102,19 +102,26 @@ def _data(runs: Sequence[RunRecord]) -> list[str]:
                 f"; test: {number(test['held_out_pairs'])} pairs of {number(test['users'])} users"
             )
         lines.setdefault(run.fingerprint, line)
-    return list(lines.values())
+    return list(dict.fromkeys(lines.values()))
 
 
 def _warnings(runs: Sequence[RunRecord]) -> list[str]:
     found = []
-    if len({run.fingerprint for run in runs}) > 1:
+    if not of_one_data(runs):
         found.append("The runs were trained on different data: their figures do not compare.")
+    elif _parted(runs):
+        found.append("Each seed drew its own split of the data: compare means over seeds.")
     if len({run.metrics.get("metric_version") for run in runs}) > 1:
         found.append("The runs were measured by different metric definitions: evaluate them again.")
-    chosen = [run.name for run in runs if run.metrics["protocol"] == "published"]
+    chosen = [run.name for run in runs if run.metrics["selected_on"] == "test"]
     if chosen:
-        found.append(f"{', '.join(chosen)}: {WARNINGS['published']}")
+        found.append(f"{', '.join(chosen)}: {ON_TEST}")
     return found
+
+
+def _parted(runs: Sequence[RunRecord]) -> bool:
+    """Whether not all learned from the very same pairs."""
+    return len({run.fingerprint for run in runs}) > 1
 
 
 def _joined(runs: Sequence[RunRecord]) -> list[Table]:
@@ -138,7 +145,7 @@ def _main_metric(runs: Sequence[RunRecord]) -> str:
 
 def _results(runs: Sequence[RunRecord]) -> Table:
     """Every metric of every run on test and validation, with most-popular and the best possible."""
-    mixed = len({run.fingerprint for run in runs}) > 1
+    mixed, comparable = not of_one_data(runs), not _parted(runs)
     parts = [part for part in ("test", "valid") if any(run.metrics.get(part) for run in runs)]
     names = {n: None for part in parts for run in runs for n in (run.metrics.get(part) or {})}
     wanted = [(part, name) for part in parts for name in names]
@@ -147,7 +154,7 @@ def _results(runs: Sequence[RunRecord]) -> Table:
     for part, name in wanted:
         metric, _, k = name.partition("@")
         kind = _KIND.get(part, part)
-        columns.append(Column(metric, f"@{k}, {kind}", (kind, k), best=not mixed))
+        columns.append(Column(metric, f"@{k}, {kind}", (kind, k), best=comparable))
     columns = [
         *([Column("data")] if mixed else []),
         *columns,
@@ -171,7 +178,7 @@ def _results(runs: Sequence[RunRecord]) -> Table:
     ]
     for label, source, test in _references(runs):
         rows.append(row(label, source, {"test": test}.get, None, reference=True))
-    best = "" if mixed else "; the highest of the runs is bold"
+    best = "; the highest of the runs is bold" if comparable else ""
     return Table(
         "Metrics",
         f"Means over users, 0 to 1{best}. All items are ranked, known ones left out. Click a heading to "
@@ -184,8 +191,8 @@ def _remark(run: RunRecord) -> str:
     remarks = []
     if run.metrics["protocol"] == "published":
         remarks.append("epoch chosen on TEST")
-    if run.metrics.get("stopped") == "interrupted":
-        remarks.append("interrupted")
+    if run.metrics.get("stopped") in ("interrupted", "diverged"):
+        remarks.append(run.metrics["stopped"])
     return ", ".join(remarks)
 
 

@@ -51,12 +51,12 @@ class ProgressBars(Listener):
             f"epoch {record['epoch']:>3}  loss {record['loss']:.4f}{self.metric}"
             f"  {record['examples_per_second']:,.0f} examples/s  {record['train_seconds']:.1f} s"
         )
-        self.console.print(text + ("  *" if best else ""), highlight=False)
+        self.note(text + ("  *" if best else ""))
         if self.epochs is not None:
             self.bars.update(self.epochs, completed=record["epoch"])
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def warning(self, text: str) -> None:
         self.note(f"warning: {text}")

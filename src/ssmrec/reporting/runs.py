@@ -101,6 +101,23 @@ def used(run: RunRecord) -> dict[str, Any]:
     return {key: value for key, value in run.settings.items() if not key.startswith(unused)}
 
 
+def of_one_data(runs: Sequence[RunRecord]) -> bool:
+    """Whether runs are on the same data, of which each seed may draw other parts."""
+    if len({run.fingerprint for run in runs}) == 1:
+        return True
+    drawn = {(run.settings.get("seed"), run.fingerprint) for run in runs}
+    facts = {
+        str((_sizes(run), [item for item in run.settings.items() if item[0].startswith("data.")]))
+        for run in runs
+    }
+    return len(facts) == 1 and len(drawn) == len({seed for seed, _ in drawn})
+
+
+def _sizes(run: RunRecord) -> list[Any]:
+    counts = (run.metrics.get("counts") or {}).get("data") or {}
+    return [counts.get(side) for side in ("users", "items")]
+
+
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted keys: {"loss": {"name": "ssm"}} -> {"loss.name": "ssm"}."""
     out: dict[str, Any] = {}

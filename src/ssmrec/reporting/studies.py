@@ -17,7 +17,7 @@ from ssmrec.reporting.parts import (
     run_look,
     shortened,
 )
-from ssmrec.reporting.runs import RunRecord, used
+from ssmrec.reporting.runs import RunRecord, of_one_data, used
 
 _FREE = ("seed", "train.threads", "train.device", "evaluation.")
 """Settings in which runs of one method may differ."""
@@ -28,9 +28,12 @@ Key = tuple[tuple[str, str], ...]
 
 
 def over_seeds(runs: Sequence[RunRecord], metrics: Sequence[str]) -> Table | None:
-    """Mean and standard deviation on test of the methods that have several seeds; None without any."""
-    groups = [group for group in _alike(runs).values() if len(_seeds(group)) > 1]
-    if not groups:
+    """Mean and standard deviation on test of the methods that have several seeds.
+
+    None without any, or without a metric.
+    """
+    groups = [group for group in _alike(runs) if len(_seeds(group)) > 1]
+    if not groups or not metrics:
         return None
     names = _told_apart(groups)
     columns = [Column("seeds"), *(Column(m, part) for m in metrics for part in ("mean", "± sd"))]
@@ -41,6 +44,8 @@ def over_seeds(runs: Sequence[RunRecord], metrics: Sequence[str]) -> Table | Non
             cells += _summary(_values(group, metric))
         rows.append(Row(name, cells))
     said = "Runs that differ in nothing but their seed, on test."
+    if any(len({run.fingerprint for run in group}) > 1 for group in groups):
+        said += " The seed also draws what is held out."
     return Table("Over seeds", said, columns, rows, "method")
 
 
@@ -53,7 +58,7 @@ def study_charts(runs: Sequence[RunRecord], metric: str) -> list[Chart]:
     for key in _numeric(runs):
         lines = [
             group
-            for group in _alike(runs, key).values()
+            for group in _alike(runs, key)
             if len({run.settings[key] for run in group if _values([run], metric)}) >= _LEAST
         ]
         if lines:
@@ -82,27 +87,39 @@ def _chart(key: str, lines: Sequence[Sequence[RunRecord]], metric: str) -> Chart
     seeds = (
         " Bars: one standard deviation over seeds." if any("error_y" in t for t in traces) else ""
     )
+    one = of_one_data([run for group in lines for run in group])
+    highest = f"Highest: {best[0]:.4f} at {best[1]:g} ({best[2]}). " if one else ""
     return Chart(
         f"{metric} against {key}",
-        f"Highest: {best[0]:.4f} at {best[1]:g} ({best[2]}). On test: a picture of what the setting does, "
-        f"no way to choose it.{seeds}",
+        f"{highest}On test: a picture of what the setting does, no way to choose it.{seeds}",
         figure(traces, key, f"{metric} (test)", x=LOG if wide else None),
     )
 
 
-def _alike(runs: Iterable[RunRecord], without: str = "") -> dict[Key, list[RunRecord]]:
-    """Runs on the same data whose settings agree, but for seed and the one named."""
-    tables = [(run, _deciding(run, without)) for run in runs if not without or without in used(run)]
-    known: dict[
-        Key, set[str]
-    ] = {}  # settings that all runs of the same parts have: versions add some
+def _alike(runs: Iterable[RunRecord], without: str = "") -> list[list[RunRecord]]:
+    """Runs on the same data whose settings agree, but for seed and the one named, a number."""
+    tables = [
+        (run, _deciding(run, without)) for run in runs if not without or _number(used(run), without)
+    ]
+    # Settings that all runs of the same parts have: versions add some.
+    known: dict[Key, set[str]] = {}
     for _, table in tables:
         known.setdefault(_parts(table), set(table)).intersection_update(table)
     found: dict[Key, list[RunRecord]] = {}
     for run, table in tables:
-        asked = {key: table[key] for key in known[_parts(table)]} | {"data": run.fingerprint}
+        asked = {key: table[key] for key in known[_parts(table)]}
         found.setdefault(tuple((k, str(v)) for k, v in sorted(asked.items())), []).append(run)
-    return found
+    return [part for group in found.values() for part in _by_data(group)]
+
+
+def _by_data(group: list[RunRecord]) -> list[list[RunRecord]]:
+    """The group where it is on one data set, else one for each."""
+    if of_one_data(group):
+        return [group]
+    found: dict[str, list[RunRecord]] = {}
+    for run in group:
+        found.setdefault(run.fingerprint, []).append(run)
+    return list(found.values())
 
 
 def _parts(table: Mapping[str, Any]) -> Key:
@@ -119,11 +136,16 @@ def _numeric(runs: Sequence[RunRecord]) -> list[str]:
     """Settings with at least three different numbers."""
     seen: dict[str, set[float]] = {}
     for run in runs:
-        for key, value in used(run).items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if number and not key.startswith(_FREE):
-                seen.setdefault(key, set()).add(value)
+        table = used(run)
+        for key in table:
+            if _number(table, key) and not key.startswith(_FREE):
+                seen.setdefault(key, set()).add(table[key])
     return [key for key, values in seen.items() if len(values) >= _LEAST]
+
+
+def _number(table: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting is there and holds a number, which `null` and `auto` are not."""
+    return isinstance(table.get(key), (int, float)) and not isinstance(table[key], bool)
 
 
 def _told_apart(groups: Sequence[Sequence[RunRecord]], without: str = "") -> list[str]:
@@ -145,8 +167,13 @@ def _told_apart(groups: Sequence[Sequence[RunRecord]], without: str = "") -> lis
 
 
 def _values(runs: Iterable[RunRecord], metric: str) -> list[float]:
-    found = ((run.metrics.get("test") or {}).get(metric) for run in runs)
-    return [value for value in found if value is not None]
+    """The value of each seed, their mean where it was run more than once."""
+    found: dict[Any, list[float]] = {}
+    for run in runs:
+        value = (run.metrics.get("test") or {}).get(metric)
+        if value is not None:
+            found.setdefault(run.settings.get("seed"), []).append(value)
+    return [mean(values) for values in found.values()]
 
 
 def _seeds(runs: Iterable[RunRecord]) -> set[Any]:

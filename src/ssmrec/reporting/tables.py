@@ -8,9 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-WARNINGS = {
-    "published": "epoch chosen on TEST: comparable with papers that did so, not an honest estimate",
-}
+ON_TEST = "epoch chosen on TEST: comparable with papers that did so, not an honest estimate"
 
 
 def metrics_table(
@@ -54,6 +52,8 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
     trained = metrics["similarity"]["train"]
     if trained is None:
         chosen = "solved in closed form"
+    if metrics["stopped"] == "blended":
+        chosen = f"a blend of runs, chosen on {metrics['selected_on']}"
     text = (
         f"protocol {metrics['protocol']}: {chosen}; {f'trained with {trained}, ' if trained else ''}"
         f"ranked by {rank or metrics['similarity']['rank']}; "
@@ -63,5 +63,4 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
         text += "\nINTERRUPTED: the best model until then"
     if metrics["stopped"] == "diverged":
         text += "\nDIVERGED: the best model until then"
-    warning = WARNINGS.get(metrics["protocol"]) if trained else None
-    return f"{text}\nWARNING: {warning}" if warning else text
+    return f"{text}\nWARNING: {ON_TEST}" if metrics["selected_on"] == "test" else text

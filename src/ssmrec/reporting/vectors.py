@@ -29,7 +29,6 @@ VECTORS = {
     "ego": ("layer 0 (ego)", ("@1", "dash", "square")),
     "start": ("before training", ("@2", "dot", "diamond")),
 }
-_RIVAL = ("@3", "dashdot", "x")
 _DEGREE = {"items": "users of the item in training", "users": "items of the user in training"}
 
 

@@ -80,13 +80,13 @@ def train_run(
         first = last = phases.taken(selected, split.train)
     valid = None
     if protocol in ("valid", "refit"):
-        valid = _measure(config, first.model, split.train, split.valid, [split.train])
+        valid = measure(config, first.model, split.train, split.valid, [split.train])
     if protocol == "refit" and first.state.stopped not in ("interrupted", "diverged"):
         last = phases.run("refit", everything, first.state.best_epoch, None)
     metrics = {
         "test": None,
         "valid": valid and valid["values"],
-        **_summary(config, first.state, last.state, phases.history),
+        **summary(config, first.state, last.state, phases.history),
         "counts": {"data": dict(split.counts), "test": None, "valid": valid and valid["counts"]},
         "reference": None,
     }
@@ -98,7 +98,7 @@ def train_run(
 def tested(trained: Trained, test: Interactions | None) -> Trained:
     """`trained` with what it and the reference rankers reach on `test`; as it is without one."""
     seen = [trained.train, trained.seen]
-    found = _measure(trained.config, trained.model, trained.train, test, seen)
+    found = measure(trained.config, trained.model, trained.train, test, seen)
     if found is None:
         return trained
     metrics = trained.metrics
@@ -184,7 +184,7 @@ class _Phases:
         return trainer
 
 
-def _summary(
+def summary(
     config: RunConfig, chosen: State, last: State, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     solved = closed_form(config)
@@ -217,7 +217,7 @@ def _peak_memory() -> int | None:
     return most if sys.platform == "darwin" else 1024 * most
 
 
-def _measure(
+def measure(
     config: RunConfig,
     model: Backbone,
     train: Interactions,

@@ -20,6 +20,7 @@ import yaml
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ssmrec.config import merged
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
 from ssmrec.models import Backbone
@@ -124,6 +125,10 @@ def _text_writer(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text, encoding="utf-8")
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")  # whatever the system's own is
+
+
 def load_run(folder: Path) -> tuple[Trained, str]:
     """Read a run folder back; the second value is the fingerprint of its data.
 
@@ -135,18 +140,18 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         left = f"; it holds {held}: repeat its command with --resume" if held else ""
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
     with _reading(folder / METRICS):
-        metrics = json.loads((folder / METRICS).read_text())
+        metrics = json.loads(_text(folder / METRICS))
         if not isinstance(metrics, dict) or "protocol" not in metrics:
             raise ValueError("holds no metrics of a run")
     with _reading(folder / CONFIG):
-        record = dict(yaml.safe_load((folder / CONFIG).read_text()))
+        record = dict(yaml.safe_load(_text(folder / CONFIG)))
         version, settings = int(record["format"]), dict(record["settings"])
         fingerprint = str(record["data_fingerprint"])
     if version > FORMAT:
         raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
-    config = _with_data(resolve(settings), folder, bool(record.get("data_kept")))
+    config = _with_data(resolve(_as_it_was(settings)), folder, bool(record.get("data_kept")))
     with _reading(folder / HISTORY):
-        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+        history = [json.loads(line) for line in _text(folder / HISTORY).splitlines()]
     with _reading(folder / IDS):
         users, items = _vocabularies(ids := pl.read_parquet((folder / IDS).read_bytes()))
     with _reading(folder / MODEL):
@@ -159,6 +164,12 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
         model.load_state_dict(state)
     return Trained(config, model, train, seen, history, metrics), fingerprint
+
+
+def _as_it_was(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that older folders lack, as they were before there was a choice."""
+    before = {"data": {"split": {"ties": "item"}}}
+    return merged(before, settings)
 
 
 def _with_data(config: RunConfig, folder: Path, kept: bool) -> RunConfig:

@@ -1,0 +1,58 @@
+"""`ssmrec blend`: from two folders to a third, which every other verb takes."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+
+@pytest.fixture
+def two_runs(command, tmp_path, tastes):
+    """Folders `mf` and `svd` of runs over `clicks.csv`."""
+    known = tastes.known
+    pl.DataFrame(
+        {"user": known.users.ids[known.rows], "item": known.items.ids[known.indices]}
+    ).write_csv(tmp_path / "clicks.csv")
+    for model in ("mf", "svd"):
+        given = ("--set", "model.dim=4", *(("--epochs", "2") if model == "mf" else ()))
+        code, _, err = command("train", "clicks.csv", "--model", model, *given, "--out", model)
+        assert code == 0, err
+
+
+def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
+    code, out, err = command("blend", "mf", "svd", "--out", "both")
+    assert code == 0, err
+    assert "a blend of runs, chosen on valid; ranked by dot" in out and "run folder: both" in out
+    code, out, err = command("evaluate", "both", "--json")
+    assert code == 0, err
+    told = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    measured = json.loads(out)["test"]
+    for name, value in measured.items():
+        assert value == pytest.approx(told["test"][name], rel=1e-6)
+    for verb in (["recommend", "both", "--users", "100"], ["similar", "both", "100"],
+                 ["recommend", "both", "--liked", "100", "--liked", "101"]):  # fmt: skip
+        code, out, err = command(*verb)
+        assert code == 0, err
+    code, _, err = command("blend", "mf", "svd", "--out", "both")
+    assert code == 2 and "--overwrite" in err
+    code, _, err = command("update", "both", "clicks.csv", "--out", "more")
+    assert code == 2 and "made of finished runs" in err
+    code, _, err = command("train", "clicks.csv", "--model", "blend")
+    assert code == 2 and "made of finished runs" in err
+
+
+def test_words_that_are_no_weights(command, two_runs):
+    for words in ("a,b", "1", "1,0"):
+        code, _, err = command("blend", "mf", "svd", "--out", "both", "--weights", words)
+        assert code == 2 and "weights" in err and "Traceback" not in err
+    code, _, err = command("blend", "mf", "none", "--out", "both")
+    assert code == 2 and "none" in err
+
+
+def test_data_that_changed_are_refused(command, tmp_path, two_runs):
+    rows = pl.read_csv(tmp_path / "clicks.csv")
+    rows.head(len(rows) - 5).write_csv(tmp_path / "clicks.csv")
+    code, _, err = command("blend", "mf", "svd", "--out", "both")
+    assert code == 2 and "the data differ" in err
