@@ -9,7 +9,7 @@ import pytest
 from ssmrec.analysis import Effort, Run, analyze
 from ssmrec.analysis.course import course_section, spread
 from ssmrec.config import merged
-from ssmrec.training import resolve, train_run
+from ssmrec.training import Listener, resolve, train_run
 
 SMALL = {
     "model": {"name": "lightgcn", "dim": 8, "layers": 1},
@@ -61,6 +61,30 @@ def test_it_ends_at_the_epoch_that_was_kept(course, protocol):
     run, result = course(train=more)
     assert result["training"]["points"][-1]["epoch"] == run.trained.metrics["best_epoch"]
     assert result["training"]["difference"] == 0
+
+
+class Heard(Listener):
+    """Phases that were announced; Ctrl-C in the epoch `stop_at`."""
+
+    def __init__(self, stop_at=0):
+        self.phases, self.stop_at = [], stop_at
+
+    def phase(self, name, epochs, device):
+        self.phases.append((name, epochs, device))
+
+    def step(self, epoch, done, total, loss):
+        if epoch == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def test_it_is_announced_and_can_be_broken_off(tastes):
+    """Half a training is not shown as the whole one."""
+    run = Run(train_run(resolve(SMALL), tastes), tastes.test)
+    again = {"groups": 3, "k": 5, "effort": EFFORT, "over_training": True}
+    analyze(run, **again, listener=(whole := Heard()))
+    assert whole.phases == [("over training", 4, "cpu")]
+    with pytest.raises(KeyboardInterrupt):
+        analyze(run, **again, listener=Heard(stop_at=3))
 
 
 def test_the_bound_holds_after_every_epoch(course):

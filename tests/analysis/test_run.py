@@ -21,6 +21,7 @@ from ssmrec.data import Vocabulary
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import find_hits
 from ssmrec.negatives import Batch, Negatives
+from ssmrec.reporting.analysis_tables import analysis_tables
 from ssmrec.training import resolve, train_run
 from ssmrec.training.config import make_loss
 from ssmrec.training.step import objective
@@ -150,6 +151,25 @@ def test_drawn_rows_are_what_the_sampler_counts(made):
     assert (drawn.items[:, None] == drawn.candidates[:, : len(drawn.items)]).diagonal().all()
 
 
+@pytest.mark.parametrize("exclude_known", [True, False])
+@pytest.mark.parametrize("name", ["all", "mixed"])
+def test_a_rows_own_positive_is_no_candidate(tastes, name, exclude_known):
+    """Of all items, and of a batch with uniform items beside it, the row's own is left out of all shares."""
+    negatives = {"name": name, "exclude_known": exclude_known} | (
+        {"n": 50} if name == "mixed" else {}
+    )
+    run = Run(train_run(resolve(merged(SMALL, {"negatives": negatives})), tastes), tastes.test)
+    drawn = run.subject().draw(100, seed=0)
+    assert (drawn.own.sum(1) == 1).all() and not (drawn.own & drawn.live).any()
+    assert (drawn.candidates[drawn.own] == drawn.items).all()
+    wrong = analyze(run, k=5, effort=EFFORT)["negatives"]["false_negatives"]
+    assert (wrong["masked"] == wrong["known"] > 0) if exclude_known else wrong["masked"] == 0
+    if name == "all":
+        degrees = run.trained.train.user_degrees[drawn.users]
+        others = run.trained.train.n_items - 1
+        assert wrong["known"] == pytest.approx(((degrees - 1) / others).mean())
+
+
 def test_the_pull_of_one_row_is_its_gradient(made):
     """One row: the histogram of SSM's pull is that of the lengths in Eq 11, candidate by candidate."""
     run, _ = made("paper")
@@ -216,6 +236,26 @@ def test_ranks_of_the_bound_are_those_of_the_lists(made):
     held_out = next(part for part in result["bound"] if part["name"] == "held_out")
     assert held_out["pairs"] == len(place)
     assert held_out["terms"]["neg_log_gain"] == pytest.approx(np.log(place).mean(), rel=1e-4)
+
+
+def test_the_median_of_an_even_number_of_ranks_may_lie_between_two(made):
+    """Two held-out pairs at an even and an odd place."""
+    run, _ = made("corrected")
+    subject = run.subject()
+    lists = subject.lists(subject.train.n_items)
+    at, place = np.nonzero(lists.hits)
+    odd, even = ((place % 2 == rest).argmax() for rest in (0, 1))  # places are counted from 0
+    assert at[odd] != at[even]
+    held = run.held_out
+    keep = np.zeros(len(held), bool)
+    for n in (odd, even):
+        user, item = lists.user_index[at[n]], lists.ids[at[n], place[n]]
+        keep |= (held.rows == user) & (held.indices == item)
+    result = analyze(Run(run.trained, held.take(keep)), k=5, effort=EFFORT)
+    found = next(part for part in result["bound"] if part["name"] == "held_out")
+    assert found["pairs"] == 2
+    assert found["median_rank"] == (place[odd] + place[even]) / 2 + 1
+    assert found["median_rank"] % 1 == 0.5
 
 
 def test_expected_counts_follow_the_sampler(made):
@@ -346,3 +386,48 @@ def test_nobody_to_average_over_is_an_error(made):
     for held_out in (run.held_out.take(np.zeros(len(run.held_out), bool)), run.trained.train):
         with pytest.raises(DataError, match="held-out pairs is new and of a user with train items"):
             analyze(Run(run.trained, held_out), effort=EFFORT)
+
+
+def test_users_of_one_item_have_no_theory_and_all_else(tastes):
+    """With one training item a user there is nothing to compare within users."""
+    degrees = tastes.train.user_degrees
+    one = np.zeros(len(tastes.train), bool)
+    one[
+        (tastes.train.indptr[:-1] + np.arange(len(degrees)) % np.maximum(degrees, 1))[degrees > 0]
+    ] = True
+    split = replace(tastes, train=tastes.train.take(one), valid=None)
+    result = analyze(
+        Run(train_run(resolve(SMALL), split), tastes.test), groups=3, k=5, effort=EFFORT
+    )
+    assert result["popularity"]["theory"] is None and len(result["bound"]) == 3
+    assert any("no user has 2 to 1000 training items" in note for note in result["notes"])
+    titles = [str(table.renderables[0]) for table in analysis_tables(result)]
+    assert len(titles) > 5 and not any("Eq 9" in title for title in titles)
+
+
+def test_a_run_that_was_trained_on_is_shown_without_a_start(made):
+    """Its start was another run's model, which the seed does not make again."""
+    run, whole = made("paper")
+    warm = {**run.trained.metrics, "warm_start": {"from": "runs/old"}}
+    result = analyze(
+        replace(run, trained=replace(run.trained, metrics=warm)), groups=5, k=5, effort=EFFORT,
+        over_training=True,
+    )  # fmt: skip
+    assert result["training"] is None
+    assert [stage["stage"] for stage in result["negatives"]["stages"]] == ["final"]
+    assert {node["vectors"] for node in result["magnitude"]["nodes"]} == {"final", "ego"}
+    assert [each["stage"] for each in result["magnitude"]["message"]] == ["final"]
+    assert {each["vectors"] for each in result["geometry"]["spectrum"]} == {"final", "ego"}
+    assert any("trained on from an earlier one" in note for note in result["notes"])
+    assert not any("made again from the seed" in note for note in result["notes"])
+    assert result["bound"] == whole["bound"] and len(analysis_tables(result)) > 8
+
+
+def test_negatives_that_the_loss_never_saw_are_told(tastes):
+    run = Run(
+        train_run(resolve(merged(SMALL, {"loss": {"name": "directau"}})), tastes), tastes.test
+    )
+    notes = analyze(run, k=5, effort=EFFORT)["notes"]
+    assert (
+        sum("directau asks the sampler for nothing: the negatives" in note for note in notes) == 1
+    )

@@ -151,6 +151,35 @@ def test_a_closed_form_has_no_loss_and_no_study_of_one():
     assert len(found) == 5
 
 
+def test_a_closed_form_is_studied_by_its_own_settings_alone():
+    study = {"model.l2": [100.0, 200.0], "loss.temperature": [1, 2]}
+    assert [m.label for m in methods(models="ease", study=study)] == [
+        "ease, l2=100.0",
+        "ease, l2=200.0",
+    ]
+
+
+def test_two_methods_of_one_name_are_refused():
+    """Their results would be taken for each other's."""
+    with pytest.raises(
+        ConfigError, match=r"online-retail: 2 methods are called 'mf \+ ssm, temper"
+    ):
+        methods(study={"loss.temperature": [0.1, 0.1]})
+    long = [list(range(60)), list(range(59))]
+    assert [label.count(", ") for label in (*shown({"a": long[0]}), *shown({"a": long[1]}))] == [
+        59,
+        58,
+    ]
+
+
+def test_a_list_of_no_values_is_refused():
+    for plan in ({"study": {"train.lr": []}}, {"tune": {"train.lr": []}},
+                 {"losses": [{"name": "ssm", "tune": {"train.lr": []}}]},
+                 {"rules": [{"tune": {"train.lr": []}}]}):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"(study|tune).*must hold more values"):
+            methods(**plan)
+
+
 def test_a_run_is_known_by_what_decides_its_outcome():
     """Labels, threads and measured metrics may change; seed, settings and being a trial may not."""
     base, *_ = methods()

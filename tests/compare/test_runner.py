@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from ssmrec.compare import Store, Watcher, aggregate, expand, make_plan, run_of, run_plan, trials
+from ssmrec.compare import (
+    Store,
+    Watcher,
+    aggregate,
+    expand,
+    make_plan,
+    run_of,
+    run_plan,
+    runner,
+    trials,
+)
 from ssmrec.compare.runner import chosen, tuned_settings
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.recommender import Recommender
@@ -183,6 +193,29 @@ def test_a_trial_that_diverges_has_lost_and_a_run_that_does_stops_no_other(small
     assert [row.seeds for row in rows] == [0, 1] and rows[1].tuned == {"train.lr": 0.05}
     *_, log = run(small, out)
     assert log.titles == []  # the trials that lost are not tried again
+
+
+def test_a_trial_that_could_not_be_done_is_told_as_such(small, tmp_path, monkeypatch):
+    """Memory that was short is no lost trial: it is tried again, and nothing is chosen until then."""
+    small |= {"models": "mf", "losses": "ssm", "seeds": 1, "tune": {"train.lr": [0.01, 0.05]}}
+    real = runner.train_run
+
+    def short(config, *rest):
+        if config.train.lr == 0.05:
+            raise MemoryError
+        return real(config, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_run", short)
+        *_, failures, _ = run(small, tmp_path / "out")
+    assert [failure.reason for failure in failures] == [
+        "out of memory", "1 of the 2 trials of its tuning could not be done",
+    ]  # fmt: skip
+    *_, failures, log = run(small, tmp_path / "out")
+    assert failures == [] and log.titles == [
+        "shop: mf + ssm, trial 2, seed 0",
+        "shop: mf + ssm, seed 0",
+    ]
 
 
 def test_a_missing_data_set_fails_its_own_runs_only(small, tmp_path):

@@ -11,7 +11,7 @@ import ssmrec
 from ssmrec.config import build
 from ssmrec.errors import ConfigError
 from ssmrec.models import MODELS
-from ssmrec.ranking import top_k
+from ssmrec.ranking import corrections, top_k
 from ssmrec.ranking.corrections import (
     corrected_vectors,
     correction,
@@ -73,6 +73,20 @@ def test_edge_reduces_to_nothing_and_to_tten():
     torch.testing.assert_close(same, ranking_vectors(model, "dot"))
     one = corrected_vectors(model, train, "dot", "edge:strength=0,alpha=1")
     torch.testing.assert_close(one, corrected_vectors(model, train, "dot", "tten"))
+
+
+def test_edge_holds_few_similarities_at_once_however_large_the_head(monkeypatch):
+    """Rows of a block times head items stay within a bound; the block is no part of the result."""
+    train = toy()
+    model = make(train)
+    asked = "edge:strength=0.7,head=1"
+    whole = corrected_vectors(model, train, "dot", asked)[1]
+    sizes = []
+    real = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda x, dim: sizes.append(x.shape) or real(x, dim))
+    monkeypatch.setattr(corrections, "_CELLS", 100)
+    torch.testing.assert_close(corrected_vectors(model, train, "dot", asked)[1], whole)
+    assert {tuple(size) for size in sizes} == {(3, 29)} and len(sizes) == 10
 
 
 def test_means_by_degree_equal_brute_force():

@@ -82,6 +82,15 @@ def test_text_finds_a_number_only_as_it_is_written(ranker):
     assert ranker.find_items(pl.Series(["108", "107"])).tolist() == [-1, 7]
 
 
+def test_a_length_may_be_a_numpy_number(ranker):
+    """Such as the longest of some list lengths, computed by numpy or pandas."""
+    choice = ranker.choice(np.array([2, 3], dtype=np.int16).max())
+    assert choice.k == 3 and type(choice.k) is int
+    for k in (0, np.int64(0), True, np.True_, 2.0, np.float64(2), "2"):
+        with pytest.raises(ConfigError, match="k must be a whole number of at least 1"):
+            ranker.choice(k)
+
+
 def test_popular_keeps_to_the_filters(ranker):
     degrees = ranker.train.item_degrees
     frame = ranker.recommend(pl.Series([105]), ranker.choice(2, deny=[100]), "popular")

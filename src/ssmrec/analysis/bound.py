@@ -102,15 +102,21 @@ def catalogue_chain(scores: Array, positives: Array) -> Chain:
         positives: int (p,), positions of all relevant items among them, p at least 1.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    pos, top = scores[positives], scores.max()
+    pos = scores[positives]
     rank = 1 + len(scores) - np.searchsorted(np.sort(scores), pos, side="right")
     gain = 1 / np.log2(1 + rank)
     return Chain(
         neg_log_dcg=np.full(len(pos), -np.log(gain.sum())),
         neg_log_gain=-np.log(gain),
         log_rank=np.log(rank),
-        ssm=top + np.log(np.exp(scores - top).sum()) - pos,
+        ssm=_catalogue_loss(scores, positives),
     )
+
+
+def _catalogue_loss(scores: Array, positives: Array) -> Array:
+    """SSM of each positive among all of `scores`, float64 (p,)."""
+    top = scores.max()
+    return top + np.log(np.exp(scores - top).sum()) - scores[positives]
 
 
 def bound_section(subject: Subject, rows: int, users: int, seed: int) -> list[dict[str, Any]]:
@@ -183,7 +189,7 @@ def _in_catalogue(
         chains.append(catalogue_chain(scores, positives))
         sizes.append(np.full(len(positives), len(places)))
         losses.append(np.stack([
-            catalogue_chain(subject.temperature / t * scores, positives).ssm for t in grid
+            _catalogue_loss(subject.temperature / t * scores, positives) for t in grid
         ]))  # fmt: skip
     if not chains:
         return None
@@ -207,7 +213,7 @@ def _summary(name: str, label: str, found: _Chains | None) -> dict[str, Any]:
         "label": label,
         "pairs": len(terms[0]),
         "candidates": float(found.candidates.mean()),
-        "median_rank": float(np.median(np.exp(found.chain.log_rank)).round()),
+        "median_rank": float(np.median(np.exp(found.chain.log_rank).round())),
         "terms": {term: float(values.mean()) for term, values in zip(TERMS, terms, strict=True)},
         "gap": float((terms[-1] - terms[0]).mean()),
         "violations": int(np.any(steps < -1e-9, axis=0).sum()),

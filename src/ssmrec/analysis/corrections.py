@@ -52,7 +52,7 @@ def corrections_section(subject: Subject, lists: Lists, k: int) -> dict[str, Any
     """
     logger.info("ranking with %s, at some strengths each", ", ".join(CORRECTIONS))
     return {
-        "uncorrected": _trade(subject, lists),
+        "uncorrected": traded(subject, lists),
         "lines": [_line(subject, name, k) for name in CORRECTIONS],
     }
 
@@ -69,10 +69,11 @@ def _line(subject: Subject, name: str, k: int) -> dict[str, Any]:
     for strength in strengths:
         asked = {"name": name, "strength": strength}
         vectors = corrected_vectors(model, subject.train, rank, asked)
-        found = _trade(subject, subject.ranked(*vectors, k))
+        found = traded(subject, subject.ranked(*vectors, k))
         points.append({"strength": strength, "asked": f"{name}:strength={strength:g}", **found})
     return line
 
 
-def _trade(subject: Subject, lists: Lists) -> dict[str, float]:
+def traded(subject: Subject, lists: Lists) -> dict[str, float]:
+    """`trade` of lists over a run's items."""
     return trade(lists.ids, lists.hits, lists.relevant, subject.train.item_degrees)

@@ -26,18 +26,20 @@ def course_section(
     as it took then. The same rows, users and negatives are looked at every time.
 
     Returns:
-        None for a model in closed form, one without vectors, or one that took no epoch.
+        None for a model in closed form, one without vectors, one that took no epoch, or one that was
+        trained on from an earlier run, which is not there to begin with.
     """
     config, metrics = subject.config, subject.trained.metrics
     last = metrics["best_epoch"] if metrics["protocol"] in ("valid", "published") else 0
     last = last or metrics["epochs"]
-    if subject.solved or subject.final is None or not last:
+    if subject.solved or subject.warm or subject.final is None or not last:
         return None
     epochs = last if metrics["protocol"] == "refit" else max(config.train.epochs, last)
     free = config.train.model_copy(update={"budget": None})
     trainer = Trainer(
         config.model_copy(update={"train": free}), subject.train, epochs, None, listener
     )
+    trainer.listener.phase("over training", last, str(trainer.device))
     wanted, found = spread(last), [_point(subject, trainer.model, 0, k, rows, users, seed)]
 
     def look(current: Trainer) -> None:
@@ -49,6 +51,8 @@ def course_section(
             current.state.stopped = "epochs"
 
     trainer.run(look)
+    if trainer.state.stopped == "interrupted":  # half a course would be shown as the whole
+        raise KeyboardInterrupt
     again = subject.at(trainer.model).final
     assert again is not None
     away = max(

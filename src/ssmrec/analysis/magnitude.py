@@ -145,12 +145,12 @@ def simulate_message(
 
 
 def magnitude_section(
-    subject: Subject, similarities: Mapping[str, Mapping[str, Any]], seed: int
+    subject: Subject, similarities: Mapping[str, Mapping[str, float]], seed: int
 ) -> dict[str, Any]:
     """Norms by degree, the lemma and the ranking similarity, as `run` documents them.
 
     Args:
-        similarities: for `cosine` and `dot`, the ranker's record of the popularity section.
+        similarities: for `cosine` and `dot`, what `corrections.trade` says of the lists.
     """
     given = subject.config.model.get("alpha")  # iALS and GF-CF have a number of that name
     alpha = (given[0], given[1]) if isinstance(given, (list, tuple)) else (0.5, 0.5)
@@ -162,9 +162,7 @@ def magnitude_section(
             {
                 "similarity": name,
                 "used": name == subject.config.ranking.similarity,
-                "recall": record["recall"]["total"],
-                "ndcg": record["ndcg"]["total"],
-                "mean_popularity": record["lists"]["mean_popularity"],
+                **{key: record[key] for key in ("recall", "ndcg", "mean_popularity")},
             }
             for name, record in similarities.items()
         ],

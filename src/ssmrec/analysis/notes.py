@@ -5,46 +5,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ssmrec.analysis.optimum import MOST_ITEMS
 from ssmrec.analysis.subject import Subject
+from ssmrec.losses import LOSSES
 
 
 def notes(
-    subject: Subject, k: int, over_training: bool, corrections: Mapping[str, Any] | None
+    subject: Subject,
+    k: int,
+    over_training: bool,
+    corrections: Mapping[str, Any] | None,
+    theory: Mapping[str, Any] | None,
 ) -> list[str]:
     """Texts on what could not be computed, what was not asked for, and what a reader must know.
 
     Args:
         k: length of the lists. over_training: whether the run was to be trained once more.
         corrections: the section of that name; None when it was not asked for.
+        theory: that of Eq 9; None when there is no user to compute it for.
     """
     notes = _on_corrections(subject, corrections)
+    if theory is None:
+        notes.append(
+            f"no user has 2 to {MOST_ITEMS} training items: the best score of an item (Eq 9) is left out"
+        )
     if k > (listable := int((subject.train.item_degrees > 0).sum())):
         notes.append(f"lists of {k} are longer than the {listable} items that can be listed")
-    if subject.solved and over_training:
-        notes.append("a closed form has no training to look at: it was solved, not trained")
+    return [*notes, *_on_training(subject, over_training), *_on_vectors(subject)]
+
+
+def _on_training(subject: Subject, over_training: bool) -> list[str]:
     if subject.solved:
-        notes.append(
-            "the model is solved in closed form: there are no negatives, no loss and no start to look at"
-        )
-    elif not over_training:
-        notes.append(
-            "a run folder keeps the final model only, so training is shown by its two ends: the start, "
-            "made again from the seed, and the model that was kept; --over-training trains once more "
-            "and shows what lies between"
-        )
+        asked = ["a closed form has no training to look at: it was solved, not trained"]
+        return [
+            *(asked if over_training else []),
+            "the model is solved in closed form: there are no negatives, no loss and no start to look at",
+        ]
+    if subject.warm:
+        return [
+            "the run was trained on from an earlier one, whose model its folder does not keep: its start and "
+            "its training cannot be shown"
+        ]
+    if over_training:
+        return []
+    return [
+        "a run folder keeps the final model only, so training is shown by its two ends: the start, "
+        "made again from the seed, and the model that was kept; --over-training trains once more "
+        "and shows what lies between"
+    ]
+
+
+def _on_vectors(subject: Subject) -> list[str]:
     if subject.final is None:
+        return ["an item-item model has no user vectors: magnitude and geometry cannot be measured"]
+    if subject.solved:
+        return []
+    notes, loss = [], subject.config.loss["name"]
+    if LOSSES[loss].on_vectors:
         notes.append(
-            "an item-item model has no user vectors: magnitude and geometry cannot be measured"
+            f"the loss {loss} asks the sampler for nothing: the negatives shown are those that "
+            f"{subject.config.negatives['name']} would draw"
         )
-    elif not subject.solved and subject.sampler.chooses:
+    elif subject.sampler.chooses:
         notes.append(
             "the sampler keeps the hardest of its draws, here by the scores of the final model at every stage"
         )
-    elif not subject.solved and subject.sampler.mixes:
+    elif subject.sampler.mixes:
         notes.append(
             "the sampler mixes vectors of its draws; what is shown are the draws themselves"
         )
-    if subject.final is not None and subject.similarity == "dot" and not subject.solved:
+    if subject.similarity == "dot":
         notes.append(
             "the run trained with inner products: g(x) and its peak are about cosine and are left out; "
             "a negative pulls in proportion to its length"

@@ -110,16 +110,18 @@ def slope_within(values: Array, predictor: Array, rows: Array) -> float:
     return float((x * y).sum()) / square if square > 0 else float("nan")
 
 
-def theory_section(subject: Subject, users: int, seed: int) -> dict[str, Any]:
+def theory_section(subject: Subject, users: int, seed: int) -> dict[str, Any] | None:
     """Eq 9 against the numerical minimum and against the run's own scores, as `run` documents it.
 
     Over the training pairs of `users` users with 2 to `MOST_ITEMS` items. Where Eq 9 does not describe the
     run's training, the expected counts are those of the paper's sampler: N draws by popularity,
-    uncorrected, the user's own items among them.
+    uncorrected, the user's own items among them. None where no user has so many items.
     """
     train = subject.train
     counts, reason = expected_counts(subject)
     drawn = _some_users(train.user_degrees, users, seed)
+    if not drawn:
+        return None
     pairs = [(user, train.indices[train.indptr[user] : train.indptr[user + 1]]) for user in drawn]
     rows = np.repeat(np.arange(len(pairs)), [len(items) for _, items in pairs])
     items = np.concatenate([items for _, items in pairs])

@@ -23,8 +23,9 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
                           that have no training pair of the run (0 but for `against`)
                           lists: {mean_popularity, gini, coverage, tail_share}
       data              {train, held_out}, each {mean_popularity, gini, coverage, tail_share}
-      theory            Eq 9: {applies, reason, n_negatives, users, pairs, difference {median, largest},
-                        correlation, slope {closed_form, minimised, run}, bins}
+      theory            Eq 9, None where no user has 2 to 1000 training pairs: {applies, reason,
+                        n_negatives, users, pairs, difference {median, largest}, correlation,
+                        slope {closed_form, minimised, run}, bins}
                           bins: list of {degree_min, degree_max, degree, pairs, expected_count,
                           closed_form, minimised, run}, scores minus their user's mean
     corrections None unless asked for: what corrections of popularity after training cost and bring
@@ -41,7 +42,8 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
                         of all negatives, positives, false negatives (None without any), and of the
                         length of the negatives' pull on the user under each loss
       beyond_peak       {negatives, ssm}: share of negatives more similar than x*, and of their pull
-      stages            list of {stage, epoch, ssm, bpr, bce}: stage is start or final
+      stages            list of {stage, epoch, ssm, bpr, bce}: stage is start (not of a run that was
+                        trained on from another) or final
       temperatures      list of {temperature, peak, ssm, bpr, bce}
                           ssm, bpr, bce: {entropy, evenness, effective, hardest_1, hardest_5, hardest_10,
                           total}; where the run subtracts log q there is also ssm_plain (in the
@@ -84,7 +86,7 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.bound import bound_section
-from ssmrec.analysis.corrections import corrections_section
+from ssmrec.analysis.corrections import corrections_section, traded
 from ssmrec.analysis.course import course_section
 from ssmrec.analysis.files import plain
 from ssmrec.analysis.geometry import geometry_section
@@ -211,25 +213,29 @@ def analyze(
         "format": FORMAT,
         "run": _facts(run),
         "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
-        "notes": notes(subject, k, over_training, corrected),
+        "notes": notes(subject, k, over_training, corrected, popularity["theory"]),
         "popularity": popularity,
         "corrections": corrected,
-        **_sections(subject, k, groups, effort),
-        "training": _course(subject, k, effort, listener) if over_training else None,
+        **_sections(subject, lists, k, effort),
+        "training": (
+            course_section(subject, k, effort.rows, effort.users, effort.seed, listener)
+            if over_training
+            else None
+        ),
         "against": None,
     }
     if against is not None and other is not None:
-        result["against"] = {"run": _facts(against), **_sections(other, k, groups, effort)}
+        theirs = others["against"][1]
+        result["against"] = {"run": _facts(against), **_sections(other, theirs, k, effort)}
     return plain(result)
 
 
-def _sections(subject: Subject, k: int, groups: int, effort: Effort) -> dict[str, Any]:
-    """Everything that concerns one run alone."""
-    seed = effort.seed
+def _sections(subject: Subject, lists: Lists, k: int, effort: Effort) -> dict[str, Any]:
+    """Everything that concerns one run alone; `lists` are its own."""
+    seed, own = effort.seed, subject.config.ranking.similarity
     kinds = ("cosine", "dot") if subject.final is not None else ()
     similarities = {
-        kind: popularity_section(subject, subject.lists(k, kind), {}, groups)["rankers"][0]
-        for kind in kinds
+        kind: traded(subject, lists if kind == own else subject.lists(k, kind)) for kind in kinds
     }
     return {
         "negatives": negatives_section(subject, effort.rows, seed),
@@ -237,12 +243,6 @@ def _sections(subject: Subject, k: int, groups: int, effort: Effort) -> dict[str
         "magnitude": magnitude_section(subject, similarities, seed),
         "geometry": geometry_section(subject, effort.pairs, effort.nodes, seed),
     }
-
-
-def _course(
-    subject: Subject, k: int, effort: Effort, listener: Listener | None
-) -> dict[str, Any] | None:
-    return course_section(subject, k, effort.rows, effort.users, effort.seed, listener)
 
 
 def _facts(run: Run) -> dict[str, Any]:

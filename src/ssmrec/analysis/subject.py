@@ -15,7 +15,7 @@ from ssmrec.evaluation import find_hits
 from ssmrec.evaluation.metrics import contains
 from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
-from ssmrec.negatives import Batch, Sampler
+from ssmrec.negatives import AllItems, Batch, Sampler
 from ssmrec.ranking import top_k
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trained
@@ -62,7 +62,7 @@ class Drawn:
     Args:
         users, items: int (B,); candidates: int (B, N).
         live: bool (B, N), candidates that the loss counts; own: bool (B, N), the row's own positive
-            where it is no candidate at all (the diagonal of in-batch negatives).
+            where it is no candidate at all (the diagonal of in-batch negatives; of all items the row's).
         log_q: float (B, N), zero without correction.
     """
 
@@ -88,6 +88,7 @@ class Subject:
         self.train, self.config = trained.train, trained.config
         loss = self.config.loss
         self.solved = closed_form(self.config)
+        self.warm = bool(trained.metrics.get("warm_start"))
         self.temperature = float(loss.get("temperature", 1.0))
         self.similarity: Similarity = "cosine" if loss.get("similarity") == "cosine" else "dot"
 
@@ -98,8 +99,11 @@ class Subject:
 
     @cached_property
     def start(self) -> Table | None:
-        """Vectors before the first step, made again from the seed; None for closed forms."""
-        if self.solved:
+        """Vectors before the first step, made again from the seed.
+
+        None for closed forms, and for runs that began with the model of an earlier one.
+        """
+        if self.solved or self.warm:
             return None
         model = make_model(self.config, self.train, torch_generator(self.config.seed, "init"))
         return _table(model)
@@ -172,8 +176,10 @@ class Subject:
             row, column = negatives.masked.numpy()
             masked[row[row < rows], column[row < rows]] = True
         own = np.zeros_like(masked)
-        if in_batch:
+        if in_batch or negatives.of_batch:
             own[np.arange(rows), np.arange(rows)] = True
+        elif isinstance(sampler, AllItems):
+            own[np.arange(rows), batch.items.numpy()[:rows]] = True
         log_q = np.zeros(1) if negatives.log_q is None else negatives.log_q.numpy()
         drawn = Drawn(
             users=batch.users.numpy()[:rows],

@@ -6,8 +6,10 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import yaml
@@ -16,7 +18,6 @@ from ssmrec.compare.plan import Entry, Plan, nested
 from ssmrec.config import merged, nearest
 from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.evaluation import parse_metric
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
@@ -121,7 +122,7 @@ def expand(plan: Plan) -> list[Method]:
 
     Raises:
         ConfigError: settings that do not fit (the method is named), unequal budgets, no such
-            baseline, or nothing to run.
+            baseline, two methods of one name, or nothing to run.
     """
     methods = []
     for data, model, loss in itertools.product(plan.data, plan.models, plan.losses):
@@ -135,6 +136,12 @@ def expand(plan: Plan) -> list[Method]:
     _check_budgets(plan, methods)
     for data in plan.data:
         labels = [method.label for method in methods if method.data == data.label]
+        label, count = Counter(labels).most_common(1)[0] if labels else ("", 0)
+        if count > 1:
+            raise ConfigError(
+                f"{data.label}: {count} methods are called {label!r}: give each value of a study once, "
+                "and labels that tell all apart"
+            )
         if plan.baseline and labels and plan.baseline not in labels:
             hint = nearest(plan.baseline, labels)
             raise ConfigError(f"baseline: no method {plan.baseline!r} on {data.label}{hint}")
@@ -180,7 +187,7 @@ def shown(values: Mapping[str, Any]) -> list[str]:
     lasts = [key.rpartition(".")[2] for key in values]
     keys = lasts if len(set(lasts)) == len(lasts) else list(values)
     return [
-        f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
+        f"{key}={yaml.safe_dump(value, default_flow_style=True, width=inf).splitlines()[0]}"
         for key, value in zip(keys, values.values(), strict=True)
     ]
 
@@ -206,8 +213,8 @@ def _methods(plan: Plan, data: Entry, model: Entry, loss: Entry | None) -> Itera
     )
     grid = next((p.tune for p in reversed([plan, *entries, *rules]) if p.tune), {})
     study = plan.study
-    if loss is None and not any(key.startswith("model.") for key in study):
-        study = {}
+    if loss is None:  # nothing but its own settings makes another model of a closed form
+        study = {key: values for key, values in study.items() if key.startswith("model.")}
     for chosen in combinations(study):
         left = {key: choices for key, choices in grid.items() if key not in chosen}
         found = Method(
@@ -257,15 +264,6 @@ def _check_budgets(plan: Plan, methods: Sequence[Method]) -> None:
             f"tune: {sizes[most].label} gets {most} trials and {sizes[least].label} {least}: give "
             "all the same number, or set equal_budgets: false"
         )
-
-
-def _evaluation(plan: Plan) -> dict[str, Any]:
-    """Metrics that a run folder holds unless the plan asks for others."""
-    parsed = [parse_metric(name) for name in plan.metrics]
-    return {
-        "metrics": list(dict.fromkeys(metric.name for metric in parsed)),
-        "ks": sorted({metric.k for metric in parsed}),
-    }
 
 
 def _asked(config: RunConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from ssmrec.config import Config, build, merged, nearest, read_yaml
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import parse_metric
 
+Values = Annotated[list[Any], Field(min_length=1)]
 SIDES = ("data", "models", "losses")
 SECTIONS = {"data": "data", "models": "model", "losses": "loss"}
 
@@ -30,7 +31,7 @@ class Entry(Config):
     label: str = Field(min_length=1)
     values: dict[str, Any]
     set: dict[str, Any] = {}
-    tune: dict[str, list[Any]] = {}
+    tune: dict[str, Values] = {}
 
 
 class When(Config):
@@ -67,7 +68,7 @@ class Rule(Config):
 
     when: When = When()
     set: dict[str, Any] = {}
-    tune: dict[str, list[Any]] = {}
+    tune: dict[str, Values] = {}
     skip: bool = False
 
 
@@ -98,8 +99,8 @@ class Plan(Config):
     models: tuple[Entry, ...] = Field(min_length=1)
     losses: tuple[Entry, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    study: dict[str, list[Any]] = {}
-    tune: dict[str, list[Any]] = {}
+    study: dict[str, Values] = {}
+    tune: dict[str, Values] = {}
     rules: tuple[Rule, ...] = ()
     equal_budgets: bool = True
     baseline: str = ""

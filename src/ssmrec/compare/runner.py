@@ -74,7 +74,7 @@ def run_plan(
         tuned = work.tuned(method)
         job = run_of(method, seed, tuned or {})
         if tuned is None:
-            work.fail(job, "no trial of its tuning gave a result")
+            work.fail(job, work.untuned(method))
         else:
             work.do(job)
     return work.failures
@@ -144,6 +144,13 @@ class _Work:
                 self.do(job)
             self.choices[name] = tuned_settings(self.plan, method, self.store)
         return self.choices[name]
+
+    def untuned(self, method: Method) -> str:
+        """Why a method has no tuned settings: trials that lost are there, others are not."""
+        tried = [self.store.load(job, (self.plan.metric,)) for job in trials(self.plan, method)]
+        if None in tried:
+            return f"{tried.count(None)} of the {len(tried)} trials of its tuning could not be done"
+        return "no trial of its tuning gave a result"
 
     def do(self, job: Job) -> None:
         """Train and measure a job, unless it has a result."""

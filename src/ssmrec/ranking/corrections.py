@@ -25,8 +25,8 @@ from ssmrec.models import Backbone, HistoryRows, PropagatedBackbone
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Strengths that show the trade between accuracy and exposure, unless a correction has its own scale."""
 
-_BLOCK = 4096
-"""Items whose similarities to the head items are held at once."""
+_CELLS = 1 << 24
+"""Similarities of items to head items that are held at once: 64 MB."""
 
 
 class Correction(ABC):
@@ -119,7 +119,7 @@ class EDGE(Correction):
         head = unit[popular.argsort(descending=True, stable=True)[:count]]
         added = [
             F.normalize(torch.softmax(part @ head.T / config.temperature, dim=1) @ head, dim=1)
-            for part in unit.split(_BLOCK)
+            for part in unit.split(max(1, _CELLS // count))
         ]
         mixed = F.normalize(unit + config.strength * torch.cat(added), dim=1)
         length = (popular + 1)[:, None] ** config.beta * _length(items) ** (1 - config.alpha)

@@ -99,7 +99,7 @@ class Ranker:
             ConfigError: `k` is below 1.
             DataError: the model knows no item of `allow`, or no item or no user of `candidates`.
         """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
             raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
         allowed = self.known_items
         if allow is not None:
@@ -107,7 +107,7 @@ class Ranker:
         if deny is not None:
             allowed = allowed & ~self.mask(deny, "deny")
         only = None if candidates is None else self._candidates(candidates)
-        return Choice(k, allowed, include_seen, only)
+        return Choice(int(k), allowed, include_seen, only)
 
     def top(self, index: Array, choice: Choice, progress: Progress | None = None) -> TopK:
         """The lists of users by index (m,), by the one scoring path."""
@@ -203,7 +203,7 @@ class Ranker:
         if (index < 0).any():
             missing = wanted.filter(pl.Series(index < 0))
             raise DataError(f"{_named(missing, 'item')}; nothing is known of what is similar")
-        own = ItemRows.of([index[at : at + 1] for at in range(len(index))], self.train.n_items)
+        own = ItemRows(np.arange(len(index) + 1), index, self.train.n_items)
         if isinstance(self.users, HistoryRows):
             vectors, table = HistoryRows(own.indptr, own.indices, own.n_items), self.items
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -92,7 +93,7 @@ class ItemRows:
     def n_users(self) -> int:
         return len(self.indptr) - 1
 
-    @property
+    @cached_property
     def user_degrees(self) -> Array:
         return np.diff(self.indptr)
 
