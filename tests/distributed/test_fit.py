@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from processes import warned
-from ssmrec.distributed import Place, fit
+from ssmrec.distributed import Place, Together, fit
 from ssmrec.distributed.fit import admit, shards, tell_memory
 from ssmrec.distributed.place import interface_to
 from ssmrec.distributed.worker import _check_verb
@@ -58,6 +59,17 @@ def test_the_place_is_that_of_the_variables():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the addresses of interfaces")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not told by this system")
+def test_processes_share_the_cores_they_may_use():
+    mine = os.sched_getaffinity(0)
+    assert Together(Place(0, 1, 0, 1)).threads == len(mine)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        assert Together(Place(0, 1, 0, 1)).threads == 1
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
 def test_the_interface_that_leads_to_a_machine():
     assert interface_to("127.0.0.1") == "lo"
     assert interface_to("no machine of this name") is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("triton", reason="triton is not installed (it comes with torch for CUDA)")
@@ -68,3 +72,59 @@ print("equal")
 
 def test_equals_the_definition():
     assert interpreted(CHECK) == "equal"
+
+
+COMPILED = """
+import sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from ssmrec.kernels.softmax import widest
+from ssmrec.kernels.softmax_triton import _backward, options, tile_rows
+
+generation, memory = map(int, sys.argv[1:])
+for width in (128, widest(memory, 4)):
+    fixed = options(torch.empty(1, width), True, True, False) | {"OF_ROWS": False}
+    fixed["BM"] = fixed["BN"] = tile_rows(memory, 4 * width)
+    how = {name: fixed.pop(name) for name in ("num_warps", "num_stages")}
+    kinds = dict.fromkeys(_backward.arg_names, "*fp32")
+    kinds |= dict.fromkeys(("m", "n", "d", "each"), "i32")
+    kinds |= dict.fromkeys(("starts", "hit_rows", "hit_columns"), "*i32")
+    kinds |= dict.fromkeys(fixed, "constexpr")
+    source = ASTSource(_backward, kinds, constexprs=fixed)
+    made = triton.compile(source, target=GPUTarget("cuda", generation, 32), options=how)
+    print(width, made.metadata.shared)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("generation", "memory", "longest"),
+    [(75, 64 * 1024, 256), (86, 99 * 1024, 256), (90, 227 * 1024, 512)],
+)
+def test_tiles_fit_into_shared_memory(tmp_path, generation, memory, longest):
+    """Compiled for a T4, an RTX 30 or 40 and an H100, which tells what a program takes without a GPU.
+
+    The gradient of the candidates takes most of the three kernels.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, str(generation), str(memory)],
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert found[-1][0] == longest and max(taken for _, taken in found) <= memory
+
+
+@pytest.mark.parametrize(
+    ("memory", "rows"), [(64, (64, 32, 16, 16)), (99, (64, 32, 16, 16)), (227, (64, 64, 32, 16))]
+)
+def test_tiles_of_each_width(memory, rows):
+    """Of 64, 128, 256 and 512 numbers in float32: a fourth of the KiB there are, and 32 KiB at most."""
+    from ssmrec.kernels.softmax import widest
+    from ssmrec.kernels.softmax_triton import tile_rows
+
+    found = tuple(tile_rows(memory * 1024, 4 * width) for width in (64, 128, 256, 512))
+    assert found == rows
+    assert widest(memory * 1024, 4) == (512 if memory > 128 else 256)
+    assert widest(memory * 1024, 2) == 512

@@ -147,6 +147,16 @@ def test_distance_correlation_by_hand_and_by_loops():
     assert found.item() == pytest.approx(want, rel=1e-9)
 
 
+def test_distance_correlation_is_not_rounded_by_autocast():
+    """Rows that depend on each other a little: in bfloat16 the sums it subtracts would be alike."""
+    one, other = vectors(600).float(), vectors(600, 1).float()
+    other = F.normalize(other + 0.1 * one, dim=1)
+    want = distance_correlation(one.double(), other.double()).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = distance_correlation(one, other).item()
+    assert found == pytest.approx(want, rel=1e-2)
+
+
 @pytest.mark.parametrize("rows", [torch.ones(1, 3), torch.ones(4, 3), torch.zeros(4, 3)])
 def test_what_does_not_vary_is_correlated_with_nothing(rows):
     rows.requires_grad_()

@@ -35,6 +35,27 @@ def test_battery(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "config"), [*((name, {}) for name in LOSSES), ("bsl", {"mode": "multi"})]
+)
+def test_gradients_are_added_up_in_one_order(attached, context, name, config):
+    """None goes back through indexing: rows that occur again would be added as threads come to them."""
+    loss, asked = attached(name, **config), context(6, 9)
+    loss.before_epoch(1, lambda: pytest.fail("no vectors are needed")) if name == "bc" else None
+    pos, neg = (x.detach().float().requires_grad_() for x in logits())
+    if loss.on_vectors:
+        value = loss.from_vectors(neg, neg.flip(0), asked)
+    else:
+        value = loss(pos, neg, **({"context": asked} if loss.needs_context else {}))
+    found, left = set(), [value.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            left += [before for before, _ in node.next_functions]
+    assert len(found) > 2 and not [node for node in found if node.name() == "IndexBackward0"]
+
+
+@pytest.mark.parametrize(
     ("name", "want"),
     [
         ("ssm", math.log(math.e**2 + math.e + 1) - 2),

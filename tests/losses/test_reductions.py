@@ -163,12 +163,16 @@ def test_losses_on_similarities_have_no_temperature():
     assert "temperature" not in PlainLossConfig().model_dump()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("in_batch", [False, True])
 @pytest.mark.parametrize("size", [1, 5])
-def test_kernel_form_of_bsl(attached, in_batch, size):
-    """With every negative of row 0 masked, with log q, and for a batch that has no other row."""
+def test_kernel_form_of_bsl(attached, in_batch, size, dtype):
+    """With every negative of row 0 masked, with log q, and for a batch that has no other row.
+
+    There is no kernel for float64, nor on a GPU for the longest vectors with one more number.
+    """
     generator = torch.Generator().manual_seed(size)
-    u, pos, neg = (torch.randn(size, 4, generator=generator) for _ in range(3))
+    u, pos, neg = (torch.randn(size, 4, generator=generator, dtype=dtype) for _ in range(3))
     u, neg = (5 * u).requires_grad_(), pos if in_batch else neg
     masked = torch.stack([torch.zeros(size, dtype=torch.int64), torch.arange(size)])
     log_q = torch.linspace(-3, 2, size)

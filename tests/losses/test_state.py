@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.special import lambertw
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssmrec.losses import Context
+from ssmrec.losses import Context, psl
 from ssmrec.losses.adaptive import lambert_w
 from ssmrec.losses.psl import kth_largest
 from ssmrec.models import Vectors
@@ -67,7 +68,7 @@ def test_adap_tau_weights_of_users(attached):
 
 
 @pytest.mark.parametrize("k", [1, 3, 40])
-def test_kth_largest_is_that_of_a_sort(k):
+def test_kth_largest_is_that_of_a_sort(k, monkeypatch):
     train, vectors = toy(), some_vectors()
     drawn = np.array([29, 3, 3, 17, 8, 0])
     width = int(np.quantile(train.user_degrees[train.user_degrees > 0], 0.9))
@@ -77,9 +78,31 @@ def test_kth_largest_is_that_of_a_sort(k):
         own = train.indices[train.indptr[user] : train.indptr[user + 1]]
         pool = [*own[:width], *np.setdiff1d(drawn, own)]
         want.append(np.sort(scores[user, pool])[::-1][: min(k, len(pool))][-1])
-    for block in (5, 1024):
-        got = kth_largest(vectors.users, vectors.items, train, drawn, k, block)
+    for users in (5, 1024):  # at once
+        monkeypatch.setattr(psl, "_GATHERED", users * width * 4)
+        got = kth_largest(vectors.users, vectors.items, train, drawn, k)
         np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the numbers in the largest tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+def test_kth_largest_holds_few_vectors_at_once():
+    """600 users of about 120 items each and 256 numbers: 18 million if all were gathered."""
+    train, vectors = toy(600, 400), some_vectors(600, 400).users.repeat(1, 64)
+    items = some_vectors(600, 400).items.repeat(1, 64)
+    with Largest() as seen:
+        kth_largest(vectors, items, train, np.arange(50), 3)
+    assert 2**22 < seen.numbers <= 2**23
 
 
 def test_sl_at_k_refreshes_its_thresholds_when_due(attached):

@@ -77,6 +77,18 @@ def test_positive_2_negatives_1_and_0(attached, context, name, config, want):
     assert got.item() == pytest.approx(want, rel=1e-6)
 
 
+def test_dcl_has_its_least_below_all_logits_too(attached):
+    """Inner products -3 and (-4, -3.5) at tau 0.5: G is 2 e^-2, far above e^-6. Without negatives: 0."""
+    loss = attached("dcl", similarity="dot", temperature=0.5, positive_rate=0.1)
+    pos = torch.tensor([-6.0, -1000.0], requires_grad=True)
+    mask = torch.tensor([[False, False], [True, True]])
+    got = loss(pos, torch.tensor([[-8.0, -7.0], [-8.0, -7.0]]), None, mask)
+    want = math.log(E**-6 + 2 * E**-2) + 6
+    assert got.tolist() == pytest.approx([want, 0], rel=1e-6)
+    got.sum().backward()
+    assert pos.grad[1] == 0
+
+
 def test_psl_surrogates_inside_their_range(attached):
     """Cosines 0.5 and (0.1, -0.7) at tau 0.5: d = -0.2, -0.6, and each sigma squared."""
     pos = torch.tensor([0.5], dtype=torch.float64) / 0.5
@@ -147,6 +159,9 @@ def test_adap_tau_by_hand(attached):
     want = math.log(math.exp(0.6) + math.exp(-1.2)) - 2.0
     assert loss(pos, neg, context=asked).item() == pytest.approx(want, rel=1e-12)
     at_one = math.log(math.exp(0.2) + math.exp(-0.4)) - 0.5
+    assert loss.total[2].item() == pytest.approx(at_one) and loss.count[2].item() == 1
+    empty = loss(pos, neg, None, torch.ones(1, 2, dtype=torch.bool), context=asked)
+    assert empty.item() == 0  # and says nothing of the user's mean loss
     assert loss.total[2].item() == pytest.approx(at_one) and loss.count[2].item() == 1
 
 

@@ -35,6 +35,13 @@ def test_battery(name, init):
     check_backbone(MODELS[name], init=init, dim=16)
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_width_is_that_of_the_vectors(name):
+    model = make(name, toy(), dim=6)
+    found = model.vectors()
+    assert found.users.shape[1] == found.items.shape[1] == MODELS[name].width(model.config)
+
+
 def test_battery_of_deep_and_of_item_side():
     check_backbone(MODELS["lightgcn"], layers=4, alpha=(0.3, 0.8))
     check_backbone(MODELS["svdpp"], side="item", alpha=(0.5, 0.5))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch.nn import functional as F
 
 from ssmrec.config import build, merged
+from ssmrec.data import Interactions, Vocabulary
 from ssmrec.models import NESCL, nescl
 from ssmrec.models.graph import Graph
 from ssmrec.testing import check_backbone, toy
@@ -31,11 +33,9 @@ def dense(train) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("block", [7, 10**6])
+@pytest.mark.parametrize("train", [toy(), toy(200, 90)], ids=len)
 @pytest.mark.parametrize("side", ["user", "item"])
-def test_nearest_are_those_of_the_dense_cosine(monkeypatch, side, block):
-    monkeypatch.setattr(nescl, "_BLOCK", block)
-    train = toy()
+def test_nearest_are_those_of_the_dense_cosine(side, train):
     r = dense(train) if side == "user" else dense(train).T
     length = np.maximum(np.linalg.norm(r, axis=1), 1)
     cosine = r @ r.T / length[:, None] / length
@@ -47,6 +47,21 @@ def test_nearest_are_those_of_the_dense_cosine(monkeypatch, side, block):
         np.testing.assert_allclose(got, best, atol=1e-6)
         assert node not in row.tolist() and len({n for n in row if n >= 0}) == (row >= 0).sum()
     assert (found[-1] == -1).all()  # the last user and item have no pairs
+    square = (r @ r.T) ** 2 / np.maximum(r.sum(1), 1)  # as the cosine orders a row; ties are exact
+    np.fill_diagonal(square, 0)
+    order = np.argsort(-square, axis=1, kind="stable")[:, :4]
+    want = np.where(np.take_along_axis(square, order, 1) > 0, order, -1)
+    np.testing.assert_array_equal(found, want)
+
+
+def test_nearest_of_very_many_nodes():
+    """Half a million users, two of them to an item: no pair of users is looked at but these."""
+    users, items = (Vocabulary(pl.Series(range(n), dtype=pl.Int64)) for n in (2 * 250_000, 250_000))
+    user = np.arange(len(users))
+    train = Interactions.from_pairs(user, user // 2, users, items)
+    found = nescl.nearest(train, "user", 2)
+    np.testing.assert_array_equal(found[:, 0], user ^ 1)
+    assert (found[:, 1] == -1).all() and (nescl.nearest(train, "item", 1) == -1).all()
 
 
 def test_more_neighbours_than_nodes(make_interactions):
@@ -85,6 +100,19 @@ def test_term_and_gradient_equal_the_formula(mean, drop):
     torch.testing.assert_close(term, want, rtol=1e-4, atol=1e-5)
     grads = [torch.autograd.grad(value, model.table)[0] for value in (term, want)]
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_of_repeated_nodes_are_added_up_in_one_order():
+    """None goes back through indexing: drawn nodes occur again, and threads would add as they come."""
+    _, term = make(toy(), neighbours=3).for_training(USERS, ITEMS, POSITIVES, seeded(5))
+    found, left = set(), [term.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            left += [before for before, _ in node.next_functions]
+    names = {node.name() for node in found}
+    assert "EmbeddingBackward0" in names and "IndexBackward0" not in names
 
 
 def test_drawn_nodes_are_neighbours():

@@ -31,6 +31,16 @@ def test_scores_are_the_formula():
         np.testing.assert_allclose(scores[user, item], a @ c @ b, rtol=1e-4)
 
 
+def test_autocast_rounds_the_products_alone():
+    """Vectors stay float32: 1 + cosine in bfloat16 would hold the cosine in steps of 1/128."""
+    model = make()
+    whole = model.vectors()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.vectors()
+    assert found.users.dtype == found.items.dtype == torch.float32
+    torch.testing.assert_close(found.items, whole.items, rtol=0, atol=0.01)
+
+
 def test_l1_is_the_mean_absolute_weight_of_the_batch():
     model, users, items = make(l1=0.5), torch.tensor([2, 9]), torch.tensor([1])
     found, term = model.for_training(users, items, torch.tensor([0]), torch.Generator())

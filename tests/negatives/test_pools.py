@@ -132,6 +132,16 @@ def test_ahns_takes_the_score_nearest_to_its_target():
     assert columns.tolist() == [[1, 2], [2, 1], [0, 2], [0, 2]]
 
 
+@pytest.mark.parametrize("p", [-2.0, -8.0])
+def test_ahns_takes_the_hardest_below_minus_alpha_however_near_the_others(p):
+    """Far targets: the scores differ by less than float32 holds at 1e5, or the target is infinite."""
+    sampler = make("ahns", toy(), alpha=1.0, beta=0.1, p=p, n=2)
+    scores = 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    scores[:, :4] = -torch.inf
+    columns = sampler.choose(torch.full((200,), -1.5), scores)
+    assert torch.equal(columns, scores.topk(2, dim=1).indices)
+
+
 def test_ahns_gives_easier_negatives_to_a_better_positive():
     sampler = make("ahns", toy(), alpha=1.0, beta=0.3)
     scores = torch.rand(200, 32, generator=torch.Generator().manual_seed(0))
@@ -253,6 +263,13 @@ def test_given_reads_the_columns_that_are_named(tmp_path, make_interactions):
     assert set(sampler.draw(batch([0], [0]), random()).ids[0].tolist()) == {1, 2}
     with pytest.raises(DataError, match="no column 'buyer'"):
         make("given", train, path=str(path), user="buyer", item="ware")
+
+
+def test_given_pairs_that_are_one_in_train_count_once(tmp_path, make_interactions):
+    """Ids of train are numbers; those of the file are text, as `x` is none: 102 and 0102 are one item."""
+    train = make_interactions(np.array([[1, 0, 0], [0, 1, 0]]))
+    sampler = given(tmp_path, train, [("100", "102"), ("100", "0102"), ("100", "x")], n=5)
+    assert sampler.draw(batch([0], [0]), random()).ids.tolist() == [[2] * 5]
 
 
 def test_given_needs_a_file_with_known_ids(tmp_path, make_interactions):

@@ -12,7 +12,7 @@ from ssmrec.errors import DataError
 from ssmrec.models import HistoryRows
 from ssmrec.ranking import ItemRows
 from ssmrec.recommender import Recommender
-from ssmrec.serving import FoldIn, Live
+from ssmrec.serving import FoldIn, Live, foldin
 from ssmrec.serving.foldin import ridge
 
 
@@ -94,6 +94,19 @@ def test_ridge_minimises_what_it_says():
     )
     loss.backward()
     assert u.grad is not None and u.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("numbers", [1, 100, 1 << 21])
+def test_users_together_are_what_each_is_alone(monkeypatch, numbers):
+    """Histories of 0 to 6 items, in blocks of one user, of some, and of all."""
+    items = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    liked = [np.arange(size) + size for size in (3, 0, 6, 1, 2, 5)]
+    solve = ridge(items)
+    alone = torch.cat([solve(ItemRows.of([one], 20)) for one in liked])
+    monkeypatch.setattr(foldin, "_NUMBERS", numbers)
+    together = solve(ItemRows.of(liked, 20))
+    torch.testing.assert_close(together, alone)
+    assert not together[1].any() and solve(ItemRows.of([], 20)).shape == (0, 4)
 
 
 def test_an_item_item_model_gives_a_new_user_what_a_trained_one_has(models):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,7 @@ from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.ranking import Ranker
 from ssmrec.serving import Live
+from ssmrec.serving import index as index_room
 from ssmrec.serving.export import export_vectors
 from ssmrec.serving.index import build, facts_of, find, load, recall
 from ssmrec.serving.libraries import KINDS, MODULES
@@ -79,6 +82,20 @@ def test_an_index_that_does_not_fit_leaves_the_older_one(ranker, live, kind, tmp
     again = load(tmp_path / f"index.{kind}", live.ranker, "old")
     lists = again.top(live.ranker, np.arange(5), choice)
     np.testing.assert_array_equal(lists.ids, live.ranker.top(np.arange(5), choice).ids)
+
+
+@pytest.mark.parametrize("share", [1 / 64, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_that_an_index_cannot_fill_are_ranked_exactly(ranker, kind, share, monkeypatch):
+    """Filters that leave items far down in the order, and lists that take most of the catalogue."""
+    pytest.importorskip(MODULES[kind], reason="extra `index` is not installed")
+    monkeypatch.setattr(index_room, "_SHARE", share)
+    index, users = build(ranker, kind), np.arange(20)
+    short = torch.argsort(ranker.items[10:].norm(dim=1))[:5] + 10
+    few, many = ranker.choice(10, allow=short.tolist()), ranker.choice(2000)
+    found, exact = (make(users, few).ids for make in (partial(index.top, ranker), ranker.top))
+    np.testing.assert_array_equal(found, exact)
+    assert (index.top(ranker, users, many).ids >= 0).all()
 
 
 def test_where_an_index_is_found(tmp_path):
@@ -171,6 +188,17 @@ def test_vectors_of_two_exports_are_not_mixed_and_foreign_arrays_stay(run, tmp_p
     with pytest.raises(RunError, match="users.npy: is there already"):
         export_vectors(ranker, tmp_path, "npy")
     assert np.load(tmp_path / "users.npy").tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_an_export_that_does_not_fit_leaves_the_older_one(ranker, tmp_path, form):
+    """Files may grow to 64 KB here: the users would fit, and the items do not."""
+    export_vectors(ranker, tmp_path, form)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = replace(ranker, users=2 * ranker.users, items=2 * ranker.items)
+    with small_files(1 << 16), pytest.raises(RunError, match="cannot be written"):
+        export_vectors(other, tmp_path, form)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("form", ["parquet", "npy"])

@@ -95,6 +95,17 @@ def test_picking_and_unknown_users(page):
     assert rows(page, "list")[0][0] == "100" and rows(page, "history") == []
 
 
+def test_ids_of_64_bits_are_shown_digit_by_digit(page):
+    ids = [2**60 + 1, -(2**62) - 3, 7]
+    answer = {"run": "", "users": ids, "matches": 3}
+    page.route("**/users?*", lambda route: route.fulfill(json=answer))
+    page.fill("input[name=user]", "1")
+    page.locator(f"#users option[value='{ids[0]}']").wait_for(state="attached", timeout=5000)
+    values = page.eval_on_selector_all("#users option", "all => all.map(one => one.value)")
+    assert values == [str(one) for one in ids]
+    page.unroute("**/users?*")
+
+
 def test_a_refused_question_is_told(page):
     page.fill("input[name=user]", "104")
     page.evaluate("document.querySelector('input[name=k]').removeAttribute('max')")

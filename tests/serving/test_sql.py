@@ -171,6 +171,8 @@ def test_sqlite_written_by_its_own_library_is_read(tmp_path):
     [
         ("mysql://host/shop", "mysql://: unknown database"),
         ("sqlite://", "names no file"),
+        ("sqlite://folder/shop.db", "names no file; write sqlite:///file.db"),
+        ("duckdb://folder/shop.duckdb", "names no file; write duckdb:///file.db"),
     ],
 )
 def test_addresses_that_cannot_be(uri, message):

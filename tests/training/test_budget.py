@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
 from ssmrec.errors import RunError
 from ssmrec.training import Checkpoint, Listener, resolve, train_best, train_run
@@ -22,14 +23,26 @@ def budget(seconds, **parts):
     return resolve({"train": {"budget": seconds, **more}, **parts})
 
 
-def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes):
+def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes, monkeypatch, caplog):
+    """And what lightgcn would take is not measured then."""
+    monkeypatch.setattr(budget_room, "_epoch_seconds", lambda *_: pytest.fail("is measured"))
     notes = Notes()
     trained = train_best(budget(1e-6), tastes, notes)
     assert trained.config.model["name"] == "svd" and trained.config.model["dim"] == 32
     assert trained.config.ranking.similarity == "dot" and not trained.config.train.choose_model
     assert [one["dim"] for one in trained.metrics["candidates"]] == [32]
     assert "the best of 1 by ndcg@20 on validation: svd with 32 dimensions" in notes.told
-    assert any("lightgcn is left out: 2 epochs would take" in text for text in notes.told)
+    assert "lightgcn is left out: 0.0 s of the budget are left" in notes.told
+    assert "name no model" not in caplog.text  # none was
+    assert trained.config.train.budget == 1e-6
+
+
+def test_too_little_time_for_lightgcn_is_told(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "_EPOCHS", 10**9)
+    notes = Notes()
+    train_best(budget(600.0), tastes, notes)
+    told = [text for text in notes.told if "left out: 1000000000 epochs would take" in text]
+    assert len(told) == 1 and "s of the budget are left" in told[0]
 
 
 def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
@@ -71,14 +84,14 @@ def test_what_was_named_is_kept(named):
     assert not budget(1e-3, **named).train.choose_model
 
 
-def stop_at(monkeypatch, call):
-    """Ctrl-C at the given call of `train_run`."""
+def stop_at(monkeypatch, call, error=KeyboardInterrupt):
+    """Ctrl-C, or an error, at the given call of `train_run`."""
     calls = []
 
     def broken(*args):
         calls.append(args)
         if len(calls) == call:
-            raise KeyboardInterrupt
+            raise error
         return train_run(*args)
 
     monkeypatch.setattr(budget_room, "train_run", broken)
@@ -90,6 +103,24 @@ def test_ctrl_c_keeps_what_was_solved(tastes, monkeypatch):
     trained = train_best(budget(600.0), tastes)
     assert [one["dim"] for one in trained.metrics["candidates"]] == [1]
     assert trained.metrics["stopped"] == "interrupted" and trained.metrics["test"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (2, RunError("svd: cannot be solved"), "svd: cannot be solved"),
+        (3, torch.OutOfMemoryError("CUDA out of memory.\nAdvice"), "CUDA out of memory."),
+        (3, MemoryError(), "out of memory"),
+    ],
+)
+def test_what_was_solved_is_kept_where_memory_runs_out(tastes, monkeypatch, call, error, told):
+    monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2))
+    stop_at(monkeypatch, call, error)
+    notes = Notes()
+    trained = train_best(budget(600.0), tastes, notes)
+    assert trained.metrics["test"]
+    assert [one["dim"] for one in trained.metrics["candidates"]][: call - 1] == [1, 2][: call - 1]
+    assert f"{told}; going on with what was solved before" in notes.told
 
 
 def test_ctrl_c_before_anything_is_solved_gives_nothing(tastes, monkeypatch):
@@ -117,6 +148,7 @@ def test_an_interrupted_lightgcn_is_held_against_the_solved_ones(tastes, tmp_pat
 
 
 def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget_room, "SVD_DIMS", (1,))  # worse than lightgcn
     config = budget(600.0, train={"epochs": 2})
     settings = config.model_dump(mode="json")
     begun = Checkpoint(tmp_path, "data", settings, resume=False)
@@ -129,8 +161,10 @@ def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatc
     )
     assert again.model is not None and again.model["dim"] == 64
     resumed = train_best(config, tastes, None, again)
-    assert resumed.metrics["candidates"][-1]["dim"] == 64
+    svd, lightgcn = resumed.metrics["candidates"]
+    assert lightgcn["dim"] == 64 and resumed.config.model["name"] == "lightgcn"
     assert resumed.metrics["valid"] == first.metrics["valid"]
+    assert resumed.config.train.budget < 600.0 - svd["seconds"]  # what is solved again counts
 
 
 def test_a_named_model_does_not_go_on_from_a_chosen_one(tastes, tmp_path):

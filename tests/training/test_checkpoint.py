@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ssmrec.errors import RunError
-from ssmrec.training import Checkpoint, Listener, checkpoint, train_run
+from ssmrec.training import Checkpoint, DivergedError, Listener, checkpoint, train_run
 
 
 class Killed(BaseException):
@@ -133,6 +133,39 @@ def test_a_setting_younger_than_the_checkpoint_was_at_its_default(
         return
     with pytest.raises(RunError, match="train.precision: float32 then, bf16 now"):
         Checkpoint(tmp_path, "key", after, True)
+
+
+@pytest.mark.parametrize(("decay", "told"), [("none", True), ("linear", False)])
+def test_a_diverged_training_names_its_checkpoint_where_it_can_end_there(
+    small, tastes, tmp_path, decay, told
+):
+    """With another number of epochs the rate would have fallen otherwise, and it would be refused."""
+    values = {"protocol": "fixed", "epochs": 9, "lr": 1e25, "lr_decay": decay}
+    values["batch_size"] = 10**6  # a step an epoch, of which the first one is finite
+    config = small(model={"name": "mf"}, loss={"name": "bpr"}, train=values)
+    with pytest.raises(DivergedError) as caught:
+        train_run(config, tastes, None, Checkpoint(tmp_path, "key", {}, False))
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    assert ("with train.epochs=" in str(caught.value)) is told
+
+
+class Diverge(Listener):
+    """Raises what a training that diverges in the second epoch of its refit does."""
+
+    def phase(self, name, epochs, device):
+        self.name = name
+
+    def epoch(self, record, best):
+        if self.name == "refit" and record["epoch"] == 2:
+            raise DivergedError("diverged")
+
+
+def test_a_refit_that_diverges_names_no_number_of_epochs(small, tastes, tmp_path):
+    """It has those of the choice, whatever train.epochs says."""
+    config = small(train={"protocol": "refit", "lr": 1e-4})
+    with pytest.raises(DivergedError, match="^diverged$"):
+        train_run(config, tastes, Diverge(), Checkpoint(tmp_path, "key", {}, False))
+    assert Checkpoint(tmp_path, "key", {}, True).phases["refit"]["epoch"] == 1
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(small, tastes, tmp_path):

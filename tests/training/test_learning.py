@@ -175,7 +175,7 @@ def test_likely_causes(values, steps, want):
 @pytest.mark.parametrize("model", ["mf", "lightgcn"])
 def test_normal_trainings_are_left_alone(model, loss):
     """The defaults on the bundled data, and with little patience."""
-    split = ssmrec.split(ssmrec.load("online-retail"))
+    split = ssmrec.prepare("online-retail")
     config = resolve(
         {"model": {"name": model, "dim": 16}, "loss": {"name": loss}, "train": {"patience": 3}}
     )

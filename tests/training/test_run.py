@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -57,6 +61,20 @@ def test_text_ids_come_back_as_text(small, text_tastes, tmp_path):
     assert again.train.users.ids.dtype == pl.String
     assert again.train.items.decode([0, 39]).to_list() == ["i100", "i139"]
     assert torch.equal(again.model.table, done.model.table)
+
+
+def test_a_run_is_read_where_the_system_writes_other_text(trained, tmp_path):
+    data = trained.config.data.model_copy(update={"source": "käse.csv"})
+    config = trained.config.model_copy(update={"data": data})
+    save_run(tmp_path / "run", replace(trained, config=config), "abc")
+    code = (
+        "import pathlib, sys; from ssmrec.training import load_run; "
+        "print(ascii(load_run(pathlib.Path(sys.argv[1]))[0].config.data.source))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(words, env=os.environ | plain, capture_output=True, text=True)
+    assert done.stdout.strip() == "'k\\xe4se.csv'", done.stderr
 
 
 def test_the_configuration_is_complete_and_plain(folder, trained):

@@ -500,3 +500,4 @@ def test_resumed_equals_unbroken(old, later, few, tmp_path, monkeypatch, protoco
     resumed = update_run(old, data, config, {}, None, WarmStart(old, tmp_path, "key", {}, True))
     assert torch.equal(resumed.model.table, unbroken.model.table)
     assert resumed.metrics["valid"] == unbroken.metrics["valid"]
+    assert resumed.metrics["warm_start"] == unbroken.metrics["warm_start"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,27 @@ def test_a_trial_that_diverges_counts_as_failed(small, tastes):
     assert "diverged" in failed.reason and failed.value is None
     assert best_of(found).params == {"train.lr": 0.02}
     assert "failed" in counts(found)
+
+
+def test_settings_drawn_again_are_not_trained_again(small, tastes, tmp_path, monkeypatch):
+    """Three trainings of eight trials, of which one diverges; also where the search goes on."""
+    task = small({"train.lr": [0.02, 0.05, 1e30]}, fixed=["train.l2", "loss"])
+    trainings = []
+
+    def counted(config, *rest):
+        trainings.append(config.train.lr)
+        return train_run(config, *rest)
+
+    monkeypatch.setattr("ssmrec.tuning.runner.train_run", counted)
+    search(task, tastes, 5, tmp_path)
+    found = search(task, tastes, 8, tmp_path)
+    assert sorted(trainings) == [0.02, 0.05, 1e30]
+    assert [t.number for t in found] == list(range(1, 9))
+    first = {t.params["train.lr"]: t for t in reversed(found)}
+    for trial in found:
+        like = first[trial.params["train.lr"]]
+        assert trial == like or trial == replace(like, number=trial.number, seconds=0.0)
+    assert best_of(found).number == min(t.number for t in found if t.value == best_of(found).value)
 
 
 def test_no_result_at_all_is_an_error(small, tastes, tmp_path):

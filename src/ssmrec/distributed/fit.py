@@ -14,7 +14,6 @@ from ssmrec.errors import ConfigError
 from ssmrec.kernels.memory import all_memory
 from ssmrec.losses import LOSSES
 from ssmrec.models import Graph
-from ssmrec.models.mf import MFConfig
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig
 from ssmrec.training.config import closed_form
@@ -106,11 +105,6 @@ def tell_memory(config: RunConfig, train: Interactions, place: Place, share: flo
         "" if room is None else f" of {room / 1e6:.0f} MB",
         f"sharded over {place.size} processes" if share < 1 else "replicated",
     )
-
-
-def mf_settings(config: RunConfig) -> MFConfig:
-    """The settings of `mf` in those of a run."""
-    return MFConfig(**{name: value for name, value in config.model.items() if name != "name"})
 
 
 def _shardable(config: RunConfig) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,9 +17,9 @@ from torch import Tensor
 
 from ssmrec.data import Interactions, Split
 from ssmrec.data.mapped import map_split, shared_folder, write_split
-from ssmrec.distributed.fit import admit, divides, mf_settings, shards, tell_memory
+from ssmrec.distributed.fit import admit, divides, shards, tell_memory
 from ssmrec.distributed.graph import DividedGraph
-from ssmrec.distributed.place import Place
+from ssmrec.distributed.place import Place, cores
 from ssmrec.distributed.ranking import DividedItems, DividedUsers
 from ssmrec.distributed.rows import Summing, bounds, rows_of
 from ssmrec.distributed.sharded import ShardedMF
@@ -31,6 +30,7 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import PANEL, ItemBlocks, UserLookup
 from ssmrec.training import RunConfig
+from ssmrec.training.pairs import settings_of
 from ssmrec.training.peers import Peers, numbers
 from ssmrec.training.step import Places
 from ssmrec.training.tensors import Slices, Stored
@@ -59,7 +59,7 @@ class Together(Peers):
         self.place = place
         self.rank, self.size, self.local = place.rank, place.size, place.local_size
         self.restarted = place.restarts > 0
-        self.threads = max(1, (os.cpu_count() or 1) // place.local_size)
+        self.threads = max(1, cores() // place.local_size)
         self.spread = self._spread
         self.bytes = 0
         self._order = numbers(0)
@@ -114,7 +114,8 @@ class Together(Peers):
         share = self.share(config, train.n_users, train.n_items)
         tell_memory(config, train, self.place, share)
         if share < 1:
-            return ShardedMF(mf_settings(config), train, generator, self.place, device).to(device)
+            settings = settings_of(ShardedMF, config.model, "model")
+            return ShardedMF(settings, train, generator, self.place, device).to(device)
         model = super().backbone(config, train, generator, device)
         if divides(model, config):
             whole: Any = model.graph

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 
 from ssmrec.distributed.meeting import Meeting
-from ssmrec.distributed.place import RESTARTS
+from ssmrec.distributed.place import RESTARTS, cores
 from ssmrec.errors import ConfigError, RunError
 
 logger = logging.getLogger("ssmrec")
@@ -56,7 +56,7 @@ def launch(
     if not 1 <= wait < math.inf:
         raise ConfigError(f"--wait {wait:g}: must be a second at least")
     place = None if meeting is None else Meeting.at(meeting, hosts, wait)
-    share = str(max(1, (os.cpu_count() or 1) // processes))
+    share = str(max(1, cores() // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
     where = ["--standalone"] if place is None else [

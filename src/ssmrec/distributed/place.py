@@ -56,6 +56,13 @@ class Place:
         )  # fmt: skip
 
 
+def cores() -> int:
+    """CPU cores that this process may use: a job of a cluster is often given some of a machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def interface_to(host: str) -> str | None:
     """Name of the network interface that leads to a machine; None where the system does not tell."""
     if fcntl is None:

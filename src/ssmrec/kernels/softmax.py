@@ -28,7 +28,11 @@ _BLOCK = 2 * 2**20
 _LANES = 64
 """Partial sums of a row, a power of two: number j goes to that of j modulo this; halves are added up."""
 WIDEST = 512
-"""Longest vectors the kernel for a GPU takes: a tile of longer ones does not fit into its memory."""
+"""Longest vectors the kernel for a GPU takes, where its shared memory holds them (`widest`)."""
+TILES = 4
+"""Tiles that the kernel for a GPU has in shared memory at once, at most."""
+LEAST_ROWS = 16
+"""Rows of its smallest tile."""
 
 
 @njit(inline="always")
@@ -137,12 +141,25 @@ def shared_softmax_reference(
 def has_kernel(vectors: Tensor) -> bool:
     """Whether `shared_softmax` takes such vectors (n, d).
 
-    On a CPU those of float32; on CUDA, where Triton is installed, any but float64, up to `WIDEST`.
+    On a CPU those of float32; on CUDA, where Triton is installed, any but float64, up to `widest`.
     """
     if vectors.device.type == "cuda":
-        fits = vectors.shape[1] <= WIDEST and vectors.dtype != torch.float64
-        return fits and has_triton()
+        most = widest(shared_memory(vectors.device), vectors.element_size())
+        return vectors.shape[1] <= most and vectors.dtype != torch.float64 and has_triton()
     return vectors.device.type == "cpu" and vectors.dtype == torch.float32
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes that one program may have in the shared memory of a GPU: 64 KiB to 227 KiB."""
+    told = torch.cuda.get_device_properties(device)
+    return getattr(
+        told, "shared_memory_per_block_optin", 2**16
+    )  # AMD's tell nothing, and have that
+
+
+def widest(memory: int, itemsize: int) -> int:
+    """Longest vectors of which the smallest tiles fit into so many bytes; a power of two."""
+    return min(WIDEST, 1 << (memory // (TILES * LEAST_ROWS * itemsize)).bit_length() - 1)
 
 
 def shared_softmax(

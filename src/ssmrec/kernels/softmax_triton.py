@@ -18,6 +18,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ssmrec.kernels.softmax import LEAST_ROWS, TILES, shared_memory
+
 _PROGRAMS = 4
 """Programs wanted for each multiprocessor."""
 _TILE_BYTES = 32 * 2**10
@@ -188,12 +190,19 @@ def options(u: Tensor, corrected: bool, masked: bool, in_batch: bool) -> dict[st
     """Constants the kernels are compiled for: sizes of a tile, precision, and what there is to do."""
     width = max(16, triton.next_power_of_2(u.shape[1]))
     exact = torch.get_float32_matmul_precision() == "highest"
-    size = max(16, min(64, _TILE_BYTES // (width * u.element_size())))
+    memory = shared_memory(u.device) if u.device.type == "cuda" else TILES * _TILE_BYTES
+    size = tile_rows(memory, width * u.element_size())
     return {
         "HAS_Q": corrected, "MASKED": masked, "DIAGONAL": in_batch,
         "PRECISION": "tf32x3" if exact else "tf32",
         "BM": size, "BN": size, "D": width, "num_warps": 4, "num_stages": 2 if width <= 256 else 1,
     }  # fmt: skip
+
+
+def tile_rows(memory: int, row_bytes: int) -> int:
+    """Rows of a tile, a power of two, for so many bytes of shared memory and of a row."""
+    fit = min(_TILE_BYTES, memory // TILES) // row_bytes
+    return 1 << min(64, max(LEAST_ROWS, fit)).bit_length() - 1
 
 
 def _parts(blocks: int, others: int, device: torch.device) -> tuple[int, int]:

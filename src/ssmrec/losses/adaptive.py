@@ -18,6 +18,7 @@ from ssmrec.losses.base import (
     Loss,
     PlainLossConfig,
     corrected,
+    live,
     log_sum,
     or_zero,
     widened,
@@ -119,10 +120,10 @@ class AdapTau(Loss):
     def _note(
         self, positives: Tensor, negatives: Tensor, mask: Tensor | None, users: Tensor
     ) -> None:
-        """Add the rows' losses at temperature 1 to the users' sums."""
+        """Add the losses at temperature 1 of rows with negatives to the users' sums."""
         value = or_zero(log_sum(negatives) - positives, negatives, mask).to(self.total.dtype)
         self.total.index_add_(0, users, value)
-        self.count.index_add_(0, users, torch.ones_like(value))
+        self.count.index_add_(0, users, (live(negatives, mask) > 0).to(value))
 
 
 def lambert_w(x: Tensor, rounds: int = 30) -> Tensor:

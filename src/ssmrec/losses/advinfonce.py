@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssmrec.data import Interactions
-from ssmrec.losses.base import Context, Loss, LossConfig, corrected, live, or_zero, widened
+from ssmrec.losses.base import (
+    Context,
+    Loss,
+    LossConfig,
+    corrected,
+    live,
+    or_zero,
+    products,
+    widened,
+)
 from ssmrec.losses.ssm import sampled_softmax
 from ssmrec.models import Vectors
 
@@ -83,7 +92,7 @@ class AdvInfoNCE(Loss):
         """log p, (B, N); finite, and without meaning where masked."""
         users = F.embedding(context.users, self.hard_users)
         items = F.embedding(context.negatives, self.hard_items)
-        hardness = users @ items.T if items.dim() == 2 else torch.einsum("bd,bnd->bn", users, items)
+        hardness = products(users, items)
         if mask is not None:
             hardness = hardness.masked_fill(mask, -1e4)
         return torch.log_softmax(hardness, dim=1)

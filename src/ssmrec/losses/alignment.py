@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssmrec.data import Interactions
-from ssmrec.losses.base import Context, Loss, PlainLossConfig, widened
+from ssmrec.losses.base import Context, Loss, PlainLossConfig, picked, widened
 
 _EDGE = 1e-6
 """Distance kept from cosines of -1 and 1, where the arc cosine has no finite slope."""
@@ -85,7 +85,7 @@ class MAWU(Loss):
 
     def from_vectors(self, users: Tensor, items: Tensor, context: Context) -> Tensor:
         users, items = widened(users), widened(items)
-        sizes = self.user_margin[context.users] + self.item_margin[context.items]
+        sizes = picked(self.user_margin, context.users) + picked(self.item_margin, context.items)
         aligned = margined((users * items).sum(1), 1 - torch.sigmoid(sizes))
         spread = self.config.gamma_users * uniformity(users)
         return spread + self.config.gamma_items * uniformity(items) - aligned

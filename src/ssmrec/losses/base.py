@@ -215,6 +215,19 @@ def or_zero(value: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(live(logits, mask) > 0, value, torch.zeros_like(value))
 
 
+def picked(values: Tensor, at: Tensor) -> Tensor:
+    """values[at], (B,), of values (n,) and places (B,).
+
+    The gradient of indexing itself is added up in the order in which threads come to it.
+    """
+    return F.embedding(at, values[:, None])[:, 0]
+
+
+def products(users: Tensor, items: Tensor) -> Tensor:
+    """Inner products (B, N) of users (B, d) with shared items (N, d), or own ones (B, N, d)."""
+    return users @ items.T if items.dim() == 2 else torch.einsum("bd,bnd->bn", users, items)
+
+
 def prepare(vectors: Tensor, similarity: Similarity) -> Tensor:
     """Vectors whose dot product is the similarity: unit length for cosine (zero stays zero)."""
     return F.normalize(vectors, dim=-1, eps=1e-12) if similarity == "cosine" else vectors

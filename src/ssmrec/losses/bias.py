@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.losses.alignment import margined
@@ -19,6 +20,7 @@ from ssmrec.losses.base import (
     corrected,
     or_zero,
     prepare,
+    products,
     shares,
     widened,
 )
@@ -98,12 +100,10 @@ class BCLoss(Loss):
     def bias_logits(self, context: Context) -> tuple[Tensor, Tensor]:
         """Logits (B,) and (B, N) of the popularity branch."""
         of_user, of_item = (prepare(x, "cosine") for x in (self.user_bias, self.item_bias))  # type: ignore[arg-type]
-        # Widened, as the gradients of many rows meet in one score.
-        scores = widened(of_user @ of_item.T) / self.config.bias_temperature
-        users = self.user_level[context.users]
-        positives = scores[users, self.item_level[context.items]]
-        negatives = self.item_level[context.negatives]
-        return positives, scores[users[:, None], negatives]
+        users = F.embedding(self.user_level[context.users], of_user) / self.config.bias_temperature
+        items = F.embedding(self.item_level[context.items], of_item)
+        others = F.embedding(self.item_level[context.negatives], of_item)
+        return (users * items).sum(1), products(users, others)
 
 
 class PopDCLConfig(LossConfig):

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ssmrec.kernels.softmax import shared_softmax
+from ssmrec.kernels.softmax import has_kernel, shared_softmax
 from ssmrec.losses.base import (
     Context,
     Loss,
@@ -18,8 +18,10 @@ from ssmrec.losses.base import (
     log_mass,
     log_sum,
     or_zero,
+    picked,
     widened,
 )
+from ssmrec.negatives import Negatives
 
 
 class SLConfig(LossConfig):
@@ -119,8 +121,15 @@ def fused_contrast(
 
     The kernel has a positive in its sum. Here it gets one that is smaller than any term by e^30, by
     one more number in each vector, and the number is taken off again. It is a power of two, which
-    the short floats of a GPU hold exactly.
+    the short floats of a GPU hold exactly. Vectors that are too long with it take plain torch.
     """
+    rows = torch.cat([u, u.new_ones(len(u), 1)], dim=1)
+    if not has_kernel(rows):
+        ids = None if in_batch else torch.arange(len(neg))
+        mask = Negatives(ids, None, masked).mask((len(u), len(neg)))
+        mask = None if mask is None else mask.to(u.device)
+        logits = corrected(u @ neg.T, log_q, mask)
+        return or_zero(exponent * log_sum(logits) - (u * pos).sum(1), logits, mask)
     with torch.no_grad():
         bound = 30 + u.norm(dim=1).max() * (neg.norm(dim=1).max() if len(neg) else 0)
         bound = bound if log_q is None or not len(log_q) else bound + log_q.abs().max()
@@ -132,7 +141,6 @@ def fused_contrast(
             count -= torch.bincount(others, minlength=size)
     lowest = torch.cat([torch.zeros_like(u), (-bound).expand(size, 1)], dim=1)
     columns = torch.cat([neg, neg.new_zeros(len(neg), 1)], dim=1)
-    rows = torch.cat([u, u.new_ones(size, 1)], dim=1)
     total = shared_softmax(rows, lowest, columns, log_q, masked, in_batch) - bound
     return torch.where(count.to(u.device) > 0, exponent * total - (u * pos).sum(1), 0.0)
 
@@ -144,6 +152,5 @@ def log_mean_by_user(logits: Tensor, users: Tensor) -> Tensor:
     peak = peak.scatter_reduce(0, group, logits.detach(), "amax")[group]
     total = torch.zeros_like(logits).index_add(0, group, (logits - peak).exp())
     count = torch.zeros_like(logits).index_add(0, group, torch.ones_like(logits))
-    return (total / count.clamp_min(1)).clamp_min(torch.finfo(logits.dtype).tiny).log()[
-        group
-    ] + peak
+    mean = (total / count.clamp_min(1)).clamp_min(torch.finfo(logits.dtype).tiny)
+    return picked(mean.log(), group) + peak

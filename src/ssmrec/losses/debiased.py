@@ -66,11 +66,13 @@ class DCL(Loss):
     def value(self, positives: Tensor, total: Tensor, mass: Tensor) -> Tensor:
         """Loss from the logs (B,) of e^{s+/tau}, of the negatives' sum and of their number."""
         rate = self.config.positive_rate
-        peak = torch.maximum(positives, total).detach()
+        lowest = -1 / self.config.temperature
+        peak = torch.maximum(positives, total).clamp_min(lowest).detach()
         own, count = (positives - peak).exp(), mass.exp()
         true = ((total - peak).exp() - rate * count * own) / (1 - rate)
-        least = count * (-1 / self.config.temperature - peak).clamp_max(0).exp()
-        return (own + torch.maximum(true, least)).log() + peak - positives
+        least = count * (lowest - peak).exp()
+        both = own + torch.maximum(true, least)
+        return both.clamp_min(torch.finfo(both.dtype).tiny).log() + peak - positives
 
 
 class HCLConfig(DCLConfig):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.kernels.softmax import has_kernel, shared_softmax
@@ -89,8 +90,9 @@ class InvCF(Loss):
         z_u, z_v = (prepare(widened(x), "cosine") for x in (users, items))
         p_u, p_v = (prepare(x, "cosine") for x in self.popularity(context))
         other = next_pair(context)
+        moved = [F.embedding(other, x) for x in (p_u, p_v)]
         loss = softmax(z_u, z_v) + config.pop_weight * softmax(p_u, p_v)
-        loss = loss + config.joint_weight * (joint(p_u, p_v) + joint(p_u[other], p_v[other]))
+        loss = loss + config.joint_weight * (joint(p_u, p_v) + joint(*moved))
         near = distance_correlation(z_u, p_u) + distance_correlation(z_v, p_v)
         return loss + config.independence * near / 2
 
@@ -99,8 +101,9 @@ class InvCF(Loss):
         nodes = torch.cat([context.users, context.items + self.graph.n_users])
         rows, at = nodes.unique(return_inverse=True)
         layers = self.config.pop_layers + 1
-        table = self.of_level[self.level]
-        found = self.graph.rows(table, (1 / layers,) * layers, rows)[0][at]
+        # Not by indexing: its gradient is added up in the order in which threads come to it.
+        table = F.embedding(self.level, self.of_level)
+        found = F.embedding(at, self.graph.rows(table, (1 / layers,) * layers, rows)[0])
         return found[: len(context.users)], found[len(context.users) :]
 
 
@@ -124,10 +127,11 @@ def distance_correlation(one: Tensor, other: Tensor) -> Tensor:
 
     0 for rows that are all alike, or only one.
     """
-    a, b = _distances(one), _distances(other)
-    variances = (_covariance(a, a) * _covariance(b, b)).clamp_min(_FLAT**2).sqrt()
-    square = _covariance(a, b) / variances
-    return torch.where(square > _FLAT, square.clamp_min(_FLAT).sqrt(), 0.0)
+    with torch.autocast(one.device.type, enabled=False):  # small differences of large sums
+        a, b = _distances(one), _distances(other)
+        variances = (_covariance(a, a) * _covariance(b, b)).clamp_min(_FLAT**2).sqrt()
+        square = _covariance(a, b) / variances
+        return torch.where(square > _FLAT, square.clamp_min(_FLAT).sqrt(), 0.0)
 
 
 def _distances(rows: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ from ssmrec.negatives.base import known_mask
 
 _LEAST = 1e-6
 """Least value of a surrogate under the logarithm; only `relu` and unbounded scores reach it."""
+_GATHERED = 2**23
+"""Numbers of item vectors held at once for the users' own items (32 MiB)."""
 
 
 class PSLConfig(LossConfig):
@@ -134,7 +136,7 @@ class SLatK(Loss):
 
 
 def kth_largest(
-    users: Tensor, items: Tensor, train: Interactions, drawn: np.ndarray, k: int, block: int = 1024
+    users: Tensor, items: Tensor, train: Interactions, drawn: np.ndarray, k: int
 ) -> Tensor:
     """K-th largest score of each user, (n_users,), among own items and the `drawn` ones.
 
@@ -144,6 +146,7 @@ def kth_largest(
     """
     active = train.user_degrees[train.user_degrees > 0]
     width = int(np.quantile(active, 0.9)) if len(active) else 0
+    block = max(1, min(1024, _GATHERED // max(width * users.shape[1], 1)))
     result = users.new_zeros(len(users))
     candidates = torch.from_numpy(np.unique(drawn))
     others = items[candidates.to(items.device)]

@@ -12,14 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssmrec.data import Interactions
-from ssmrec.kernels.history import occur_together
-from ssmrec.kernels.topk import select
+from ssmrec.kernels.history import most_alike
 from ssmrec.models.base import Vectors
 from ssmrec.models.contrastive import SGL, SGLConfig, nodes
 
 Array = np.ndarray
-_BLOCK = 4 * 2**20
-"""Similarities held at once while nearest neighbours are sought (16 MiB)."""
 
 
 class NESCLConfig(SGLConfig):
@@ -67,8 +64,9 @@ class NESCL(SGL):
         one = F.normalize(one, dim=1) / self.config.ssl_temperature
         other = F.normalize(other, dim=1)
         places = torch.from_numpy(at).to(one.device).view(3, -1)
-        total = (one @ other[places[0]].T).logsumexp(1)
-        shares = torch.stack([(one * other[place]).sum(1) - total for place in places])
+        positive = F.embedding(places, other)  # (3, n, d)
+        total = (one @ positive[0].T).logsumexp(1)
+        shares = (one * positive).sum(2) - total
         each = -shares.mean(0) if self.config.mean == "in" else math.log(3) - shares.logsumexp(0)
         m = len(users)
         term = self.config.ssl_weight * (each[:m].mean() + each[m:].mean())
@@ -100,25 +98,13 @@ def nearest(train: Interactions, side: Literal["user", "item"], k: int) -> Array
     """The k nodes of one side with the highest cosine of their binary columns, int64 (size, k).
 
     Only nodes that share a pair count; -1 fills up. Of equal ones the lower index comes first. Takes
-    the sum of squared degrees of the other side in steps, and never a whole similarity matrix.
+    the sum of squared degrees of the other side in steps, and no similarity matrix.
     """
     by_item = np.argsort(train.indices, kind="stable")
-    users = (train.indptr, train.indices, train.user_degrees)
+    users = (train.indptr, train.indices)
     starts = np.concatenate([[0], np.cumsum(train.item_degrees)])
-    items = (starts, train.rows[by_item], train.item_degrees)
-    (indptr, ids, degrees), (starts, partners, others) = (
-        (users, items) if side == "user" else (items, users)
-    )
-    size = len(degrees)
-    root = np.sqrt(np.maximum(degrees, 1)).astype(np.float32)
-    weights, found = np.ones(len(others), dtype=np.float32), np.full((size, k), -1)
-    block = max(1, _BLOCK // size)
-    for first in range(0, size, block):
-        last = min(first + block, size)
-        together = np.empty((last - first, size), dtype=np.float32)
-        occur_together(indptr[first : last + 1], ids, starts, partners, weights, together)
-        together /= root[first:last, None] * root
-        together[np.arange(last - first), np.arange(first, last)] = 0
-        ids_found, values = select(together, min(k, size))
-        found[first:last, : ids_found.shape[1]] = np.where(values > 0, ids_found, -1)
+    items = (starts, train.rows[by_item])
+    own, others = (users, items) if side == "user" else (items, users)
+    found = np.empty((len(own[0]) - 1, k), dtype=np.int64)
+    most_alike(*own, *others, found)
     return found

@@ -36,6 +36,10 @@ class UIPCMF(Backbone):
 
     Config = UIPCMFConfig
 
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        return config.item_prototypes
+
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__(config, train, generator)
         self.table = nn.Parameter(initial_table(train, config.dim, config.init, generator))
@@ -47,11 +51,10 @@ class UIPCMF(Backbone):
         self.links = nn.Parameter(torch.empty(counts).uniform_(-bound, bound, generator=generator))
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
-        user_rows = self.table[: self.n_users] if users is None else self.table[users]
-        item_rows = (
-            self.table[self.n_users :] if items is None else self.table[items + self.n_users]
-        )
-        weights = _likeness(user_rows, self.user_prototypes) @ self.links
+        nodes, cut = self._nodes(users, items)
+        rows = F.embedding(nodes, self.table)
+        user_rows, item_rows = rows[:cut], rows[cut:]
+        weights = (_likeness(user_rows, self.user_prototypes) @ self.links).to(rows)
         return Vectors(weights, _likeness(item_rows, self.item_prototypes), user_rows, item_rows)
 
     def for_training(
@@ -63,4 +66,5 @@ class UIPCMF(Backbone):
 
 def _likeness(rows: Tensor, prototypes: Tensor) -> Tensor:
     """1 + cosine of each row and prototype, 0 to 2, (len(rows), len(prototypes))."""
-    return 1 + F.normalize(rows, dim=1) @ F.normalize(prototypes, dim=1).T
+    cosine = F.normalize(rows, dim=1) @ F.normalize(prototypes, dim=1).T
+    return 1 + cosine.to(rows)  # autocast rounds the products alone

@@ -87,9 +87,8 @@ def _unwanted(source: DataConfig, train: Interactions) -> Interactions:
     frame, path = load(source.source, source).frame(), source.source
     user, item = train.users.encode(frame["user"]), train.items.encode(frame["item"])
     known = (user >= 0) & (item >= 0)
-    user, item = user[known], item[known]
-    key = train.rows.astype(np.int64) * train.n_items + train.indices
-    fresh = ~np.isin(user.astype(np.int64) * train.n_items + item, key)
+    key = user[known].astype(np.int64) * train.n_items + item[known]
+    fresh = ~np.isin(key, train.rows.astype(np.int64) * train.n_items + train.indices)
     logger.info(
         "%s: %d of %d pairs are negatives; %d have ids that are not in train, %d are in train",
         path, fresh.sum(), len(frame), (~known).sum(), (~fresh).sum(),
@@ -99,4 +98,5 @@ def _unwanted(source: DataConfig, train: Interactions) -> Interactions:
             f"{path}: no pair has a user and an item of the training data and is not itself in it; "
             "check that ids match"
         )
-    return Interactions.from_pairs(user[fresh], item[fresh], train.users, train.items)
+    pairs = np.unique(key[fresh])  # 7 and 07 are one id
+    return Interactions.from_pairs(*np.divmod(pairs, train.n_items), train.users, train.items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -90,5 +91,7 @@ class AHNS(DNS):
     def choose(self, positive: Tensor, scores: Tensor) -> Tensor:
         config = self.config
         base = (positive + config.alpha).clamp_min(_SMALLEST)
-        far = (scores - config.beta * base[:, None] ** (config.p + 1)).abs()
+        # No target above all scores: so far off, rounding would make them alike.
+        target = torch.minimum(config.beta * base ** (config.p + 1), scores.amax(1))
+        far = (scores - target[:, None]).abs()
         return far.topk(min(config.n, scores.shape[1]), dim=1, largest=False).indices

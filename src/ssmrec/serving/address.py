@@ -43,10 +43,10 @@ def place_of(uri: str) -> str:
     """What comes after `sqlite:///` or `duckdb:///`.
 
     Raises:
-        ConfigError: nothing does.
+        ConfigError: nothing does, or there are two slashes: the file would not be that of the address.
     """
-    place = uri.partition("://")[2].partition("/")[2]
-    if not place:
+    host, _, place = uri.partition("://")[2].partition("/")
+    if host or not place:
         raise ConfigError(f"{shown(uri)}: names no file; write {kind_of(uri)}:///file.db")
     return place
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from ssmrec.ranking import Ranker
 from ssmrec.serving.address import kind_of
 from ssmrec.serving.bulk import refuse_other
 from ssmrec.serving.sql import replace_rows
-from ssmrec.training import replaced
+from ssmrec.training.files import replace_together
 
 FORMATS = ("parquet", "npy")
 
@@ -49,6 +51,7 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
 
     `parquet`: users.parquet and items.parquet with columns id and vector.
     `npy`: users.npy and items.npy (m, d), and users.parquet and items.parquet with the ids, row by row.
+    All are written before the first takes the place of an older one: those of two runs are not mixed.
 
     Returns:
         Rows written of each side.
@@ -65,25 +68,29 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
         refuse_other(ids, ["id"], ["id", "vector"])
         if numbers.exists() and not ids.exists():  # an earlier export would have left both
             raise RunError(f"{numbers}: is there already; choose another folder, or delete it")
+    writers: dict[Path, Callable[[Path], object]] = {}
+    for name, table in tables.items():
+        if form == "npy":
+            writers[folder / f"{name}.npy"] = partial(_save, table["vector"].to_numpy())
+            table = table.select("id")
+        writers[folder / f"{name}.parquet"] = table.write_parquet
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            if form == "npy":
-                with replaced(folder / f"{name}.npy") as part, open(part, "wb") as file:
-                    np.save(file, table["vector"].to_numpy())
-                table = table.select("id")
-            with replaced(folder / f"{name}.parquet") as part:
-                table.write_parquet(part)
-            if (
-                form == "parquet"
-            ):  # the vectors of an earlier export would not be those of these ids
-                (folder / f"{name}.npy").unlink(missing_ok=True)
+        replace_together(writers, last=folder / "items.parquet")
+        for name in tables if form == "parquet" else ():
+            # The vectors of an earlier export would not be those of these ids.
+            (folder / f"{name}.npy").unlink(missing_ok=True)
     except (OSError, pl.exceptions.PolarsError) as error:
         if new and not any(folder.glob("*")):
             folder.rmdir()
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{folder}: cannot be written ({reason})") from None
     return {name: len(table) for name, table in tables.items()}
+
+
+def _save(vectors: np.ndarray, path: Path) -> None:
+    with open(path, "wb") as file:  # of a path numpy would change the name
+        np.save(file, vectors)
 
 
 def store_vectors(ranker: Ranker, uri: str, table: str) -> dict[str, int]:

@@ -38,6 +38,10 @@ Where vectors keep their lengths, frequent items must be held down by a large we
 """
 
 
+_NUMBERS = 1 << 21
+"""Most numbers of the items of some new users held at once (16 MB)."""
+
+
 class FoldIn:
     """Vectors of new users for one trained model, comparable with its ranking vectors.
 
@@ -115,21 +119,32 @@ def ridge(items: Tensor, l2: float = 1.0, unseen: float = 1.0) -> Callable[[Item
 def _solver(
     items: Tensor, every: float, extra: float, target: float, l2: float, mean: bool = False
 ) -> Callable[[ItemRows], Tensor]:
-    """u = (every V'V + extra sum vv' + l2 I)^-1 target sum v, sums (or means) over the liked items."""
-    table = items.detach().double()
-    base = every * table.T @ table + l2 * torch.eye(table.shape[1], dtype=torch.float64)
+    """u = (every V'V + extra sum vv' + l2 I)^-1 target sum v, sums (or means) over the liked items.
+
+    Many users at once: where threads are busy, each call of a library waits for all of them.
+    """
+    dim = items.shape[1]
+    table = torch.cat([items.detach().double(), torch.zeros(1, dim, dtype=torch.float64)])
+    base = every * table.T @ table + l2 * torch.eye(dim, dtype=torch.float64)
+
+    def solved(liked: ItemRows, part: slice) -> Tensor:
+        sizes = liked.user_degrees[part]
+        held = np.arange(sizes.max(initial=0)) < sizes[:, None]
+        at = np.full(held.shape, len(items))  # the row of zeros
+        at[held] = liked.indices[liked.indptr[part.start] : liked.indptr[part.stop]]
+        mine = table[torch.from_numpy(at)]
+        share = torch.from_numpy(1 / np.maximum(sizes, 1) if mean else np.ones(len(sizes)))
+        system = base + extra * share[:, None, None] * (mine.transpose(1, 2) @ mine)
+        return torch.linalg.solve(system, target * share[:, None] * mine.sum(1))
 
     def rows(liked: ItemRows) -> Tensor:
-        out = torch.zeros(liked.n_users, table.shape[1], dtype=torch.float64)
-        for row, size in enumerate(liked.user_degrees):
-            if not size:
-                continue
-            at = liked.indices[liked.indptr[row] : liked.indptr[row + 1]]
-            mine = table[torch.from_numpy(at.astype(np.int64))]
-            share = 1 / size if mean else 1.0
-            system = base + (extra * share) * mine.T @ mine
-            out[row] = torch.linalg.solve(system, (target * share) * mine.sum(0))
-        return out.to(items.dtype)
+        longest = int(liked.user_degrees.max(initial=0))
+        size = max(1, _NUMBERS // (dim * max(longest, dim)))
+        parts = [
+            solved(liked, slice(start, min(start + size, liked.n_users)))
+            for start in range(0, liked.n_users, size)
+        ]
+        return torch.cat([torch.zeros(0, dim, dtype=torch.float64), *parts]).to(items.dtype)
 
     return rows
 

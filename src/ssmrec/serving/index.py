@@ -28,6 +28,8 @@ from ssmrec.training.files import part_of, replace_together
 Array = np.ndarray
 MORE = 4
 """Times as many items as wanted are searched; and again, where too few of them may be listed."""
+_SHARE = 1 / 64
+"""Of the items; to search for more of them takes longer than to rank them all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Index:
         """As `Ranker.top`, approximately: candidates from the index, ranked by exact scores.
 
         Users whose candidates fall out, for they have them or a filter forbids them, are searched for
-        again, further. A list may still be shorter than exact ranking's, and is never filled up.
+        again, further, and at last ranked exactly: no list is shorter than that of exact ranking.
         """
         vectors = _tensor(ranker)[torch.from_numpy(users.astype(np.int64))]
         shape = len(users), min(choice.k, len(ranker.items))
@@ -65,9 +67,12 @@ class Index:
                 best = _best(ranker, users[row], vectors[row], candidates, choice)
                 ids[row, : len(best[0])], scores[row, : len(best[0])] = best
             short = short[ids[short, -1] < 0]
-            if wanted == self.size:
+            wanted *= MORE
+            if wanted > _SHARE * self.size:
                 break
-            wanted = min(self.size, MORE * wanted)
+        if len(short):
+            exact = ranker.top(users[short], choice)
+            ids[short], scores[short] = exact.ids, exact.scores
         return TopK(ids, scores)
 
     def save(self, folder: Path) -> None:

@@ -99,7 +99,10 @@ def _read_hnsw(module: Any, path: str, dim: int, size: int) -> Any:
 def _use_hnsw(made: Any, module: Any) -> tuple[Callable[[Array, int], Array], Callable]:
     def search(queries: Array, n: int) -> Array:
         made.set_ef(max(BUILD, n))
-        return made.knn_query(queries, n)[0].astype(np.int64)
+        try:
+            return made.knn_query(queries, n)[0].astype(np.int64)
+        except RuntimeError:  # its graph leads a query to fewer than n items
+            return np.full((len(queries), n), -1, dtype=np.int64)
 
     def write(path: str) -> None:
         made.save_index(path)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import polars as pl
 import torch
 
-from ssmrec.config import build
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, SsmrecError
 from ssmrec.models import MODELS
@@ -17,6 +13,7 @@ from ssmrec.negatives import SAMPLERS
 from ssmrec.training.config import RunConfig, closed_form, make_model
 from ssmrec.training.device import Products, pick_device
 from ssmrec.training.optimizers import check_optimizer
+from ssmrec.training.pairs import settings_of
 
 PROBES = (3, 5), (4, 5), (3, 6)
 """Numbers of users and items of the models that tell which tensors have a row for each of them."""
@@ -51,16 +48,12 @@ def refuse_parts(config: RunConfig) -> None:
         return
     Products(config.train.precision, pick_device(config.train.device))
     check_optimizer(config.train.optimizer, model)
-    sampler.check(build(sampler.Config, _settings(config.negatives), "negatives"))
+    sampler.check(settings_of(sampler, config.negatives, "negatives"))
     tried(config)
-    width = model.width(build(model.Config, _settings(config.model), "model"))
+    width = model.width(settings_of(model, config.model, "model"))
     longest = max(config.loss.get("prefixes", ()), default=0)
     if width is not None and longest > width:
         raise ConfigError(too_long(longest, width))
-
-
-def _settings(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in part.items() if key != "name"}
 
 
 def shapes(config: RunConfig, n_users: int, n_items: int) -> dict[str, tuple[int, ...]]:

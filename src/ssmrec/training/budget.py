@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from ssmrec.data import Interactions, Split, synthetic
+from ssmrec.errors import RunError
 from ssmrec.models.start import singular_factors
 from ssmrec.negatives import Batch
+from ssmrec.training.ahead import without_start
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.listener import Listener
@@ -53,7 +55,7 @@ def train_best(
         search.solve()
         search.train(checkpoint)
     except KeyboardInterrupt:
-        if not search.tried:
+        if search.found is None:
             raise
         search.interrupted = True
     return tested(search.best(), split.test)
@@ -65,7 +67,9 @@ class _Search:
     def __init__(self, config: RunConfig, split: Split, listener: Listener) -> None:
         self.config, self.split, self.listener = config, split, listener
         self.left = config.train.budget or 0.0
-        self.tried: list[Trained] = []
+        self.found: Trained | None = None
+        self.candidates: list[dict[str, Any]] = []
+        self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
 
     def solve(self) -> None:
@@ -74,8 +78,14 @@ class _Search:
         singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
         self.left -= time.perf_counter() - start
         for dim in SVD_DIMS:
-            trained = train_run(self._with({"name": "svd", "dim": dim}), self.split)
-            took = self._keep(trained)
+            model = {"name": "svd", "dim": dim}
+            try:  # a budget would only be warned of: a closed form cannot stop half-way
+                trained = train_run(self._with(model, budget=None), self.split)
+            except RunError as error:
+                if self.found is None:
+                    raise
+                return self._give_up(error)
+            took = self._keep(replace(trained, config=self._with(model)))
             full = dim >= min(self.split.train.n_users, self.split.train.n_items)
             if full or self._value(trained) <= last or _DOUBLING * took > self.left:
                 return
@@ -83,38 +93,30 @@ class _Search:
 
     def train(self, checkpoint: Checkpoint | None) -> None:
         """LightGCN in the time left, if there is enough; a checkpoint's goes on with its settings."""
-        begun = None if checkpoint is None else checkpoint.model
-        if begun is None:
-            begun = self._affordable()
-        if begun is None:
-            return
-        if checkpoint is not None:
-            checkpoint.settings["model"] = begun
-        budget = self.config.train.budget if checkpoint and checkpoint.phases else self.left
-        config = self._with(begun, budget=max(budget or 0.0, 1e-3))
         try:
+            begun = (checkpoint and checkpoint.model) or self._affordable()
+            if begun is None:
+                return
+            if checkpoint is not None:
+                checkpoint.settings["model"] = begun
+            config = self._with(begun, budget=max(self.left, 1e-3))
             trained = train_run(config, self.split, self.listener, checkpoint)
-        except DivergedError as error:
-            self.listener.note(f"{error}; going on with what was solved before")
-            return
+        except (DivergedError, MemoryError, torch.OutOfMemoryError) as error:
+            return self._give_up(error)
         self.interrupted = trained.metrics["stopped"] == "interrupted"
         if trained.metrics["epochs"]:
             self._keep(trained)
 
+    def _give_up(self, error: Exception) -> None:
+        told = str(error).partition("\n")[0] or "out of memory"
+        self.listener.note(f"{told}; going on with what was solved before")
+
     def best(self) -> Trained:
         """The best one, with the facts of all."""
-        name, best = self.config.train.metric, max(self.tried, key=self._value)
-        self.listener.note(f"the best of {len(self.tried)} by {name} on validation: {_named(best)}")
-        candidates = [
-            {"model": label(one.config), "dim": one.config.model["dim"],
-             f"valid {name}": self._value(one), "seconds": one.metrics["seconds"]["train"]}
-            for one in self.tried
-        ]  # fmt: skip
-        sums = {
-            part: sum(one.metrics["seconds"][part] for one in self.tried)
-            for part in ("train", "eval")
-        }
-        more = {"candidates": candidates, "seconds": sums}
+        assert self.found is not None
+        best, name, count = self.found, self.config.train.metric, len(self.candidates)
+        self.listener.note(f"the best of {count} by {name} on validation: {_named(best)}")
+        more: dict[str, Any] = {"candidates": self.candidates, "seconds": self.seconds}
         if self.interrupted:
             more["stopped"] = "interrupted"
         return replace(best, metrics={**best.metrics, **more})
@@ -124,29 +126,37 @@ class _Search:
 
         No more dimensions than the best SVD has: where more did not help there, they do not here.
         """
-        most = max(max(self.tried, key=self._value).config.model["dim"], LIGHTGCN_DIMS[-1])
+        assert self.found is not None
+        most = max(self.found.config.model["dim"], LIGHTGCN_DIMS[-1])
         needed = 0.0
         for dim in (dim for dim in LIGHTGCN_DIMS if dim <= most):
+            if self.left <= 0:  # to measure takes time as well
+                break
             start = time.perf_counter()
             model = {"name": "lightgcn", "dim": dim, "init": "spectral"}
             needed = _EPOCHS * _epoch_seconds(self._with(model), self.split.train)
             self.left -= time.perf_counter() - start
             if needed <= self.left:
                 return model
+        told = f"{_EPOCHS} epochs would take {needed:.1f} s, and " if needed else ""
         self.listener.note(
-            f"lightgcn is left out: {_EPOCHS} epochs would take {needed:.1f} s, and "
-            f"{max(self.left, 0.0):.1f} s of the budget are left"
+            f"lightgcn is left out: {told}{max(self.left, 0.0):.1f} s of the budget are left"
         )
         return None
 
     def _keep(self, trained: Trained) -> float:
+        name, value = self.config.train.metric, self._value(trained)
+        for part in self.seconds:
+            self.seconds[part] += trained.metrics["seconds"][part]
         took = trained.metrics["seconds"]["train"]
         self.left -= took
-        self.tried.append(trained)
-        self.listener.note(
-            f"{_named(trained)}: {self.config.train.metric} {self._value(trained):.4f} on "
-            f"validation, in {took:.1f} s"
-        )
+        self.candidates.append(
+            {"model": label(trained.config), "dim": trained.config.model["dim"],
+             f"valid {name}": value, "seconds": took}
+        )  # fmt: skip
+        if self.found is None or value > self._value(self.found):
+            self.found = trained
+        self.listener.note(f"{_named(trained)}: {name} {value:.4f} on validation, in {took:.1f} s")
         return took
 
     def _value(self, trained: Trained) -> float:
@@ -165,8 +175,7 @@ def _named(trained: Trained) -> str:
 
 def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
     """An epoch's time by the median of a few steps; compilation and Adam's first step left out."""
-    cheap = config.model_copy(update={"model": {**config.model, "init": "xavier"}})
-    trainer, size = Trainer(cheap, train, 1), config.train.batch_size
+    trainer, size = Trainer(without_start(config), train, 1), config.train.batch_size
     draws = numpy_generator(config.seed, "budget")
     took = []
     for _ in range(_STEPS):

@@ -161,7 +161,7 @@ class Checkpoint:
             trainer.state.stopped = "diverged"
             self.end_phase(phase, trainer)
             error.best_epoch = trainer.state.best_epoch
-        elif self.written and self.path.exists():
+        elif self.written and phase == "train" and trainer.config.train.lr_decay == "none":
             error.args = (
                 f"{error}; its checkpoint holds epoch {self.written}: with train.epochs="
                 f"{self.written} and --resume the training ends there",

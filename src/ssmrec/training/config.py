@@ -22,6 +22,7 @@ from ssmrec.training.pairs import (
     default_negatives,
     fitting_similarity,
     mismatches,
+    settings_of,
 )
 from ssmrec.training.peers import DistributedConfig
 
@@ -46,6 +47,7 @@ class TrainConfig(Config):
         lr_decay: `none`, or `linear` to zero over `epochs` (over `budget` when there is one).
         budget: seconds for graph, start and steps (evaluations do not count), after which training
             stops within an epoch; None for no limit. What is reached then depends on the machine.
+            `refit` trains twice, each time for as long at most.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
         choose_model: within the budget, try svd, then lightgcn, and keep the better one on validation;
             set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
@@ -237,19 +239,19 @@ def label(run: RunConfig) -> str:
 def make_model(run: RunConfig, train: Interactions, generator: Any) -> Backbone:
     """The backbone of resolved settings, with its initial weights."""
     cls = MODELS[run.model["name"]]
-    return cls(_settings(cls, run.model, "model"), train, generator)
+    return cls(settings_of(cls, run.model, "model"), train, generator)
 
 
 def make_loss(run: RunConfig) -> Loss:
     """The loss of resolved settings."""
     cls = LOSSES[run.loss["name"]]
-    return cls(_settings(cls, run.loss, "loss"))
+    return cls(settings_of(cls, run.loss, "loss"))
 
 
 def make_sampler(run: RunConfig, train: Interactions) -> Sampler:
     """The sampler of resolved settings."""
     cls = SAMPLERS[run.negatives["name"]]
-    return cls(_settings(cls, run.negatives, "negatives"), train)
+    return cls(settings_of(cls, run.negatives, "negatives"), train)
 
 
 def reopened(config: RunConfig, loss: str) -> dict[str, Any]:
@@ -265,11 +267,6 @@ def reopened(config: RunConfig, loss: str) -> dict[str, Any]:
     return values
 
 
-def _settings(cls: Any, values: Mapping[str, Any], where: str) -> Any:
-    options = {key: value for key, value in values.items() if key != "name"}
-    return build(cls.Config, options, where)
-
-
 def _part(
     values: Mapping[str, Any], table: Mapping[str, Any], where: str, default: str
 ) -> dict[str, Any]:
@@ -277,5 +274,5 @@ def _part(
     name = values.get("name", default)
     if not isinstance(name, str):
         raise ConfigError(f"{where}.name: must be a word (got {name!r})")
-    settings = _settings(choose(table, name, f"{where}.name"), values, where)
+    settings = settings_of(choose(table, name, f"{where}.name"), values, where)
     return {"name": name, **settings.model_dump(mode="json")}

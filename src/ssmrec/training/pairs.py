@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from ssmrec.training.config import RunConfig
 
 
+def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
+    """The settings of a part, a class of a registry, in those of a run: all but its name."""
+    options = {key: value for key, value in part.items() if key != "name"}
+    return build(cls.Config, options, where)
+
+
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:
     """The loss's own sampler, else in-batch with log q subtracted and known positives left out.
 
@@ -34,8 +40,7 @@ def fitting_similarity(train: Similarity, debiased: bool) -> Similarity:
 def debiased(negatives: Mapping[str, Any]) -> bool:
     """Whether a sampler of such settings leaves popularity in the cosine."""
     cls = SAMPLERS[negatives["name"]]
-    options = {key: value for key, value in negatives.items() if key != "name"}
-    return cls.is_debiased(build(cls.Config, options, "negatives"))
+    return cls.is_debiased(settings_of(cls, negatives, "negatives"))
 
 
 def check_mixing(loss: str, negatives: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from ssmrec.config import build
 from ssmrec.kernels.memory import free_memory
 from ssmrec.kernels.softmax import KEEP
 from ssmrec.losses import LOSSES
@@ -13,6 +12,7 @@ from ssmrec.negatives import SAMPLERS
 from ssmrec.training.ahead import PROBES, tried
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.device import pick_device
+from ssmrec.training.pairs import settings_of
 from ssmrec.training.peers import current
 
 _NUMBER = 4
@@ -130,8 +130,7 @@ def _batch(config: RunConfig, n_items: int, n_pairs: int) -> int:
 def _width(config: RunConfig) -> int:
     """Numbers of a vector; 1 where that is unknown."""
     cls = MODELS[config.model["name"]]
-    settings = {key: value for key, value in config.model.items() if key != "name"}
-    return cls.width(build(cls.Config, settings, "model")) or 1
+    return cls.width(settings_of(cls, config.model, "model")) or 1
 
 
 def too_often(config: RunConfig, n_items: int) -> str:

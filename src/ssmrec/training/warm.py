@@ -143,11 +143,14 @@ class WarmStart(Checkpoint):
 
     def restore(self, phase: str, trainer: Trainer) -> None:
         """Set `trainer` to the saved state if this `phase` was saved, else to the run's."""
-        super().restore(phase, trainer)
-        if phase in self.phases:
-            return
-        trainer.model.load_state_dict(begin(self.old, trainer.model, trainer.train, trainer.config))
         trainer.learning.told = True  # a start that is good already need not get better
+        if phase not in self.phases or (trainer.watch and phase not in self.values):
+            self._begin(phase, trainer)
+        super().restore(phase, trainer)
+
+    def _begin(self, phase: str, trainer: Trainer) -> None:
+        """Set `trainer` to the start of a phase, and measure it, also for one that is resumed."""
+        trainer.model.load_state_dict(begin(self.old, trainer.model, trainer.train, trainer.config))
         start, record = time.perf_counter(), {}
         trainer._evaluate(record)
         took = time.perf_counter() - start

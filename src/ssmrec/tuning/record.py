@@ -12,8 +12,9 @@ from typing import Any, Literal
 import yaml
 
 from ssmrec.errors import RunError
-from ssmrec.training import label, replaced
+from ssmrec.training import label
 from ssmrec.training.files import ready
+from ssmrec.training.run import write_text
 from ssmrec.tuning.task import Task, recipe
 
 RECIPE, TABLE, PICTURE, STUDY = "recipe.yaml", "trials.csv", "search.html", "study.db"
@@ -112,8 +113,7 @@ def _recipe(task: Task, trials: Sequence[Done], best: Done) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with replaced(path) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written ({error.strerror or error}); the trials are kept in {STUDY}: make room "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def search(
 ) -> list[Done]:
     """Go on until the search has `trials` trials, those of earlier calls included.
 
-    A trial that diverges counts as one; the others decide.
+    A trial that diverges counts as one; the others decide. Settings drawn again are not trained again.
 
     Args:
         task: what is searched.
@@ -115,10 +116,14 @@ class _Work:
         return time.monotonic() < self.until
 
     def one(self, found: Sequence[Done], total: int) -> None:
-        """Draw a trial, train it, and keep how it ended."""
+        """Draw a trial, train it, and keep how it ended; as one with the same settings did, if one did."""
         number = len(found) + 1
         trial, params = self.study.begin()
         self.watcher.begin(number, total, params)
+        same = next((t for t in found if t.params == params and t.state != "pruned"), None)
+        if same is not None:
+            self.study.repeat(trial, replace(same, number=number, seconds=0.0))
+            return
         start = time.monotonic()
         listener = _TrialListener(self, trial, number)
         try:

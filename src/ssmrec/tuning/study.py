@@ -112,6 +112,13 @@ class Study:
             trial.set_user_attr(_TOLD, {name: getattr(outcome, name) for name in _FACTS})
             self.study.tell(trial, outcome.value, states.COMPLETE if complete else states.PRUNED)
 
+    def repeat(self, trial: Any, outcome: Done) -> None:
+        """Keep a trial as one with the same settings ended."""
+        with self._watched():
+            for epoch, value in outcome.curve.items():
+                trial.report(value, epoch)
+        self.end(trial, outcome)
+
     def lose(self, trial: Any) -> None:
         """Forget a trial that was broken off."""
         with self._watched():
