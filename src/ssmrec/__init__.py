@@ -2,8 +2,7 @@
 
 import ssmrec
 
-data = ssmrec.load("online-retail")
-split = ssmrec.split(data)
+split = ssmrec.prepare("online-retail")
 rec = ssmrec.Recommender("lightgcn", "ssm").fit(split.train, split.valid)
 rec.evaluate(split.test).values["ndcg@20"]
 rec.recommend([17850, 13047], k=10)

@@ -125,6 +125,24 @@ def test_a_row_without_a_draw_has_nothing_to_be_contrasted_with():
     assert gradient[users].any(1).tolist() == [True, False, True, True]
 
 
+def test_gradients_of_repeated_rows_are_added_up_in_one_order():
+    """None goes back through indexing, which adds as threads come to it."""
+    train = toy()
+    sampler = make(SAMPLERS, "mixgcf", train, pool=3)
+    batch = Batch(torch.zeros(4).long(), torch.from_numpy(train.indices[:4].astype(np.int64)))
+    negatives = sampler.draw(batch, np.random.default_rng(4))
+    model, loss = make(MODELS, "mf", train, seeded(0), dim=4), make(LOSSES, "bpr")
+    value, _ = objective(model, loss, sampler, batch, negatives, 0.0, generator=seeded())
+    found, left = set(), [value.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            left += [before for before, _ in node.next_functions]
+    names = {node.name() for node in found}
+    assert "EmbeddingBackward0" in names and "IndexBackward0" not in names
+
+
 @pytest.mark.parametrize("loss", ["advinfonce", "directau"])
 def test_losses_that_need_items_are_refused(loss):
     with pytest.raises(ConfigError, match="mixgcf makes vectors, not items, and loss.name=" + loss):

@@ -135,7 +135,7 @@ def test_rules_in_one_place():
         ),
         (
             {"loss": {"name": "ssm", "prefixes": [4]}},
-            "the last 60 of 64 numbers of a vector are never trained",
+            "the loss never sees the last 60 of 64 numbers of a vector",
         ),
         ({"loss": {"name": "ssm", "prefixes": [4, 64]}}, ""),
         ({"train": {"batch_size": 1}}, "a batch of one pair has no other items"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -41,7 +42,8 @@ def index(
         f"written to {(out or run) / f'index.{kind}'}"
     )
     typer.echo(
-        f"serve it: ssmrec serve {run} --index {kind if out is None else out / f'index.{kind}'}"
+        f"serve it: ssmrec serve {quote(str(run))} --index "
+        f"{quote(kind if out is None else str(out / f'index.{kind}'))}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -210,7 +211,7 @@ def _tell(task: Task, found: list[Done], best: Done, folder: Path) -> None:
     wide = max(map(len, task.space))
     for key in task.space:
         typer.echo(f"  {key:<{wide}}  {best.params[key]}")
-    typer.echo(f"train them: ssmrec train --recipe {folder / RECIPE}")
+    typer.echo(f"train them: ssmrec train --recipe {quote(str(folder / RECIPE))}")
     try:
         search_page(task, found, folder / PICTURE)
         typer.echo(f"picture:    {folder / PICTURE}")

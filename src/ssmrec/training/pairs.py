@@ -95,11 +95,13 @@ def mismatches(run: RunConfig) -> list[str]:
 def _untrained(run: RunConfig) -> list[str]:
     """Warnings on what no step will change."""
     found = []
-    width, longest = run.model.get("dim"), max(run.loss.get("prefixes", ()), default=0)
+    model = MODELS[run.model["name"]]
+    width = model.width(settings_of(model, run.model, "model"))
+    longest = max(run.loss.get("prefixes", ()), default=0)
     if longest and width and longest < width:
         found.append(
-            f"loss.prefixes: the last {width - longest} of {width} numbers of a vector are never trained, and "
-            f"ranking uses them: add {width}"
+            f"loss.prefixes: the loss never sees the last {width - longest} of {width} numbers of a vector, "
+            f"and ranking uses them: add {width}"
         )
     if run.train.batch_size == 1 and run.negatives["name"] == "in_batch":
         found.append(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
@@ -77,6 +78,7 @@ class Recorder:
             and not model.sparse
             and type(model).for_training is Backbone.for_training
             and _recordable(loss, "fused")
+            and has_kernel(next(model.parameters()))  # else the loss builds its mask anew
             and not (sampler.chooses or sampler.mixes)
         )
         self.warm = 0

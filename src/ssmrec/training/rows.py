@@ -56,7 +56,7 @@ def _mixed(
     """Loss of each row, (B,), against one vector that the sampler mixes; vectors (n, d) or (n, L, d)."""
     size = len(places.user_at)
     users, items = (x if x.dim() == 3 else x[:, None] for x in (users, items))
-    user, rows = users[places.user_at], items[places.item_at]
+    user, rows = _taken(users, places.user_at), _taken(items, places.item_at)
     pool = rows[size:].view(size, -1, *rows.shape[1:])
     mask = negatives.mask((size, pool.shape[1]))
     mask = None if mask is None else sent(mask, user.device)
@@ -65,6 +65,11 @@ def _mixed(
     user = user / loss.config.temperature
     none = None if mask is None else mask.all(1, keepdim=True)
     return loss((user * pos).sum(1), (user * neg).sum(1, keepdim=True), None, none)
+
+
+def _taken(vectors: Tensor, at: Tensor) -> Tensor:
+    """vectors[at] of (n, L, d), whose gradients are added up in one order (those of indexing are not)."""
+    return F.embedding(at, vectors.flatten(1)).view(-1, *vectors.shape[1:])
 
 
 @torch.no_grad()
