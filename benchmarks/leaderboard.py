@@ -219,7 +219,7 @@ def verdict(found: Sequence[Board]) -> str:
         return "Nothing is finished yet.\n"
     never = sorted(judged - better)
     closing = (
-        f"**Significantly better than well-tuned `{REFERENCE}` on none of these tables**: {_names(never)}."
+        f"**In no table significantly better than well-tuned `{REFERENCE}`** are {_names(never)}."
         if never
         else f"Every loss is significantly better than `{REFERENCE}` on at least one of these tables."
     )
