@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,14 @@ class Recommender:
         runs = [one._fitted() for one in (self, *others)]
         if valid is not None:
             check_pairs(valid, "valid")
-            valid = aligned(valid, runs[0].train)
+            known = runs[0].train
+            valid = aligned(valid, known)
+            if (
+                known.timestamps is None
+            ):  # those of a loaded run are gone, and a refit adds valid to it
+                valid = replace(valid, timestamps=None)
+            if known.weights is None:
+                valid = replace(valid, weights=None)
         split = Split(runs[0].train, valid, None, "given")
         with ProgressBars() if progress else Listener() as listener:
             trained = blend(runs, split, weights, refit, listener)

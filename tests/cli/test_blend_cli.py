@@ -25,6 +25,7 @@ def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
     code, out, err = command("blend", "mf", "svd", "--out", "both")
     assert code == 0, err
     assert "a blend of runs, chosen on valid; ranked by dot" in out and "run folder: both" in out
+    assert "mf + ssm" in out and "svd" in out  # what it is made of
     code, out, err = command("evaluate", "both", "--json")
     assert code == 0, err
     told = json.loads((tmp_path / "both" / "metrics.json").read_text())
@@ -37,6 +38,11 @@ def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
         assert code == 0, err
     code, _, err = command("blend", "mf", "svd", "--out", "both")
     assert code == 2 and "--overwrite" in err
+    for folder in ("mf", "mf/more"):
+        code, _, err = command("blend", "mf", "svd", "--out", folder, "--overwrite")
+        assert code == 2 and "is one of the runs" in err
+    code, out, err = command("analyze", "both")
+    assert code == 0 and "analyze its runs" in out + err
     code, _, err = command("update", "both", "clicks.csv", "--out", "more")
     assert code == 2 and "made of finished runs" in err
     code, _, err = command("train", "clicks.csv", "--model", "blend")
@@ -55,4 +61,15 @@ def test_data_that_changed_are_refused(command, tmp_path, two_runs):
     rows = pl.read_csv(tmp_path / "clicks.csv")
     rows.head(len(rows) - 5).write_csv(tmp_path / "clicks.csv")
     code, _, err = command("blend", "mf", "svd", "--out", "both")
-    assert code == 2 and "the data differ" in err
+    assert code == 2 and "the data differ" in err and "name the weights" in err
+    assert not (tmp_path / "both").exists()
+    code, _, err = command("blend", "mf", "svd", "--out", "both", "--weights", "1,1")
+    assert code == 0 and "nothing is measured: clicks.csv: the data differ" in err
+    assert command("recommend", "both", "--users", "100")[0] == 0
+
+
+def test_moved_data_are_found_again(command, tmp_path, two_runs):
+    (tmp_path / "clicks.csv").rename(tmp_path / "moved.csv")
+    code, _, err = command("blend", "mf", "svd", "--out", "both", "--data", "moved.csv")
+    assert code == 0, err
+    assert command("evaluate", "both")[0] == 0

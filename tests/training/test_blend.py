@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 
 import ssmrec
 from ssmrec.data import Split
-from ssmrec.errors import ConfigError, DataError
+from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
-from ssmrec.models.blend import blended
+from ssmrec.models.blend import Scale
+from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training import label, load_run, save_run, train_run
+from ssmrec.serving.foldin import FoldIn
+from ssmrec.training import Listener, label, load_run, save_run, train_run
 from ssmrec.training.blend import blend
 
 SVD = {"name": "svd", "dim": 4}
@@ -43,7 +46,8 @@ def test_scaled_vectors_have_scores_of_one_spread_and_lengths_of_the_weight():
     users, items = (torch.randn(n, 3, generator=random) for n in (5, 9))
     users[4] = 0
     known = torch.tensor([True] * 8 + [False])
-    x, y = blended(users, 7 * items, known, 0.3)
+    scale = Scale.of(7 * items, known, 0.3)
+    x, y = scale.users(users), scale.items(7 * items)
     found, plain = (x @ y.T).numpy(), (users @ items.T).numpy()
     np.testing.assert_allclose(
         found[:4], 0.3 * plain[:4] / plain[:4, :8].std(axis=1, keepdims=True), rtol=1e-5
@@ -59,7 +63,8 @@ def test_the_score_is_the_weighted_sum_of_the_standardised_scores(two, tastes):
     parts = found.config.model["parts"]
     assert [(part["name"], part["weight"]) for part in parts] == [("mf + ssm", 0.75), ("svd", 0.25)]
     assert parts[0]["settings"] == two[0].config.model_dump(mode="json")
-    assert found.config.model["dim"] == 12 and label(found.config) == "blend"
+    assert label(found.config) == "0.75 mf + ssm & 0.25 svd"
+    assert [side.shape[1] for side in ranking_vectors(found.model, "dot")] == [12, 12]
     facts = found.metrics
     assert (facts["protocol"], facts["selected_on"], facts["stopped"]) == (
         "valid",
@@ -89,10 +94,20 @@ def test_the_chosen_weights_are_the_best_of_those_tried(two, tastes):
     assert set(found.metrics["test"]) == {"recall@5", "ndcg@5"}
 
 
-def test_a_run_that_adds_nothing_is_left_out(two, tastes):
-    found = blend([two[1], two[1]], tastes)
-    assert [part["weight"] for part in found.config.model["parts"]] == [1.0]
-    np.testing.assert_allclose(scores(found), standardised(two[1]), rtol=1e-4, atol=1e-5)
+def test_a_run_that_adds_nothing_is_left_out(two, small, tastes):
+    again = train_run(small(model=SVD, train={"protocol": "valid"}), tastes)
+    with pytest.raises(RunError, match="no other run makes svd better on validation"):
+        blend([two[1], again], tastes)
+    pair, all_three = blend(two, tastes), blend([*two, again], tastes)
+    assert all_three.config.model["parts"] == pair.config.model["parts"]
+
+
+def test_the_order_of_the_runs_plays_no_part(two, small, tastes):
+    third = train_run(small(train={"protocol": "valid"}), tastes)
+    runs = [two[0], third, two[1]]
+    values = {blend(order, tastes).metrics["valid"]["ndcg@5"] for order in permutations(runs)}
+    assert len(values) == 1
+    assert values.pop() >= blend(two, tastes).metrics["valid"]["ndcg@5"]
 
 
 def test_refit_blends_the_runs_trained_again_with_the_same_weights(two, small, tastes):
@@ -110,20 +125,30 @@ def test_refit_blends_the_runs_trained_again_with_the_same_weights(two, small, t
 def test_what_cannot_be_blended_is_refused(two, small, tastes):
     with pytest.raises(ConfigError, match="at least two runs"):
         blend(two[:1], tastes)
-    with pytest.raises(ConfigError, match="one above 0 for each of the 2 runs"):
-        blend(two, tastes, weights=[1.0, 0.0])
+    with pytest.raises(ConfigError, match="each named once"):
+        blend([two[0], two[0]], tastes)
+    for weights in ([1.0, 0.0], [1.0], [1.0, float("nan")], [float("inf"), 1.0]):
+        with pytest.raises(ConfigError, match="must be 2 numbers above 0"):
+            blend(two, tastes, weights=weights)
     ease = train_run(small(model={"name": "ease"}, train={"protocol": "valid"}), tastes)
-    with pytest.raises(ConfigError, match="ease has scores of its own"):
+    with pytest.raises(ConfigError, match="ease: ease has scores of its own"):
         blend([two[0], ease], tastes)
     refit = train_run(small(model=SVD, train={"protocol": "refit"}), tastes)
     with pytest.raises(DataError, match="svd and mf . ssm learned from different pairs"):
         blend([two[0], refit], tastes)
+    other = train_run(small(model={**SVD, "dim": 3}, train={"protocol": "refit"}), tastes)
+    with pytest.raises(ConfigError, match=r"have learned from them: .* or name the weights"):
+        blend([refit, other], tastes)
+    with pytest.raises(ConfigError, match="or leave the refit out"):
+        blend([refit, other], tastes, weights=[1, 1], refit=True)
     with pytest.raises(
-        ConfigError, match="have learned from these: blend runs of --protocol valid"
+        ConfigError, match=r"and there are none: blend runs of train\.protocol=valid"
     ):
-        blend([refit, refit], tastes)
-    with pytest.raises(ConfigError, match="there are none"):
         blend(two, Split(tastes.train, None, None, "given"))
+    both = blend(two, tastes, weights=[1, 1])
+    assert blend([both, two[0]], tastes, weights=[1, 1]).metrics["stopped"] == "blended"
+    with pytest.raises(ConfigError, match="name its runs in its place"):
+        blend([both, two[0]], tastes, weights=[1, 1], refit=True)
     with pytest.raises(ConfigError, match="made of finished runs"):
         train_run(small(model={"name": "blend"}), tastes)
 
@@ -143,7 +168,7 @@ def test_a_blend_is_kept_in_a_folder(two, tastes, tmp_path):
     assert (scores(read) == scores(found)).all()
 
 
-def test_recommenders_are_blended(tastes):
+def test_recommenders_are_blended(tastes, tmp_path):
     both = [
         ssmrec.Recommender(model, train={"epochs": 2, "metric": "ndcg@5"})
         .fit(tastes.train, tastes.valid, progress=False)
@@ -152,6 +177,12 @@ def test_recommenders_are_blended(tastes):
     found = both[0].blend(both[1], valid=tastes.valid, refit=True, progress=False)
     assert found.evaluate(tastes.test).values.keys() >= {"ndcg@5"}
     assert found.recommend([100], k=3).height == 3
+    for number, one in enumerate(both):
+        one.save(tmp_path / str(number))
+    loaded = [ssmrec.Recommender.load(tmp_path / str(number)) for number in range(2)]
+    timed = replace(tastes.valid, timestamps=np.arange(len(tastes.valid)))  # folders keep none
+    again = loaded[0].blend(loaded[1], valid=timed, refit=True, progress=False)
+    assert again.evaluate(tastes.test).values == found.evaluate(tastes.test).values
     with pytest.raises(ConfigError, match="validation"):
         both[0].blend(both[1], progress=False)
 
@@ -162,3 +193,44 @@ def test_runs_that_know_less_than_the_split_are_judged_by_its_validation_pairs(s
     runs = [train_run(small(model=m, train={"protocol": "fixed"}), alone) for m in (MF, SVD)]
     found = blend(runs, tastes)
     assert found.metrics["selected_on"] == "valid" and found.metrics["valid"]
+
+
+def test_a_refit_that_is_interrupted_gives_nothing(two, tastes):
+    class Stop(Listener):
+        def epoch(self, record, best):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        blend(two, tastes, weights=[1, 1], refit=True, listener=Stop())
+
+
+def test_a_run_that_was_not_finished_is_not_trained_again(two, tastes):
+    stopped = replace(two[0], metrics={**two[0].metrics, "stopped": "interrupted"})
+    with pytest.raises(RunError, match=r"mf \+ ssm was not finished \(interrupted\)"):
+        blend([stopped, two[1]], tastes, refit=True)
+    found = blend([stopped, two[1]], tastes, weights=[1, 1])
+    assert found.metrics["stopped"] == "blended"
+
+
+def test_a_budget_does_not_cut_the_refit(two, tastes):
+    """That of the run was spent on choosing the epoch."""
+    config = two[0].config
+    train = config.train.model_copy(update={"budget": 1e-9})
+    hurried = replace(two[0], config=config.model_copy(update={"train": train}))
+    found = blend([hurried, two[1]], tastes, weights=[1, 1], refit=True)
+    free = blend(two, tastes, weights=[1, 1], refit=True)
+    assert (scores(found) == scores(free)).all()
+
+
+def test_new_users_are_folded_in_by_each_part_in_its_own_way(small, tastes):
+    runs = [
+        train_run(small(model={"name": name, "dim": 4}, train={"protocol": "fixed"}), tastes)
+        for name in ("lightgcn", "mf")
+    ]
+    found = blend(runs, tastes, weights=[0.7, 0.3])
+    train = found.train
+    liked = [train.indices[train.indptr[user] : train.indptr[user + 1]] for user in range(5)]
+    asked = ItemRows.of(liked, train.n_items)
+    scales = [scale for _, _, scale in found.model.sides()]
+    parts = [s.users(FoldIn(run).vectors(asked)) for run, s in zip(runs, scales, strict=True)]
+    torch.testing.assert_close(FoldIn(found).vectors(asked), torch.cat(parts, dim=1))

@@ -168,7 +168,7 @@ def expected_counts(subject: Subject) -> tuple[Array, str]:
     n = settings.get("n", in_batch) if softmax else in_batch
     popular = train.item_degrees / len(train) * n
     if subject.solved:
-        return popular, "the model is solved in closed form, without sampled negatives"
+        return popular, "the model was not trained with sampled negatives"
     if not softmax:
         return popular, f"the loss is {loss}, not sampled softmax"
     if settings.get("exclude_known"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +12,17 @@ import typer
 
 from ssmrec.cli.evaluate import split_of
 from ssmrec.cli.options import OverwriteOption
-from ssmrec.cli.train import claim, print_run, tell_room
-from ssmrec.errors import ConfigError
+from ssmrec.cli.train import print_run, tell_room
+from ssmrec.data import Split
+from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.training import load_run, save_run
-from ssmrec.training.blend import blend as blended
+from ssmrec.training import Trained, load_run, save_run
+from ssmrec.training.blend import blend as blend_runs
+from ssmrec.training.blend import check_blend
+from ssmrec.training.files import CHECKPOINT, ready
+from ssmrec.training.run import holds
+
+logger = logging.getLogger("ssmrec")
 
 
 def blend(
@@ -44,16 +53,52 @@ def blend(
       ssmrec blend runs/mf runs/svd --out runs/both
     """
     shares = None if weights is None else _numbers(weights)
+    _refuse_early(runs, out, overwrite)
     loaded = [load_run(run) for run in runs]
-    claim(out, resume=False, overwrite=overwrite)
-    (first, fingerprint), *_ = loaded
-    split = split_of(first, data, fingerprint)
-    with ProgressBars() as listener:
-        trained = blended([run for run, _ in loaded], split, shares, refit, listener)
+    parts, names = [run for run, _ in loaded], [str(run) for run in runs]
+    check_blend(parts, shares, refit, names)
+    split, fingerprint = _data(*loaded[0], data, needed=shares is None or refit)
+    if data is not None:
+        settings = parts[0].config.data.model_copy(update={"source": data})
+        parts[0] = replace(parts[0], config=parts[0].config.model_copy(update={"data": settings}))
+    ready(out)
+    try:
+        with ProgressBars() as listener:
+            trained = blend_runs(parts, split, shares, refit, listener, names)
+    except BaseException:
+        with suppress(OSError):
+            out.rmdir()  # it is empty, if it was made here
+        raise
     tell_room(out, trained.config, split)
-    save_run(out, trained, split.fingerprint)
-    print_run(trained)
+    save_run(out, trained, fingerprint)
+    (out / CHECKPOINT).unlink(missing_ok=True)  # of a training that was here before
+    if trained.metrics["test"] or trained.metrics["valid"]:
+        print_run(trained)
     typer.echo(f"run folder: {out}")
+
+
+def _refuse_early(runs: list[Path], out: Path, overwrite: bool) -> None:
+    """Refuse what the names of the folders tell."""
+    places, place = [run.resolve() for run in runs], out.resolve()
+    if len(set(places)) < len(places):
+        raise ConfigError("a blend is made of at least two runs, each named once")
+    for part in places:
+        if place == part or part in place.parents:
+            raise ConfigError(f"--out {out}: is one of the runs, or in it; choose another folder")
+    if (held := holds(out)) and not overwrite:
+        raise RunError(f"{out}: holds {held}; choose another --out, or --overwrite")
+
+
+def _data(first: Trained, fingerprint: str, source: str | None, needed: bool) -> tuple[Split, str]:
+    """The data of the runs and their fingerprint; named weights do without data, unmeasured."""
+    try:
+        split = split_of(first, source, fingerprint, remedy=", or name the weights")
+        return split, split.fingerprint
+    except DataError as error:
+        if needed:
+            raise
+        logger.warning("nothing is measured: %s", error)
+        return Split(first.train, None, None, "given"), fingerprint
 
 
 def _numbers(text: str) -> list[float]:

@@ -28,6 +28,8 @@ from ssmrec.recommender import PYTHON
 from ssmrec.reporting.tables import caption, metrics_table
 from ssmrec.training import Trained, label, load_run
 
+_ANY_DATA = ", or measure all the same with --any-data"
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -140,8 +142,12 @@ def held_out_pairs(
     return aligned(part, trained.train)
 
 
-def split_of(trained: Trained, source: str | None, fingerprint: str | None) -> Split:
+def split_of(
+    trained: Trained, source: str | None, fingerprint: str | None, remedy: str = _ANY_DATA
+) -> Split:
     """The data of a run, read again from `source` or where the run had them.
+
+    `remedy`: what else can be done where they differ.
 
     Raises:
         DataError: the data are not found, or have another fingerprint (None: any).
@@ -164,7 +170,7 @@ def split_of(trained: Trained, source: str | None, fingerprint: str | None) -> S
     if fingerprint is not None and fingerprint not in alike:
         raise DataError(
             f"{settings.source}: the data differ from those the run was trained on; "
-            "give the right ones with --data, or measure all the same with --any-data"
+            f"give the right ones with --data{remedy}"
         )
     return split
 

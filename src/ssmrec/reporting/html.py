@@ -67,7 +67,7 @@ def analysis_page(results: Mapping[str, Any], path: Path) -> None:
     label = run.get("label", "run")
     made = f"protocol {run.get('protocol')}, {run.get('epochs')} epochs"
     if run.get("loss") is None:
-        made = "solved in closed form"
+        made = "solved in closed form, or a blend"
     facts = [
         f"run folder {run.get('folder')}, data {run.get('data')}: {number(run.get('users'))} users, "
         f"{number(run.get('items'))} items, {number(run.get('train_pairs'))} training pairs",

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ssmrec.errors import RunError
+from ssmrec.training.config import composition
 from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.run import CONFIG, FORMAT, HISTORY, METRICS
 
@@ -43,13 +44,15 @@ class RunRecord:
 
     @property
     def solved(self) -> bool:
-        """Whether the model is a closed form, without loss, negatives and epochs."""
-        return self.metrics.get("stopped") == "solved"
+        """Whether the model is a closed form or a blend, without loss, negatives and epochs."""
+        return self.metrics.get("stopped") in ("solved", "blended")
 
     @property
     def parts(self) -> str:
         """Model and loss, such as `lightgcn + ssm`; a model in closed form has no loss."""
         model = self.settings.get("model.name", "?")
+        if parts := self.settings.get("model.parts"):
+            return composition(parts)
         if self.solved:
             return str(model)
         return f"{model} + {self.settings.get('loss.name', '?')}"
@@ -98,7 +101,8 @@ def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
 def used(run: RunRecord) -> dict[str, Any]:
     """The settings that had a part in the run: a closed form has no loss, negatives and epochs."""
     unused = ("loss.", "negatives.", "train.") if run.solved else ()
-    return {key: value for key, value in run.settings.items() if not key.startswith(unused)}
+    told = {**run.settings, **({"model.parts": run.parts} if "model.parts" in run.settings else {})}
+    return {key: value for key, value in told.items() if not key.startswith(unused)}
 
 
 def of_one_data(runs: Sequence[RunRecord]) -> bool:

@@ -7,14 +7,16 @@ its own vector zero; trained items stay as they are |
 | ngcf | the same, layer by layer |
 | ease, gfcf | the history itself, exactly what a trained user has |
 | ials | its own least squares, exactly |
+| blend | each part in its own way |
 | mf, others | ridge regression on the item vectors |
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +24,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssmrec.losses import Similarity, prepare
-from ssmrec.models import IALS, NGCF, Backbone, HistoryRows, LightGCNpp, PropagatedBackbone, SimpleX
+from ssmrec.models import (
+    IALS,
+    NGCF,
+    Backbone,
+    Blend,
+    HistoryRows,
+    LightGCNpp,
+    PropagatedBackbone,
+    SimpleX,
+)
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training import Trained
+from ssmrec.training import Trained, resolve
 
 Array = np.ndarray
 Rows = Tensor | HistoryRows
@@ -49,7 +60,7 @@ class FoldIn:
         trained: the model, on a CPU. What does not depend on the user is computed once, here.
 
     Attributes:
-        how: `propagation`, `history`, `least squares` or `ridge`.
+        how: `propagation`, `history`, `least squares`, `ridge`, or those of its parts.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -76,6 +87,22 @@ class FoldIn:
         made = message.own * found.ego_users + message.received(ItemRows.of(own, train.n_items))
         return torch.allclose(made, found.users, rtol=1e-3, atol=1e-5)
 
+    def _blended(self, model: Blend) -> Callable[[ItemRows], Tensor]:
+        """Each part folds a user in as it does alone; the scale is that of its trained users."""
+        models: Iterable[Any] = model.parts
+        parts = [
+            FoldIn(replace(self.trained, model=part, config=resolve(facts.settings)))
+            for part, facts in zip(models, model.config.parts, strict=True)
+        ]
+        scales = [scale for _, _, scale in model.sides()]
+
+        def rows(liked: ItemRows) -> Tensor:
+            found: list[Any] = [part.vectors(liked) for part in parts]
+            scaled = [scale.users(x) for scale, x in zip(scales, found, strict=True)]
+            return torch.cat(scaled, dim=1)
+
+        return rows
+
     @torch.no_grad()
     def _method(self) -> tuple[str, Callable[[ItemRows], Rows]]:
         model = self.trained.model
@@ -91,6 +118,8 @@ class FoldIn:
             return "least squares", _solver(
                 model.items, 1.0, config.alpha - 1, config.alpha, config.l2
             )
+        if isinstance(model, Blend):
+            return "its parts' own ways", self._blended(model)
         users, items = ranking_vectors(model, self.similarity)
         if isinstance(users, HistoryRows):
             return "history", lambda liked: HistoryRows(liked.indptr, liked.indices, liked.n_items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,12 +13,11 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Split
-from ssmrec.errors import ConfigError, DataError
+from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.models import Blend, HistoryRows
-from ssmrec.models.blend import blended
+from ssmrec.models.blend import Scale
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training.ahead import no_validation
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State
@@ -26,7 +26,12 @@ from ssmrec.training.protocols import Trained, measure, summary, tested, train_r
 STEP = 0.1
 """Between the weights that are tried for a part: all from 0.1 to 0.9, then half a step around the best."""
 
+GAIN = 1.001
+"""What the metric must grow by, as a factor, for a part to come in."""
+
 Sides = tuple[Tensor, Tensor]
+Weights = dict[int, float]
+"""Weight of each run that is in, by its number; they add up to 1."""
 
 
 def blend(
@@ -35,32 +40,37 @@ def blend(
     weights: Sequence[float] | None = None,
     refit: bool = False,
     listener: Listener | None = None,
+    names: Sequence[str] = (),
 ) -> Trained:
     """One model whose scores are the weighted sum of those of `runs`, each standardised (`Blend`).
 
-    Weights are chosen by `train.metric` of the first run on the validation pairs: the best run comes
-    first, and each of the others, from the better to the worse, is given the weight that is best beside
-    what is there already, or is left out where none is. Test, if there is one, is looked at once.
+    Weights are chosen on the validation pairs: the best run comes first; then, as long as one makes it
+    better, the run that makes it best, with the weight that does. The metric, `train.metric`, and all
+    settings but the model are those of the first of `runs`. Test, if there is one, is looked at once.
 
     Args:
         runs: at least two, which learned from the same pairs.
         split: the pairs they came from.
         weights: above 0, one a run; None: chosen.
         refit: train the runs again, on train and validation together, as the protocol `refit` does.
+        names: of the runs, for messages.
 
     Raises:
-        ConfigError: runs or weights that cannot be blended; weights to choose, or a refit to make, and no
-            validation pairs that the runs do not know.
-        DataError: the runs learned from different pairs.
+        ConfigError, DataError: as `check_blend`; validation pairs are needed and there are none that the
+            runs do not know.
+        RunError: no run makes the best one better.
+        KeyboardInterrupt: a refit was interrupted.
     """
     listener = listener or Listener()
-    _check(runs, weights)
+    names = names or [label(run.config) for run in runs]
+    check_blend(runs, weights, refit, names)
     judged = split.valid is not None and _learned(runs[0], split)
-    if weights is None or refit:
-        _check_judged(runs[0], split, judged)
-    found = _chosen(runs, split, listener) if weights is None else dict(enumerate(weights))
-    used, shares = [runs[number] for number in found], list(found.values())
-    config = _settings(used, shares, "refit" if refit else runs[0].config.train.protocol)
+    if not judged and (weights is None or refit):
+        raise ConfigError(_not_judged(runs[0], split, weights is None))
+    found = _chosen(runs, split, listener, names) if weights is None else dict(enumerate(weights))
+    protocol = "refit" if refit else runs[0].config.train.protocol
+    config = _settings(runs, found, protocol)
+    used = [runs[number] for number in found]
     model = _made(config, used)
     valid = measure(config, model, split.train, split.valid, [split.train]) if judged else None
     if refit:
@@ -78,105 +88,132 @@ def blend(
             kind: sum(run.metrics["seconds"][kind] for run in used) for kind in ("train", "eval")
         },
     }
-    blended = Trained(config, model, used[0].train, used[0].seen, [], metrics)
-    return tested(blended, split.test)
+    return tested(Trained(config, model, used[0].train, used[0].seen, [], metrics), split.test)
 
 
-def _check(runs: Sequence[Trained], weights: Sequence[float] | None) -> None:
-    if len(runs) < 2:
-        raise ConfigError("a blend is made of at least two runs")
-    if weights is not None and (len(weights) != len(runs) or min(weights) <= 0):
+def check_blend(
+    runs: Sequence[Trained], weights: Sequence[float] | None, refit: bool, names: Sequence[str]
+) -> None:
+    """Refuse what cannot be blended, whatever the data.
+
+    Raises:
+        ConfigError: fewer than two runs, one of them twice, weights that do not fit them, an item-item
+            model, a blend to be trained again.
+        DataError: the runs learned from different pairs.
+        RunError: a run to be trained again was not finished.
+    """
+    if len(runs) < 2 or len({id(run.model) for run in runs}) < len(runs):
+        raise ConfigError("a blend is made of at least two runs, each named once")
+    if weights is not None and not _fit(weights, len(runs)):
         raise ConfigError(
-            f"weights: there must be one above 0 for each of the {len(runs)} runs (got "
+            f"weights: there must be {len(runs)} numbers above 0, one for each run (got "
             f"{', '.join(map(str, weights))})"
         )
-    for run in runs:
+    for run, name in zip(runs, names, strict=True):
         if isinstance(run.model.vectors().users, HistoryRows):
             raise ConfigError(
-                f"{label(run.config)} has scores of its own and no vectors, so that it cannot be blended: "
-                "take svd in its place"
+                f"{name}: {label(run.config)} has scores of its own and no vectors, so that it cannot be "
+                "blended: take svd in its place"
             )
         if not _same_pairs(run, runs[0]):
             raise DataError(
-                f"{label(run.config)} and {label(runs[0].config)} learned from different pairs: blend runs "
-                "of the same data, split and protocol"
+                f"{name} and {names[0]} learned from different pairs: blend runs of the same data, split "
+                "(where it is random, the same seed) and protocol"
             )
+        if refit and isinstance(run.model, Blend):
+            raise ConfigError(f"{name} is a blend: to train again, name its runs in its place")
+        if refit and run.metrics["stopped"] in ("interrupted", "diverged"):
+            raise RunError(
+                f"{name} was not finished ({run.metrics['stopped']}), so that its best epoch is not known: "
+                "train it to its end, or blend without a refit"
+            )
+
+
+def _fit(weights: Sequence[float], count: int) -> bool:
+    return len(weights) == count and all(math.isfinite(w) and w > 0 for w in weights)
 
 
 def _learned(run: Trained, split: Split) -> bool:
     """Whether the run learned from the train part of `split`, and from nothing else."""
-    return np.array_equal(run.train.indptr, split.train.indptr) and np.array_equal(
-        run.train.indices, split.train.indices
-    )
+    return _equal(run.train, split.train)
 
 
 def _same_pairs(one: Trained, other: Trained) -> bool:
     """Whether two runs learned from, and know, the same pairs of the same ids."""
-    return all(
+    return _equal(one.train, other.train) and _equal(one.seen, other.seen)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return (
         a.users.ids.equals(b.users.ids)
         and a.items.ids.equals(b.items.ids)
         and np.array_equal(a.indptr, b.indptr)
         and np.array_equal(a.indices, b.indices)
-        for a, b in ((one.train, other.train), (one.seen, other.seen))
     )
 
 
-def _check_judged(run: Trained, split: Split, judged: bool) -> None:
-    """Validation pairs must be there that the runs have not learned from."""
-    protocol = run.config.train.protocol
+def _not_judged(run: Trained, split: Split, choosing: bool) -> str:
+    """Why weights cannot be chosen, or runs not be trained again."""
+    what = "weights are chosen on" if choosing else "a refit adds the"
     if split.valid is None:
-        raise ConfigError(no_validation(protocol))
-    if not judged:
-        raise ConfigError(
-            f"weights are chosen on validation pairs, and under train.protocol={protocol} the runs have "
-            "learned from these: blend runs of --protocol valid (with --refit they are then trained again on "
-            "all pairs), or name the weights"
-        )
+        why = "there are none"
+    else:
+        why = f"under train.protocol={run.config.train.protocol} the runs have learned from them"
+    remedy = "blend runs of train.protocol=valid, or " + (
+        "name the weights" if choosing else "leave the refit out"
+    )
+    return f"{what} validation pairs, and {why}: {remedy}"
 
 
-def _chosen(runs: Sequence[Trained], split: Split, listener: Listener) -> dict[int, float]:
-    """Weight of each run that is of use, by its number; they add up to 1."""
+def _chosen(
+    runs: Sequence[Trained], split: Split, listener: Listener, names: Sequence[str]
+) -> Weights:
+    """The weights that are best on validation, of the runs that are of use."""
     assert split.valid is not None
     valid, metric = split.valid, runs[0].config.train.metric
-    known = split.train.item_degrees > 0
+    known = torch.from_numpy(split.train.item_degrees > 0)
     sides = [_sides(run) for run in runs]
+    scales = [Scale.of(items, known, 1.0) for _, items in sides]
 
-    def value(weights: dict[int, float]) -> float:
-        parts = [
-            blended(*sides[number], torch.from_numpy(known), weight)
-            for number, weight in weights.items()
-        ]
-        users, items = (torch.cat(side, dim=1) for side in zip(*parts, strict=True))
+    def value(weights: Weights) -> float:
+        users = torch.cat([w * scales[n].users(sides[n][0]) for n, w in weights.items()], dim=1)
+        items = torch.cat([scales[n].items(sides[n][1]) for n in weights], dim=1)
         found = evaluate(
             users, items, valid, [split.train], [metric],
-            allowed=known, progress=listener.evaluating,
+            allowed=known.numpy(), progress=listener.evaluating,
         )  # fmt: skip
         return found.values[metric]
 
     alone = {number: value({number: 1.0}) for number in range(len(runs))}
-    first, *others = sorted(alone, key=lambda number: -alone[number])
-    weights, best = {first: 1.0}, alone[first]
-    listener.note(f"{label(runs[first].config)}: {metric} {best:.4f} on validation")
-    for number in others:
-        share, found = _best_share(partial(_beside, weights, number), value)
-        name = label(runs[number].config)
-        if found <= best:
-            listener.note(f"{name}: adds nothing ({metric} {alone[number]:.4f} alone), left out")
-            continue
+    for number, found in alone.items():
+        listener.note(f"{names[number]}, {label(runs[number].config)}: {metric} {found:.4f}")
+    first = max(alone, key=lambda number: alone[number])
+    weights, best, left = {first: 1.0}, alone[first], set(alone) - {first}
+    while left:
+        tried = {n: _best_share(partial(_beside, weights, n), value) for n in sorted(left)}
+        number = max(tried, key=lambda n: tried[n][1])
+        share, found = tried[number]
+        if found <= GAIN * best:
+            break
         weights, best = _beside(weights, number, share), found
-        listener.note(
-            f"with {share:.2f} of {name} ({alone[number]:.4f} alone): {metric} {best:.4f}"
+        left.remove(number)
+        listener.note(f"with {share:.2f} of {names[number]}: {metric} {best:.4f}")
+    if len(weights) == 1:
+        raise RunError(
+            f"no other run makes {names[first]} better on validation ({metric} {best:.4f}): use it alone"
         )
+    for number in sorted(left):
+        listener.note(f"{names[number]} adds nothing: left out")
     return weights
 
 
-def _beside(weights: dict[int, float], number: int, share: float) -> dict[int, float]:
+def _beside(weights: Weights, number: int, share: float) -> Weights:
     """The weights with one more run that has `share` of all."""
     return {**{run: weight * (1 - share) for run, weight in weights.items()}, number: share}
 
 
 def _best_share(
-    weights: Callable[[float], dict[int, float]], value: Callable[[dict[int, float]], float]
+    weights: Callable[[float], Weights], value: Callable[[Weights], float]
 ) -> tuple[float, float]:
     """The share whose weights have the highest value, and that value."""
     tried = {share: value(weights(share)) for share in (n * STEP for n in range(1, 10))}
@@ -195,21 +232,25 @@ def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:
     """The model of `config`, whose parts are `runs`."""
     model = make_model(config, runs[0].train, torch.Generator())
     assert isinstance(model, Blend)
-    model.fill([_sides(run) for run in runs])
+    for part, run in zip(model.parts, runs, strict=True):
+        part.load_state_dict(run.model.state_dict())
     return model
 
 
-def _settings(runs: Sequence[Trained], weights: Sequence[float], protocol: str) -> RunConfig:
+def _settings(runs: Sequence[Trained], weights: Weights, protocol: str) -> RunConfig:
     """Settings of the blend: those of the first run, with the model and what is chosen there."""
-    total = sum(weights)
+    total = sum(weights.values())
     parts = [
-        {"name": label(run.config), "weight": weight / total, "settings": run.config.model_dump(mode="json")}
-        for run, weight in zip(runs, weights, strict=True)
-    ]  # fmt: skip
-    dim = sum(_sides(run)[1].shape[1] for run in runs)
+        {
+            "name": label(runs[number].config),
+            "weight": round(weight / total, 6),
+            "settings": runs[number].config.model_dump(mode="json"),
+        }
+        for number, weight in weights.items()
+    ]
     first = runs[0].config
     changed = {
-        "model": {"name": "blend", "dim": dim, "parts": parts},
+        "model": {"name": "blend", "parts": parts},
         "ranking": RankingConfig(similarity="dot"),
         "train": first.train.model_copy(update={"protocol": protocol, "choose_model": False}),
     }
@@ -218,9 +259,12 @@ def _settings(runs: Sequence[Trained], weights: Sequence[float], protocol: str) 
 
 def _refitted(run: Trained, split: Split, listener: Listener) -> Trained:
     """The run trained again on all pairs, for as many epochs as were best on validation."""
-    train = run.config.train.model_copy(update={"protocol": "refit"})
+    train = run.config.train.model_copy(update={"protocol": "refit", "budget": None})
     config = run.config.model_copy(update={"train": train})
-    return train_run(config, replace(split, test=None), listener, selected=run)
+    again = train_run(config, replace(split, test=None), listener, selected=run)
+    if again.metrics["stopped"] == "interrupted":
+        raise KeyboardInterrupt
+    return again
 
 
 def _selected_on(runs: Sequence[Trained], chosen: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -233,7 +233,14 @@ def label(run: RunConfig) -> str:
     if run.train.choose_model:
         return "budget"
     name = run.model["name"]
+    if name == "blend":
+        return composition(run.model["parts"])
     return name if closed_form(run) else f"{name} + {run.loss['name']}"
+
+
+def composition(parts: Sequence[Mapping[str, Any]]) -> str:
+    """A blend in a table of results: `0.9 mf + bsl & 0.1 svd`."""
+    return " & ".join(f"{part['weight']:.2g} {part['name']}" for part in parts) or "blend"
 
 
 def make_model(run: RunConfig, train: Interactions, generator: Any) -> Backbone:
