@@ -269,7 +269,7 @@ def test_expected_counts_follow_the_sampler(made):
     values, reason = counts("softmax")
     assert not reason and (values == 1).all()
     assert "exclude_known" in counts("corrected")[1]
-    assert "bpr" in counts("few")[1] and "closed form" in counts("solved")[1]
+    assert "bpr" in counts("few")[1] and "not trained with" in counts("solved")[1]
 
 
 def test_theory_bins_hold_all_pairs_and_pull_popular_items_down(made):
