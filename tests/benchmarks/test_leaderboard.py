@@ -142,7 +142,9 @@ def test_words_follow_the_test_and_not_the_mean(leaderboard, made):
     assert said.startswith(
         "- amazon-electronic, mf (1 to 2 seeds): better: `sl`; not told apart: `bsl`; worse: `psl`.\n"
     )
-    assert said.endswith("In no table significantly better than well-tuned `ssm`** are `bsl`, `psl`.\n")
+    assert said.endswith(
+        "In no table significantly better than well-tuned `ssm`** are `bsl`, `psl`.\n"
+    )
     assert leaderboard.verdict([]) == "Nothing is finished yet.\n"
 
 
