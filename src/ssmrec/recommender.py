@@ -147,9 +147,8 @@ class Recommender:
             check_pairs(valid, "valid")
             known = runs[0].train
             valid = aligned(valid, known)
-            if (
-                known.timestamps is None
-            ):  # those of a loaded run are gone, and a refit adds valid to it
+            # Those of a loaded run are gone, and a refit puts both together.
+            if known.timestamps is None:
                 valid = replace(valid, timestamps=None)
             if known.weights is None:
                 valid = replace(valid, weights=None)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from operations import operations
 from ssmrec.config import build, merged
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.models import NESCL, nescl
@@ -105,13 +106,7 @@ def test_term_and_gradient_equal_the_formula(mean, drop):
 def test_gradients_of_repeated_nodes_are_added_up_in_one_order():
     """None goes back through indexing: drawn nodes occur again, and threads would add as they come."""
     _, term = make(toy(), neighbours=3).for_training(USERS, ITEMS, POSITIVES, seeded(5))
-    found, left = set(), [term.grad_fn]
-    while left:
-        node = left.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            left += [before for before, _ in node.next_functions]
-    names = {node.name() for node in found}
+    names = operations(term)
     assert "EmbeddingBackward0" in names and "IndexBackward0" not in names
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from operations import operations
 from ssmrec.config import build
 from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES
@@ -133,13 +134,7 @@ def test_gradients_of_repeated_rows_are_added_up_in_one_order():
     negatives = sampler.draw(batch, np.random.default_rng(4))
     model, loss = make(MODELS, "mf", train, seeded(0), dim=4), make(LOSSES, "bpr")
     value, _ = objective(model, loss, sampler, batch, negatives, 0.0, generator=seeded())
-    found, left = set(), [value.grad_fn]
-    while left:
-        node = left.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            left += [before for before, _ in node.next_functions]
-    names = {node.name() for node in found}
+    names = operations(value)
     assert "EmbeddingBackward0" in names and "IndexBackward0" not in names
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ssmrec.cli.evaluate import split_of
 from ssmrec.cli.options import OverwriteOption
-from ssmrec.cli.train import print_run, tell_room
+from ssmrec.cli.train import print_run
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.reporting.progress import ProgressBars
@@ -69,7 +69,6 @@ def blend(
         with suppress(OSError):
             out.rmdir()  # it is empty, if it was made here
         raise
-    tell_room(out, trained.config, split)
     save_run(out, trained, fingerprint)
     (out / CHECKPOINT).unlink(missing_ok=True)  # of a training that was here before
     if trained.metrics["test"] or trained.metrics["valid"]:

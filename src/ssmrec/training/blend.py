@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssmrec.data import Split
+from ssmrec.data import Interactions, Split
+from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
-from ssmrec.models import Blend, HistoryRows
+from ssmrec.models import Blend
 from ssmrec.models.blend import Scale
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
@@ -64,7 +65,7 @@ def blend(
     listener = listener or Listener()
     names = names or [label(run.config) for run in runs]
     check_blend(runs, weights, refit, names)
-    judged = split.valid is not None and _learned(runs[0], split)
+    judged = split.valid is not None and _equal(runs[0].train, split.train)
     if not judged and (weights is None or refit):
         raise ConfigError(_not_judged(runs[0], split, weights is None))
     found = _chosen(runs, split, listener, names) if weights is None else dict(enumerate(weights))
@@ -110,7 +111,7 @@ def check_blend(
             f"{', '.join(map(str, weights))})"
         )
     for run, name in zip(runs, names, strict=True):
-        if isinstance(run.model.vectors().users, HistoryRows):
+        if run.model.own_scores:
             raise ConfigError(
                 f"{name}: {label(run.config)} has scores of its own and no vectors, so that it cannot be "
                 "blended: take svd in its place"
@@ -133,20 +134,15 @@ def _fit(weights: Sequence[float], count: int) -> bool:
     return len(weights) == count and all(math.isfinite(w) and w > 0 for w in weights)
 
 
-def _learned(run: Trained, split: Split) -> bool:
-    """Whether the run learned from the train part of `split`, and from nothing else."""
-    return _equal(run.train, split.train)
-
-
 def _same_pairs(one: Trained, other: Trained) -> bool:
     """Whether two runs learned from, and know, the same pairs of the same ids."""
     return _equal(one.train, other.train) and _equal(one.seen, other.seen)
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Interactions, b: Interactions) -> bool:
+    """Whether both hold the same pairs of the same ids, whatever their timestamps."""
     return (
-        a.users.ids.equals(b.users.ids)
-        and a.items.ids.equals(b.items.ids)
+        same_ids(a, b)
         and np.array_equal(a.indptr, b.indptr)
         and np.array_equal(a.indices, b.indices)
     )
