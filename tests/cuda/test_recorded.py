@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cuda_device import DEVICE, needs_device, settings, tensors
+from ssmrec.losses import LOSSES
 from ssmrec.training import Trainer
 
 pytestmark = [
@@ -26,6 +27,8 @@ NEGATIVES = [
     {"name": "uniform", "n": 40, "log_q": True},
     {"name": "all"},
 ]
+OWN = {"name": "uniform", "n": 3, "shared": False}
+MORE = {"mscl": {"n_positives": 3}, "bc": {"bias_epochs": 1}, "adap_tau": {"warm_epochs": 1}}
 
 
 def run(split, recorded: bool, **layers):
@@ -48,6 +51,31 @@ def test_equal_bits(pairs, model, negatives):
         assert torch.equal(found[name], tensor), name
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "invcf"])
+@pytest.mark.parametrize("negatives", [{}, NEGATIVES[1], {"name": "mixed", "n": 64}, OWN], ids=str)
+def test_every_loss(pairs, name, negatives):
+    loss = {"name": name} | MORE.get(name, {})
+    layers = {"loss": loss, **({"negatives": negatives} if negatives else {})}
+    trainer, losses, found = run(pairs, True, **layers)
+    assert trainer.recorder.suits and trainer.recorder.shape is not None
+    _, plain, wanted = run(pairs, False, **layers)
+    # Sums by `index_add_` have no fixed order on a GPU.
+    assert losses == pytest.approx(plain, rel=1e-4)
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("negatives", [NEGATIVES[1], NEGATIVES[2], {"name": "mixed", "n": 64}])
+@pytest.mark.parametrize("loss", ["ssm", "sl", "ccl"])
+def test_known_items_are_those_a_cpu_finds(pairs, loss, negatives):
+    layers = {"loss": {"name": loss}, "negatives": negatives}
+    trainer, losses, _ = run(pairs, True, **layers)
+    assert trainer.recorder.shape.known
+    sought = Trainer(settings(DEVICE, **layers), pairs.train, 3)
+    sought.sampler.device = None
+    assert losses == pytest.approx([r["loss"] for r in sought.run().history], rel=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_rounded_products_are_recorded_as_well(pairs, precision):
     layers = {"model": MODELS[1], "train": {"precision": precision}}
@@ -60,9 +88,10 @@ def test_rounded_products_are_recorded_as_well(pairs, precision):
 @pytest.mark.parametrize(
     "layers",
     [
-        {"loss": {"name": "bpr"}},
+        {"loss": {"name": "invcf"}},
+        {"loss": {"name": "bsl", "mode": "multi"}},
         {"model": {"name": "simgcl"}},
-        {"negatives": {"name": "uniform", "n": 4, "shared": False}},
+        {"negatives": {"name": "dns"}},
         {"train": {"optimizer": "lazy_adam"}},
     ],
 )

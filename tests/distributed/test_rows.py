@@ -12,7 +12,7 @@ from ssmrec.config import merged
 from ssmrec.distributed.fit import ROW_BY_ROW
 from ssmrec.distributed.rows import bounds, rows_of
 from ssmrec.losses import LOSSES, prepare
-from ssmrec.negatives import Batch
+from ssmrec.negatives import Batch, Negatives
 from ssmrec.training import Trainer, resolve
 from ssmrec.training.rows import loss_rows
 from ssmrec.training.step import Places
@@ -52,14 +52,15 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
     users, items = (prepare(x, loss.config.similarity) for x in (vectors.users, vectors.items))
 
     def values(part: slice) -> torch.Tensor:
-        mine, kept, at = rows_of(batch, drawn, places, part)
-        known = mine if loss.needs_context else None
-        rows = users[at.user_at] / loss.config.temperature
-        return loss_rows(loss, rows, items, at.item_at, kept, known, at.extra_at)
+        _, kept, at = rows_of(batch, drawn, places, part)
+        return losses(kept, at)
 
-    known = batch if loss.needs_context else None
-    rows = users[places.user_at] / loss.config.temperature
-    whole = loss_rows(loss, rows, items, places.item_at, drawn, known, places.extra_at)
+    def losses(drawn: Negatives, at: Places) -> torch.Tensor:
+        named = Batch(places.users[at.user_at], places.items[at.item_at])
+        rows = users[at.user_at] / loss.config.temperature
+        return loss_rows(loss, rows, items, at.item_at, drawn, named, at.extra_at)
+
+    whole = losses(drawn, places)
     parts = torch.cat([values(bounds(50, rank, 3)) for rank in range(3)])
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
 

@@ -21,7 +21,7 @@ from ssmrec.kernels.softmax_triton import TiledSoftmax
 
 torch.set_float32_matmul_precision("highest")
 
-def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float32):
+def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float32, whole=False):
     random = torch.Generator().manual_seed(b + n)
     u, pos, neg = (F.normalize(torch.randn(k, d, generator=random), dim=1).to(dtype) for k in (b, b, n))
     u = (u / temperature).to(dtype)
@@ -32,6 +32,7 @@ def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float
     mask = torch.zeros(b, n, dtype=torch.bool)
     if pairs is not None:
         mask[pairs[0], pairs[1]] = True
+    given = mask.clone() if whole else pairs
     if in_batch:
         mask.fill_diagonal_(True)
     found = []
@@ -43,7 +44,7 @@ def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float
             q = None if log_q is None else log_q.double()
             value = shared_softmax_reference(*inputs, q, mask)
         else:
-            value = TiledSoftmax.apply(*inputs, log_q, pairs, in_batch)
+            value = TiledSoftmax.apply(*inputs, log_q, given, in_batch)
             assert value.dtype == torch.float32
         grads = torch.autograd.grad((value * weight.to(value.dtype)).sum(), leaves)
         found.append((value.detach(), *grads))
@@ -57,11 +58,13 @@ def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float
 for temperature, corrected, masked, in_batch in itertools.product(
     (0.05, 1.0), (False, True), (0, 0.3), (False, True)
 ):
-    compare(70, 130, 24, temperature, corrected, masked, in_batch)
+    for whole in (False, True):
+        compare(70, 130, 24, temperature, corrected, masked, in_batch, whole=whole)
 for b, n in ((1, 1), (1, 7), (65, 1), (3, 64), (2, 0)):
     compare(b, n, 8, 0.1, False, 0, False)
 compare(1, 1, 8, 0.1, False, 0, True)
 compare(5, 9, 16, 0.1, False, 1.1, False)  # all masked
+compare(5, 9, 16, 0.1, False, 1.1, False, whole=True)
 compare(20, 40, 300, 0.1, True, 0.2, False)  # smaller tiles
 compare(3, 600, 8, 0.1, False, 0.01, False)  # one block of rows, several parts
 # bfloat16 cannot be tested here: the interpreter has no such type and multiplies its bits

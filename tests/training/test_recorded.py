@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from cuda_device import settings, tensors
+from ssmrec.data import synthetic
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS, Backbone
 from ssmrec.models.lightgcn import LightGCN
 from ssmrec.negatives import Batch, Negatives
-from ssmrec.training.recorded import Shape, _recordable
+from ssmrec.training import Trainer, rows
+from ssmrec.training.recorded import Recorder, Shape, recordable
+
+MORE = {"mscl": {"n_positives": 3}, "bc": {"bias_epochs": 1}, "adap_tau": {"warm_epochs": 1}}
+"""Settings under which all of a loss acts in three epochs."""
 
 
 def test_a_class_that_overrides_what_is_recorded_must_say_again_that_it_may_be():
@@ -26,25 +33,120 @@ def test_a_class_that_overrides_what_is_recorded_must_say_again_that_it_may_be()
         def vectors(self, users=None, items=None):
             return super().vectors(users, items)
 
-    found = [_recordable(cls.__new__(cls), "vectors") for cls in (Plain, Changed, Said)]
+    found = [recordable(cls.__new__(cls)) for cls in (Plain, Changed, Said)]
     assert found == [True, False, True]
 
 
 def test_what_is_recorded():
-    models = {name for name, cls in MODELS.items() if _recordable(cls.__new__(cls), "vectors")}
+    models = {name for name, cls in MODELS.items() if recordable(cls.__new__(cls))}
     plain = {name for name in models if MODELS[name].for_training is Backbone.for_training}
     assert plain == {"mf", "lightgcn", "svdpp"}
-    losses = {name for name, cls in LOSSES.items() if _recordable(cls.__new__(cls), "fused")}
-    assert losses == {"ssm", "softmax", "sce"}
+    losses = {name for name, cls in LOSSES.items() if recordable(cls(cls.Config()))}
+    assert set(LOSSES) - losses == {"invcf"}
+    multi = LOSSES["bsl"].Config(mode="multi")
+    assert not recordable(LOSSES["bsl"](multi))
+
+
+class Forbidden(TorchDispatchMode):
+    """Collects what a GPU cannot record: values read back, sizes that depend on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__
+        at = args[1] if name.startswith(("index.", "index_put")) else ()
+        by_mask = any(getattr(x, "dtype", None) == torch.bool for x in at)
+        if by_mask or name.partition(".")[0] in READ_BACK:
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+READ_BACK = (
+    "_local_scalar_dense",
+    "nonzero",
+    "_unique2",
+    "unique_dim",
+    "bincount",
+    "masked_select",
+)
+RECORDED = sorted(set(LOSSES) - {"invcf"})
+NEGATIVES = [
+    {},
+    {"name": "in_batch", "exclude_known": True, "log_q": True},
+    {"name": "mixed", "n": 16},
+    {"name": "uniform", "n": 3, "shared": False},
+]
+
+
+def trained(train, epochs, in_buffers, **layers):
+    """A training on the CPU, with steps by the buffers of a recording or one by one."""
+    trainer = Trainer(settings("cpu", train={"batch_size": 64}, **layers), train, epochs)
+    if in_buffers:
+        trainer.recorder.suits, trainer.sampler.device = True, torch.device("cpu")
+    trainer.run()
+    return trainer
+
+
+def assert_same(one, other):
+    """Model and loss of two trainings, to the bit."""
+    wanted = tensors(other)
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in tensors(one).items())
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES, ids=str)
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_step_from_the_buffers_of_a_recording_is_the_step(name, negatives):
+    train = synthetic(60, 50, 400, seed=1)
+    layers = {"loss": {"name": name} | MORE.get(name, {})} | (
+        {"negatives": negatives} if negatives else {}
+    )
+    plain, ours = (trained(train, 3, kind, **layers) for kind in (False, True))
+    assert ours.recorder.shape is not None
+    assert [r["loss"] for r in ours.state.history] == [r["loss"] for r in plain.state.history]
+    assert_same(ours, plain)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_nothing_is_read_back_in_a_step(name, monkeypatch):
+    """By plain torch: the kernels of a CPU hand their numbers to numba."""
+    monkeypatch.setattr(rows, "has_kernel", lambda vectors: False)
+    train, negatives = synthetic(60, 50, 400, seed=1), NEGATIVES[1]
+    trainer = trained(train, 7, True, loss={"name": name} | MORE.get(name, {}), negatives=negatives)
+    with Forbidden() as mode:
+        trainer.recorder.replay()
+    assert not mode.found
+
+
+def test_masked_pairs_in_the_buffers_hide_what_they_name():
+    train = synthetic(60, 50, 400, seed=1)
+    layers = {"negatives": {"name": "all"}, "loss": {"name": "ccl"}}
+    plain, ours = (trained(train, 3, kind, **layers) for kind in (False, True))
+    assert ours.recorder.shape.room
+    assert_same(ours, plain)
+
+
+def test_a_part_that_cannot_be_recorded_is_told_and_trained(monkeypatch, caplog):
+    def refused(self, *args):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(Recorder, "_record", refused)
+    train = synthetic(60, 50, 400, seed=1)
+    ours = trained(train, 2, True)
+    assert "steps are taken one by one" in caplog.text
+    assert_same(ours, trained(train, 2, False))
 
 
 @pytest.mark.parametrize(("pairs", "holds"), [(0, True), (4096, True), (4097, False)])
 def test_a_recording_serves_what_fits_into_it(pairs, holds):
     batch = Batch(torch.zeros(8, dtype=torch.int64), torch.zeros(8, dtype=torch.int64))
     shape = Shape.of(batch, Negatives(None, None, torch.zeros(2, 2000, dtype=torch.int64)))
-    assert shape == Shape(8, None, False, 4096)
+    assert shape == Shape(8, None, False, False, None, 4096)
     other = Shape.of(batch, Negatives(None))
     assert other.room == 0
     assert shape.holds(other, pairs) is holds
     assert not shape.holds(Shape.of(batch, Negatives(torch.arange(5))), 0)
+    assert not shape.holds(Shape.of(batch, Negatives(torch.zeros(8, 5).long())), 0)
+    assert not shape.holds(Shape.of(batch, Negatives(None), torch.zeros(8, 2)), 0)
     assert not shape.holds(Shape.of(batch, Negatives(None, torch.zeros(8))), 0)

@@ -172,7 +172,8 @@ def shared_softmax(
 ) -> Tensor:
     """Loss (B,) by the kernel of the device; arguments as those of `SharedSoftmax`.
 
-    Under autocast the vectors are rounded to its type, as those of any matrix product are.
+    `masked` may be bool (B, N) as well. Under autocast the vectors are rounded to its type, as those of
+    any matrix product are.
     """
     if u.device.type == "cuda":
         from ssmrec.kernels.softmax_triton import TiledSoftmax as Kernel
@@ -181,6 +182,8 @@ def shared_softmax(
             u, pos, neg = (x.to(torch.get_autocast_dtype("cuda")) for x in (u, pos, neg))
     else:
         Kernel = SharedSoftmax
+        if masked is not None and masked.dtype == torch.bool:
+            masked = masked.nonzero().T
     return Kernel.apply(u, pos, neg, log_q, masked, in_batch)  # type: ignore[return-value]
 
 

@@ -6,7 +6,8 @@ for the rows and once for the candidates, so memory is that of the vectors alone
 
 A program owns one block of rows (or of candidates) and one part of the other side: a batch has too few
 blocks to fill a GPU. The parts are added afterwards in a fixed order, so equal inputs give equal bits.
-Masked pairs are sorted by the tile they fall in, so that a tile looks at its own pairs only.
+Masked pairs are sorted by the tile they fall in, so that a tile looks at its own pairs only; a whole mask
+is read tile by tile.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _PROGRAMS = 4
 """Programs wanted for each multiprocessor."""
 _TILE_BYTES = 32 * 2**10
 """Most that the vectors of one side of a tile take in shared memory."""
+_PAIRS, _WHOLE = 1, 2
+"""How candidates are masked, `MASKED` of the kernels: by sorted pairs, or by bytes (B, N); 0 is not."""
 
 
 @triton.jit
@@ -38,7 +41,10 @@ def _tile(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     keep = (cn < n)[None, :] & (rm < m)[:, None]
     if DIAGONAL:
         keep = keep & (rm[:, None] != cn[None, :])
-    if MASKED:
+    if MASKED == 2:
+        at = rm.to(tl.int64)[:, None] * n + cn[None, :]
+        keep = keep & (tl.load(hit_rows + at, mask=keep, other=1) == 0)
+    if MASKED == 1:
         for at in range(tl.load(starts + tile), tl.load(starts + tile + 1)):
             row, column = tl.load(hit_rows + at), tl.load(hit_columns + at)
             keep = keep & ((rm[:, None] != row) | (cn[None, :] != column))
@@ -128,7 +134,8 @@ class TiledSoftmax(torch.autograd.Function):
         u, neg = u.contiguous(), neg.contiguous()
         (m, d), n = u.shape, len(neg)
         pos_logits = (u.float() * pos.float()).sum(1)
-        ctx.options = options(u, log_q is not None, masked is not None, in_batch)
+        how = 0 if masked is None else _WHOLE if masked.dtype == torch.bool else _PAIRS
+        ctx.options = options(u, log_q is not None, how, in_batch)
         size, across = ctx.options["BM"], ctx.options["BN"]
         ctx.pairs = _by_tile(masked, m, n, size, across, u.device)
         ctx.log_q = pos_logits if log_q is None else log_q.to(u.device, torch.float32)
@@ -186,7 +193,7 @@ def _gradient(
     return out[0] if parts == 1 else out.sum(0)
 
 
-def options(u: Tensor, corrected: bool, masked: bool, in_batch: bool) -> dict[str, Any]:
+def options(u: Tensor, corrected: bool, masked: int, in_batch: bool) -> dict[str, Any]:
     """Constants the kernels are compiled for: sizes of a tile, precision, and what there is to do."""
     width = max(16, triton.next_power_of_2(u.shape[1]))
     exact = torch.get_float32_matmul_precision() == "highest"
@@ -218,9 +225,14 @@ def _parts(blocks: int, others: int, device: torch.device) -> tuple[int, int]:
 def _by_tile(
     masked: Tensor | None, m: int, n: int, size: int, across: int, device: torch.device
 ) -> tuple[Tensor, ...]:
-    """Masked pairs (2, M) as (starts of each tile, rows, columns), sorted by tile; row m is no row."""
+    """Masked pairs (2, M) as (starts of each tile, rows, columns), sorted by tile; row m is no row.
+
+    A whole mask, bool (m, n), as bytes in place of each.
+    """
     if masked is None:
         return (torch.zeros(1, dtype=torch.int32, device=device),) * 3
+    if masked.dtype == torch.bool:
+        return (masked.to(device).contiguous().view(torch.uint8),) * 3
     columns = triton.cdiv(n, across)
     tiles = triton.cdiv(m, size) * columns
     rows, at = masked.to(device)

@@ -60,6 +60,7 @@ class AdapTau(Loss):
     """
 
     Config = AdapTauConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
     w0: Tensor

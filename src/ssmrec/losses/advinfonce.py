@@ -53,6 +53,7 @@ class AdvInfoNCE(Loss):
     """
 
     Config = AdvInfoNCEConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 128}
 

@@ -40,6 +40,7 @@ class DirectAU(Loss):
     """
 
     Config = DirectAUConfig
+    recordable = True
     on_vectors = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
 
@@ -72,6 +73,7 @@ class MAWU(Loss):
     """
 
     Config = MAWUConfig
+    recordable = True
     on_vectors = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
 

@@ -95,9 +95,10 @@ class Loss(nn.Module):
     on_vectors: ClassVar[bool] = False
     """Whether `from_vectors` is called in place of `forward`; negatives then play no part."""
 
-    recordable: ClassVar[bool] = False
-    """Whether the loss has no state and `fused`, its kernel, does the same work at every step, so that a
-    GPU may record it and replay it. A class that overrides `fused` must say it again."""
+    recordable: bool = False
+    """Whether the loss does the same work at every step, so that a GPU may record it and replay it: nothing
+    that is read back, no sizes that depend on values, no numbers drawn; state changes in place. A class
+    that overrides `forward`, `fused` or `from_vectors` must say it again."""
 
     trains_model: bool = True
     """False while only the loss's own parameters learn, so that L2 leaves the model alone as well."""

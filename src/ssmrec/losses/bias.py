@@ -58,6 +58,7 @@ class BCLoss(Loss):
     """
 
     Config = BCConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
     user_level: Tensor
@@ -126,6 +127,7 @@ class PopDCL(Loss):
     """
 
     Config = PopDCLConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
     popularity: Tensor

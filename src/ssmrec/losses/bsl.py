@@ -38,6 +38,7 @@ class SL(Loss):
     """
 
     Config = SLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(
@@ -83,6 +84,7 @@ class BSL(Loss):
     """
 
     Config = BSLConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
@@ -90,6 +92,7 @@ class BSL(Loss):
         super().__init__(config)
         if config.mode == "reweight":
             self.fused = partial(fused_contrast, exponent=config.exponent)
+        self.recordable = config.mode == "reweight"
 
     def forward(
         self,
@@ -126,8 +129,7 @@ def fused_contrast(
     rows = torch.cat([u, u.new_ones(len(u), 1)], dim=1)
     if not has_kernel(rows):
         ids = None if in_batch else torch.arange(len(neg))
-        mask = Negatives(ids, None, masked).mask((len(u), len(neg)))
-        mask = None if mask is None else mask.to(u.device)
+        mask = Negatives(ids, None, masked).mask((len(u), len(neg)), u.device)
         logits = corrected(u @ neg.T, log_q, mask)
         return or_zero(exponent * log_sum(logits) - (u * pos).sum(1), logits, mask)
     with torch.no_grad():
@@ -135,14 +137,25 @@ def fused_contrast(
         bound = bound if log_q is None or not len(log_q) else bound + log_q.abs().max()
         bound = torch.exp2(torch.log2(bound).ceil())
         size = len(u)
-        count = torch.full((size,), len(neg) - int(in_batch))
-        if masked is not None:  # the row's own column may be listed or not
-            others = masked[0][masked[0] != masked[1]] if in_batch else masked[0]
-            count -= torch.bincount(others, minlength=size)
+        count = torch.full((size,), len(neg) - int(in_batch), device=u.device)
+        if masked is not None:
+            count -= _masked_in_rows(masked.to(u.device, non_blocking=True), size, in_batch)
     lowest = torch.cat([torch.zeros_like(u), (-bound).expand(size, 1)], dim=1)
     columns = torch.cat([neg, neg.new_zeros(len(neg), 1)], dim=1)
     total = shared_softmax(rows, lowest, columns, log_q, masked, in_batch) - bound
-    return torch.where(count.to(u.device) > 0, exponent * total - (u * pos).sum(1), 0.0)
+    return torch.where(count > 0, exponent * total - (u * pos).sum(1), 0.0)
+
+
+def _masked_in_rows(masked: Tensor, size: int, in_batch: bool) -> Tensor:
+    """How many candidates of each row are masked, int64 (B,); in a batch the row's own is not counted.
+
+    Of pairs (2, M), one of row B is none; or of bool (B, N). Nothing here has a size that depends on values.
+    """
+    if masked.dtype == torch.bool:
+        return masked.sum(1) - (masked.diagonal().long() if in_batch else 0)
+    rows, columns = masked
+    counts = (rows != columns).long() if in_batch else torch.ones_like(rows)
+    return counts.new_zeros(size + 1).index_add_(0, rows, counts)[:size]
 
 
 def log_mean_by_user(logits: Tensor, users: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class CCL(Loss):
     """
 
     Config = CCLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(
@@ -78,6 +79,7 @@ class MMCL(Loss):
     """
 
     Config = MMCLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 800}
 
     def forward(

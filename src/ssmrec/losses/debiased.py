@@ -40,6 +40,7 @@ class DCL(Loss):
     """
 
     Config: ClassVar[type[Any]] = DCLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
     hardness = 0.0
     """beta of the subclasses: negatives are weighted by e^{beta * logit}, with mean 1 in a row."""

@@ -17,6 +17,7 @@ class BPR(Loss):
     """
 
     Config = DotLossConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 1,
@@ -42,6 +43,7 @@ class BCE(Loss):
     """
 
     Config = DotLossConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 4,

@@ -69,6 +69,7 @@ class DPL(OtherPositives):
     """
 
     Config = DPLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 5,
@@ -112,6 +113,7 @@ class MSCL(OtherPositives):
     """
 
     Config = MSCLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
 
     def forward(

@@ -52,6 +52,7 @@ class PSL(Loss):
     """
 
     Config = PSLConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(
@@ -101,6 +102,7 @@ class SLatK(Loss):
     """
 
     Config = SLatKConfig
+    recordable = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
     threshold: Tensor

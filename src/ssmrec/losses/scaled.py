@@ -81,6 +81,7 @@ class GBCE(Loss):
     """
 
     Config = GBCEConfig
+    recordable = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 256}
 
     def attach(self, train: Interactions, generator: torch.Generator) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ssmrec.config import Config
 from ssmrec.data import Interactions
+from ssmrec.kernels.known import LARGEST, KnownItems, fits
 from ssmrec.kernels.sampling import known_pairs
 
 
@@ -37,26 +39,47 @@ class Negatives:
         log_q: float32, log of the expected count of each candidate among the N draws, same shape as
             `ids` ((B,) for in-batch); None when no correction is wanted.
         masked: int64 (2, M), sorted by row, the (row, column) pairs that are not negatives and must not count:
-            the row's own positive, known positives, failed draws. None: nothing masked.
+            the row's own positive, known positives, failed draws. None: nothing masked. Or bool (B, N) on
+            the device of the scores, True where a candidate does not count (`looked_up`).
         of_batch: how many of the first shared `ids` are the positives of the batch, whose rows L2 counts as
             such and not again.
+        known: what users have, to be asked in place of `masked` where the scores are; shared or in-batch
+            candidates only.
     """
 
     ids: Tensor | None
     log_q: Tensor | None = None
     masked: Tensor | None = None
     of_batch: int = 0
+    known: KnownItems | None = None
 
-    def mask(self, shape: tuple[int, int]) -> Tensor | None:
-        """`masked` as a boolean (B, N), True where a candidate is dropped."""
+    def mask(self, shape: tuple[int, int], device: torch.device | None = None) -> Tensor | None:
+        """`masked` as a boolean (B, N) on a device, True where a candidate is dropped."""
         if self.masked is None and self.ids is not None:
             return None
-        dense = torch.zeros(shape, dtype=torch.bool)
-        if self.masked is not None:
-            dense[self.masked[0], self.masked[1]] = True
+        dense = as_dense(self.masked, shape, device)
         if self.ids is None:
-            dense.fill_diagonal_(True)
+            dense = dense.clone().fill_diagonal_(True)
         return dense
+
+    def looked_up(self, users: Tensor, candidates: Tensor) -> Negatives:
+        """With a mask in place of `known`, for users (B,) and candidates (N,), int64 on its device."""
+        if self.known is None:
+            return self
+        return replace(self, masked=self.known.mask(users, candidates), known=None)
+
+
+def as_dense(
+    masked: Tensor | None, shape: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """`masked` of `Negatives` as bool (B, N) on a device; a pair of row B, which does not exist, is none."""
+    if masked is not None and masked.dtype == torch.bool:
+        return masked.to(device)
+    dense = torch.zeros(shape[0] + 1, shape[1], dtype=torch.bool, device=device)
+    if masked is not None:
+        rows, columns = masked.to(dense.device, non_blocking=True)
+        dense.index_put_((rows, columns), torch.ones((), dtype=torch.bool, device=dense.device))
+    return dense[:-1]
 
 
 class Sampler(ABC):
@@ -73,6 +96,9 @@ class Sampler(ABC):
 
     mixes: ClassVar[bool] = False
     """Whether a negative is a vector that `mix` makes of a row's positive and its own draws."""
+
+    device: torch.device | None = None
+    """Where the scores are, if known items are to be looked up there and not here."""
 
     def __init__(self, config: Any, train: Interactions) -> None:
         self.config = config
@@ -121,6 +147,22 @@ class Sampler(ABC):
             generator: source of randomness, on the CPU.
         """
         raise NotImplementedError(f"{type(self).__name__} does not mix vectors")
+
+    def without_known(
+        self, batch: Batch, ids: Tensor | None, log_q: Tensor | None, of_batch: int = 0
+    ) -> Negatives:
+        """Shared `ids` (N,), or in-batch for None, without the train items of each row's user."""
+        candidates = batch.items if ids is None else ids
+        if len(batch) * len(candidates) <= LARGEST and (known := self._known) is not None:
+            return Negatives(ids, log_q, None, of_batch, known)
+        return Negatives(ids, log_q, known_mask(self.train, batch, candidates), of_batch)
+
+    @cached_property
+    def _known(self) -> KnownItems | None:
+        """The table on `device`, where it is asked for and fits."""
+        if self.device is None or not fits(self.train, self.device):
+            return None
+        return KnownItems(self.train, self.device)
 
 
 def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:

@@ -12,7 +12,7 @@ from ssmrec.config import Config
 from ssmrec.data import Interactions
 from ssmrec.errors import DataError
 from ssmrec.kernels.sampling import uniform_unknown, weighted_unknown
-from ssmrec.negatives.base import Batch, Negatives, Sampler, known_mask
+from ssmrec.negatives.base import Batch, Negatives, Sampler
 
 _TRIES = 16
 """Redraws of an item the user knows before the draw is given up and masked."""
@@ -86,8 +86,9 @@ class Popularity(Sampler):
     def _shared(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         ids = torch.from_numpy(self._pick(generator.random(self.config.n)))
         log_q = self._log_count(self.probability[ids.numpy()]) if self.config.log_q else None
-        masked = known_mask(self.train, batch, ids) if self.config.exclude_known else None
-        return Negatives(ids, log_q, masked)
+        if self.config.exclude_known:
+            return self.without_known(batch, ids, log_q)
+        return Negatives(ids, log_q)
 
     def _own(self, batch: Batch, generator: np.random.Generator) -> np.ndarray:
         shape = (len(batch), self.config.n)
@@ -166,10 +167,8 @@ class AllItems(Sampler):
 
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         if self.config.exclude_known:
-            masked = known_mask(self.train, batch, self.ids)
-        else:
-            masked = torch.stack([torch.arange(len(batch)), batch.items])
-        return Negatives(self.ids, None, masked)
+            return self.without_known(batch, self.ids, None)
+        return Negatives(self.ids, None, torch.stack([torch.arange(len(batch)), batch.items]))
 
 
 def _check_full_users(config: Any, train: Interactions) -> None:

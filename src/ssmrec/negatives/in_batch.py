@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ssmrec.config import Config
-from ssmrec.negatives.base import Batch, Negatives, Sampler, known_mask
+from ssmrec.negatives.base import Batch, Negatives, Sampler
 
 
 class InBatchConfig(Config):
@@ -29,5 +29,6 @@ class InBatch(Sampler):
         if self.config.log_q:
             share = self.train.item_degrees[batch.items.numpy()] / max(len(self.train), 1)
             log_q = torch.from_numpy(np.log(max(len(batch) - 1, 1) * share).astype(np.float32))
-        masked = known_mask(self.train, batch, batch.items) if self.config.exclude_known else None
-        return Negatives(None, log_q, masked)
+        if self.config.exclude_known:
+            return self.without_known(batch, None, log_q)
+        return Negatives(None, log_q)

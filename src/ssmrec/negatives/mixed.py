@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ssmrec.config import Config
-from ssmrec.negatives.base import Batch, Negatives, Sampler, known_mask
+from ssmrec.negatives.base import Batch, Negatives, Sampler
 
 
 class MixedConfig(Config):
@@ -38,16 +38,15 @@ class Mixed(Sampler):
         train, n = self.train, self.config.n
         uniform = torch.from_numpy(generator.integers(0, train.n_items, n))
         ids = torch.cat([batch.items, uniform])
+        log_q = None
+        if self.config.log_q:
+            share = train.item_degrees[ids.numpy()] / max(len(train), 1)
+            count = (len(batch) - 1) * share + n / train.n_items
+            log_q = torch.from_numpy(np.log(count).astype(np.float32))
         if self.config.exclude_known:
-            masked = known_mask(train, batch, ids)
-        else:
-            masked = torch.arange(len(batch)).expand(2, -1).clone()  # a row's own positive
-        if not self.config.log_q:
-            return Negatives(ids, None, masked, len(batch))
-        share = train.item_degrees[ids.numpy()] / max(len(train), 1)
-        count = (len(batch) - 1) * share + n / train.n_items
-        log_q = torch.from_numpy(np.log(count).astype(np.float32))
-        return Negatives(ids, log_q, masked, len(batch))
+            return self.without_known(batch, ids, log_q, len(batch))
+        own = torch.arange(len(batch)).expand(2, -1).clone()  # a row's own positive
+        return Negatives(ids, log_q, own, len(batch))
 
 
 class TRONConfig(Config):
@@ -83,7 +82,7 @@ class TRON(Sampler):
         if self.config.in_batch:
             ids = torch.cat([batch.items, ids])
         if self.config.exclude_known:
-            return Negatives(ids, None, known_mask(self.train, batch, ids))
+            return self.without_known(batch, ids, None)
         return Negatives(ids, None, own if self.config.in_batch else None)
 
     def choose(self, positive: Tensor, scores: Tensor) -> Tensor:

@@ -110,6 +110,8 @@ class Trainer:
         self.loss.attach(train, torch_generator(config.seed, "loss"))
         self.loss.to(self.device)
         self.sampler: Sampler = make_sampler(config, train)
+        if self.device.type == "cuda" and self.peers.alone:
+            self.sampler.device = self.device
         # A loss that draws too takes turns with the sampler; on a CPU a step leaves no core idle.
         own_draws = type(self.loss).more_items is not Loss.more_items
         self.ahead = self.device.type == "cuda" and not own_draws
@@ -260,8 +262,8 @@ class Trainer:
         views = self.views if self.loss.trains_model else None
         added = self.regulariser if self.loss.trains_model else None
         mean = None
-        if self.peers.alone and more is None and added is None and self.loss.trains_model:
-            mean = self.recorder.step(batch, negatives)
+        if self.peers.alone and added is None and self.loss.trains_model:
+            mean = self.recorder.step(batch, negatives, more)
         if mean is None:
             mean = self._gradient(batch, negatives, l2, more, views, added)
         self.optimizer.step()

@@ -38,9 +38,11 @@ def mean_loss(
     item_rows = prepare(items, loss.config.similarity)
     if sampler.chooses:
         negatives, item_at = _choose(sampler, negatives, user_rows, item_rows, item_at)
-    known = batch if loss.needs_context or loss.on_vectors else None
+    named = None
+    if loss.needs_context or loss.on_vectors or negatives.known is not None:
+        named = Batch(places.users[places.user_at], places.items[item_at])
     user_rows = user_rows / loss.config.temperature
-    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, known, places.extra_at)
+    rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, named, places.extra_at)
     return rows.mean(), item_at
 
 
@@ -58,8 +60,7 @@ def _mixed(
     users, items = (x if x.dim() == 3 else x[:, None] for x in (users, items))
     user, rows = _taken(users, places.user_at), _taken(items, places.item_at)
     pool = rows[size:].view(size, -1, *rows.shape[1:])
-    mask = negatives.mask((size, pool.shape[1]))
-    mask = None if mask is None else sent(mask, user.device)
+    mask = negatives.mask((size, pool.shape[1]), user.device)
     mixed = sampler.mix(user, rows[:size], pool, mask, generator)
     user, pos, neg = (prepare(x.sum(1), loss.config.similarity) for x in (user, rows[:size], mixed))
     user = user / loss.config.temperature
@@ -86,9 +87,9 @@ def _choose(
     else:
         pool_at = pool_at.view(size, -1)
         scores = torch.bmm(F.embedding(pool_at, items), users[:, :, None]).squeeze(2)
-    mask = drawn.mask(tuple(scores.shape))  # type: ignore[arg-type]
+    mask = drawn.mask(tuple(scores.shape), device)  # type: ignore[arg-type]
     if mask is not None:
-        scores.masked_fill_(mask.to(device), -torch.inf)
+        scores.masked_fill_(mask, -torch.inf)
     positive = (users * F.embedding(pos_at.to(device), items)).sum(1)
     columns = sampler.choose(positive, scores)
     left_at = pool_at.gather(1, columns).reshape(-1).to(item_at.device)
@@ -101,7 +102,7 @@ def loss_rows(
     items: Tensor,
     item_at: Tensor,
     negatives: Negatives,
-    batch: Batch | None = None,
+    named: Batch | None = None,
     extra_at: Tensor | None = None,
 ) -> Tensor:
     """Loss of each row, (B,).
@@ -111,7 +112,8 @@ def loss_rows(
         items: (n, d) prepared vectors of the distinct items.
         item_at: positions in `items` of the B positives, then of the negatives as they lie in `ids`.
         negatives: what the sampler drew.
-        batch: the pairs themselves, for a loss that reads a context.
+        named: the users (B,) of the rows and the items of `item_at`, by their ids on the device, for a loss
+            that reads a context and for known items that are still to be looked up.
         extra_at: (B, M) positions in `items` of what `loss.more_items` named.
     """
     size = len(users)
@@ -119,8 +121,12 @@ def loss_rows(
     item_at = sent(item_at, device)
     pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
     asked: dict[str, Context] = {}
-    if batch is not None:
-        asked["context"] = _context(batch, negatives, users, items, extra_at)
+    if named is not None:
+        candidates = named.items[:size] if negatives.ids is None else named.items[size:]
+        negatives = negatives.looked_up(named.users, candidates)
+    if loss.needs_context or loss.on_vectors:
+        assert named is not None
+        asked["context"] = _context(named, negatives, users, items, extra_at)
         if loss.on_vectors:
             return loss.from_vectors(users, pos, **asked)
     log_q = None if negatives.log_q is None else sent(negatives.log_q, device)
@@ -135,21 +141,19 @@ def loss_rows(
     else:
         neg = F.embedding(neg_at, items).view(size, -1, items.shape[1])
         neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
-    mask = negatives.mask((size, neg_logits.shape[1]))
-    mask = None if mask is None else sent(mask, device)
+    mask = negatives.mask((size, neg_logits.shape[1]), device)
     return loss((users * pos).sum(1), neg_logits, log_q, mask, **asked)
 
 
 def _context(
-    batch: Batch, negatives: Negatives, users: Tensor, items: Tensor, extra_at: Tensor | None
+    named: Batch, negatives: Negatives, users: Tensor, items: Tensor, extra_at: Tensor | None
 ) -> Context:
-    device = users.device
-    ids = batch.items if negatives.ids is None else negatives.ids
+    own, drawn = named.items[: len(users)], named.items[len(users) :]
+    ids = own if negatives.ids is None else drawn.view(negatives.ids.shape)
     extra = None
     if extra_at is not None:
-        extra = torch.bmm(F.embedding(sent(extra_at, device), items), users[:, :, None]).squeeze(2)
-    users_at, items_at, ids_at = (sent(x, device) for x in (batch.users, batch.items, ids))
-    return Context(users_at, items_at, ids_at, extra)
+        extra = torch.bmm(F.embedding(extra_at, items), users[:, :, None]).squeeze(2)
+    return Context(named.users, own, ids, extra)
 
 
 def cut(vectors: Tensor, width: int) -> Tensor:
