@@ -23,7 +23,10 @@ def _gather(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     indptr, indices, receive, send, x, rows, out, d,
     AT_ROW: tl.constexpr, E: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """out[k], or out[r] (AT_ROW), for node r = rows[k]: receive[r] * sum of send[n] * x[n]."""
+    """out[k], or out[r] (AT_ROW), for node r = rows[k]: receive[r] * sum of send[n] * x[n].
+
+    A row of x whose sender has weight 0 is not read.
+    """
     k = tl.program_id(0).to(tl.int64)
     r = tl.load(rows + k).to(tl.int64)
     w = tl.load(receive + r).to(x.dtype.element_ty)
@@ -36,7 +39,7 @@ def _gather(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
         live = at < stop
         n = tl.load(indices + at, mask=live, other=0).to(tl.int64)
         s = tl.load(send + n, mask=live, other=0.0).to(x.dtype.element_ty)
-        inside = live[:, None] & (c < d)[None, :]
+        inside = (s != 0)[:, None] & (c < d)[None, :]
         total += s[:, None] * tl.load(x + n[:, None] * d + c[None, :], mask=inside, other=0.0)
     where = r if AT_ROW else k
     tl.store(out + where * d + c, tl.sum(total, 0) * w, mask=c < d)
@@ -61,9 +64,21 @@ class Edges:
     send: Tensor
     by_degree: Tensor
 
-    def layer(self, x: Tensor, rows: Tensor | None = None, transposed: bool = False) -> Tensor:
-        """One layer of x (n, d) at `rows` (all when None), or its transpose: (len(rows), d)."""
+    def layer(
+        self,
+        x: Tensor,
+        rows: Tensor | None = None,
+        transposed: bool = False,
+        filled: Tensor | None = None,
+    ) -> Tensor:
+        """One layer of x (n, d) at `rows` (all when None), or its transpose: (len(rows), d).
+
+        `filled` names the rows of x, int64, beyond which it is zero: no other one is read.
+        """
         ends = (self.send, self.receive) if transposed else (self.receive, self.send)
+        if filled is not None:
+            some = torch.zeros_like(ends[1])
+            ends = ends[0], some.index_copy_(0, filled, ends[1][filled])
         x, d = x.contiguous(), x.shape[1]
         whole = rows is None
         rows = self.by_degree if rows is None else rows
@@ -105,10 +120,11 @@ class PropagateOnDevice(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         *lower, last = ctx.weights
         # Distinct rows: no two additions meet, so their order does not matter.
-        total = g.new_zeros(ctx.shape).index_add_(0, rows, g, alpha=last)
+        total, filled = g.new_zeros(ctx.shape).index_add_(0, rows, g, alpha=last), rows
         for weight in reversed(lower):
-            total = ctx.edges.layer(total, transposed=True)
+            total = ctx.edges.layer(total, transposed=True, filled=filled)
             total.index_add_(0, rows, g, alpha=weight)
+            filled = None
         if grad_ego is not None:
             total.index_add_(0, rows, grad_ego)
         return total, None, None, None
