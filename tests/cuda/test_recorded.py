@@ -76,9 +76,11 @@ def test_known_items_are_those_a_cpu_finds(pairs, loss, negatives):
     assert losses == pytest.approx([r["loss"] for r in sought.run().history], rel=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_rounded_products_are_recorded_as_well(pairs, precision):
-    layers = {"model": MODELS[1], "train": {"precision": precision}}
+@pytest.mark.parametrize(
+    "train", [{"precision": "tf32"}, {"precision": "bf16"}, {"lr_decay": "linear"}, {"l2": 1e-3}]
+)
+def test_settings_of_the_training(pairs, train):
+    layers = {"model": MODELS[1], "train": train}
     _, losses, found = run(pairs, True, **layers)
     _, plain, wanted = run(pairs, False, **layers)
     assert losses == plain

@@ -117,9 +117,11 @@ class Trainer:
         self.ahead = self.device.type == "cuda" and not own_draws
         groups = [{"params": list(self.model.parameters())}, *self.loss.parameter_groups()]
         self.optimizer = make_optimizer(config.train.optimizer, self.model, groups, config.train.lr)
+        steady = config.train.optimizer == "adam" and config.train.lr_decay == "none"
         self.recorder = Recorder(
-            self.model, self.loss, self.sampler, self.products, config.train.l2
-        )
+            self.model, self.loss, self.sampler, self.products, config.train.l2,
+            self.optimizer if steady else None,
+        )  # fmt: skip
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = State()
         self.views = torch_generator(config.seed, "views")
@@ -264,9 +266,11 @@ class Trainer:
         mean = None
         if self.peers.alone and added is None and self.loss.trains_model:
             mean = self.recorder.step(batch, negatives, more)
+        stepped = mean is not None and self.recorder.optimizer is not None
         if mean is None:
             mean = self._gradient(batch, negatives, l2, more, views, added)
-        self.optimizer.step()
+        if not stepped:
+            self.optimizer.step()
         with torch.no_grad():
             self.loss.after_step()
         return mean

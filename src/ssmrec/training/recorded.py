@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,15 +21,20 @@ from torch.nn import functional as F
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
-from ssmrec.training.device import Products, sent
+from ssmrec.training.device import Products
 from ssmrec.training.step import Places, objective_at
 
 logger = logging.getLogger("ssmrec")
+
+Array = np.ndarray
 
 _WARM = 3
 """Steps taken one by one first, so that every kernel is compiled and every library has started."""
 _ROOM = 4096
 """Masked pairs are given room in multiples of this."""
+_AHEAD = 4
+"""Batches that may be on their way to the device."""
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -56,25 +63,20 @@ class Shape:
         return self == replace(other, room=self.room) and pairs <= self.room
 
     @property
-    def drawn(self) -> int:
-        """Number of negatives that are named."""
-        return 0 if self.ids is None else math.prod(self.ids)
+    def log_q(self) -> tuple[int, ...]:
+        """The shape of log q."""
+        return (self.ids or (self.batch,)) if self.corrected else (0,)
 
     @property
     def sizes(self) -> list[int]:
-        """Room for users, items, their places, the places of what the loss asks for, counts and masks."""
-        own = self.batch + self.drawn
+        """Room for users, items, their places, the places of what the loss asks for, counts, masked pairs,
+        and log q, two numbers to a place."""
+        own = self.batch + (0 if self.ids is None else math.prod(self.ids))
         more = 0 if self.more is None else math.prod(self.more)
         return [
-            self.batch,
-            own + more,
-            self.batch,
-            own,
-            more,
-            self.batch,
-            own + more,
-            2 * self.room,
-        ]
+            self.batch, own + more, self.batch, own, more, self.batch, own + more,
+            2 * self.room, -(-math.prod(self.log_q) // 2),
+        ]  # fmt: skip
 
 
 def _pairs(negatives: Negatives) -> int:
@@ -88,12 +90,58 @@ def recordable(part: Backbone | Loss) -> bool:
     return "recordable" in vars(owner) and part.recordable
 
 
+@contextmanager
+def _capturable(optimizer: torch.optim.Adam | None) -> Iterator[None]:
+    """While a step of fused Adam is recorded, which counts its steps on the device, let it."""
+    groups = [] if optimizer is None else optimizer.param_groups
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
+
+
+class Sending:
+    """Numbers on their way to a device, which reads one buffer while the CPU fills the next.
+
+    Args:
+        sizes: of the parts of a buffer, int64.
+        device: where they go.
+    """
+
+    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+        self.there = torch.zeros(sum(sizes), dtype=torch.int64, device=device)
+        on_gpu = device.type == "cuda"
+        self.here = [torch.zeros_like(self.there, device="cpu") for _ in range(_AHEAD)]
+        if on_gpu:
+            self.here = [buffer.pin_memory() for buffer in self.here]
+        self.parts = [np.split(buffer.numpy(), np.cumsum(sizes)[:-1]) for buffer in self.here]
+        self.read = [torch.cuda.Event() for _ in self.here] if on_gpu else []
+        self.turn = 0
+
+    def send(self, parts: Sequence[Array]) -> None:
+        """Send an array for each part; what is left of a part is zero."""
+        self.turn = (self.turn + 1) % len(self.here)
+        if self.read:
+            self.read[self.turn].synchronize()
+        for room, part in zip(self.parts[self.turn], parts, strict=True):
+            room[: len(part)] = part
+            room[len(part) :] = 0
+        self.there.copy_(self.here[self.turn], non_blocking=True)
+        if self.read:
+            self.read[self.turn].record()
+
+
 class Recorder:
-    """Loss and gradient of a step on a GPU by a recording, for the steps that allow it.
+    """Steps on a GPU by a recording, those that allow it.
 
     Args:
         model, loss, sampler: of the training, on a CUDA device.
         products: the arithmetic of the steps. l2: as in `objective`.
+        optimizer: takes its step as a part of the recording, at the rates it has then; None leaves that
+            to the caller.
     """
 
     mean: Tensor
@@ -101,10 +149,16 @@ class Recorder:
     replay: Callable[[], None]
 
     def __init__(
-        self, model: Backbone, loss: Loss, sampler: Sampler, products: Products, l2: float
+        self,
+        model: Backbone,
+        loss: Loss,
+        sampler: Sampler,
+        products: Products,
+        l2: float,
+        optimizer: torch.optim.Adam | None = None,
     ) -> None:
         self.model, self.loss, self.sampler = model, loss, sampler
-        self.products, self.l2 = products, l2
+        self.products, self.l2, self.optimizer = products, l2, optimizer
         self.suits = (
             products.device.type == "cuda"
             and recordable(model)
@@ -118,7 +172,10 @@ class Recorder:
         self.shape: Shape | None = None
 
     def step(self, batch: Batch, negatives: Negatives, more: Tensor | None = None) -> Tensor | None:
-        """Mean loss of the batch, its gradients left in the parameters; None if it cannot be recorded."""
+        """Mean loss of the batch, its gradients left in the parameters; None if it cannot be recorded.
+
+        With an optimiser the parameters have taken their step.
+        """
         if not self.suits:
             return None
         shape = Shape.of(batch, negatives, more)
@@ -156,23 +213,10 @@ class Recorder:
     def _record(
         self, shape: Shape, batch: Batch, negatives: Negatives, more: Tensor | None
     ) -> None:
-        self.shape, device = shape, self.products.device
-        self.numbers = torch.zeros(sum(shape.sizes), dtype=torch.int64, device=device)
-        self.log_q = torch.zeros(shape.ids or (shape.batch,), device=device)
+        self.shape = shape
+        self.sending = Sending(shape.sizes, self.products.device)
         self._fill(batch, negatives, more)
-        users, items, user_at, item_at, extra_at, user_counts, item_counts, masked = (
-            self.numbers.split(shape.sizes)
-        )
-        places = Places(
-            users, items, user_at, item_at, item_at[:0], user_counts, item_counts,
-            None if shape.more is None else extra_at.view(shape.more),
-        )  # fmt: skip
-        given = Negatives(
-            None if shape.ids is None else item_at[shape.batch :].view(shape.ids),
-            self.log_q if shape.corrected else None,
-            masked.view(2, -1) if shape.room else None,
-            known=negatives.known,
-        )
+        given, places = self._read(shape, negatives)
 
         def work() -> None:
             # A recording makes its own gradients, which each replay writes anew.
@@ -186,34 +230,48 @@ class Recorder:
                 (mean + added).backward()
             self.mean = mean.detach()
             self.gradients = [parameter.grad for parameter in self.parameters]
+            if self.optimizer is not None:
+                self.optimizer.step()
 
-        if device.type != "cuda":  # a CPU does the work again: a test of what lies in the buffers
+        if self.products.device.type != "cuda":  # the work again: a test of what the buffers hold
             self.replay = work
             return
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with _capturable(self.optimizer), torch.cuda.graph(graph):
             work()
         self.replay = graph.replay
         logger.debug("recorded a step of %s", shape)
+
+    def _read(self, shape: Shape, negatives: Negatives) -> tuple[Negatives, Places]:
+        """What the recording reads, as views of the buffer on the device."""
+        parts = self.sending.there.split(shape.sizes)
+        users, items, user_at, item_at, extra_at, of_users, of_items, masked, log_q = parts
+        extra = None if shape.more is None else extra_at.view(shape.more)
+        places = Places(users, items, user_at, item_at, item_at[:0], of_users, of_items, extra)
+        numbers = log_q.view(torch.float32)[: math.prod(shape.log_q)].view(shape.log_q)
+        given = Negatives(
+            None if shape.ids is None else item_at[shape.batch :].view(shape.ids),
+            numbers if shape.corrected else None,
+            masked.view(2, -1) if shape.room else None,
+            known=negatives.known,
+        )
+        return given, places
 
     def _fill(self, batch: Batch, negatives: Negatives, more: Tensor | None) -> None:
         """Send a batch to where the recording reads it."""
         assert self.shape is not None
         places = Places.of(batch, negatives, more, self.sampler.regularised)
-        extra_at = places.user_at[:0] if more is None else places.extra_at.reshape(-1)  # type: ignore[union-attr]
-        found = [
-            places.users, places.items, places.user_at, places.item_at, extra_at, places.user_counts,
-            places.item_counts,
-        ]  # fmt: skip
-        parts = [
-            F.pad(part.long(), (0, size - len(part)))
-            for part, size in zip(found, self.shape.sizes[:-1], strict=True)
-        ]
-        if self.shape.room:
-            pairs = negatives.masked if negatives.masked is not None else torch.zeros(2, 0).long()
-            # Row B does not exist: such a pair hides nothing.
-            left = (0, self.shape.room - pairs.shape[1])
-            parts += [F.pad(pairs[0], left, value=len(batch)), F.pad(pairs[1], left)]
-        self.numbers.copy_(sent(torch.cat(parts), self.numbers.device))
+        masked = np.zeros((2, self.shape.room), dtype=np.int64)
+        masked[0] = len(batch)  # row B does not exist: such a pair hides nothing
+        if negatives.masked is not None:
+            masked[:, : _pairs(negatives)] = negatives.masked.numpy()
+        extra_at = None if places.extra_at is None else places.extra_at.reshape(-1)
+        log_q = None
         if negatives.log_q is not None:
-            self.log_q.copy_(sent(negatives.log_q, self.log_q.device))
+            log_q = F.pad(negatives.log_q.reshape(-1), (0, negatives.log_q.numel() % 2))
+            log_q = log_q.view(torch.int64)
+        parts = [
+            places.users, places.items, places.user_at, places.item_at, extra_at,
+            places.user_counts, places.item_counts, masked.reshape(-1), log_q,
+        ]  # fmt: skip
+        self.sending.send([_NONE if part is None else np.asarray(part) for part in parts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,18 +49,20 @@ class Places:
         regularised: bool = True,
     ) -> Places:
         """Places of a batch on the CPU; L2 counts the negatives where `regularised`."""
-        users, user_at = _distinct(batch.users)
+        users, user_at = distinct(batch.users.numpy())
         parts = [ids.reshape(-1) for ids in (batch.items, negatives.ids, more) if ids is not None]
-        items, item_at = _distinct(torch.cat(parts))
-        own = len(item_at) - (0 if more is None else more.numel())
-        item_at, extra_at = item_at[:own], None if more is None else item_at[own:].view(more.shape)
-        size = len(batch)
-        of_positives = _counts(item_at[:size], items)
-        counted = torch.cat([item_at[:size], item_at[size + negatives.of_batch :]])
-        return cls(
-            users, items, user_at, item_at, of_positives.nonzero()[:, 0], _counts(user_at, users),
-            _counts(counted, items) if regularised else of_positives, extra_at,
-        )  # fmt: skip
+        items, every = distinct(torch.cat(parts).numpy())
+        item_at, extra_at = np.split(every, [len(every) - (0 if more is None else more.numel())])
+        size, n = len(batch), len(items)
+        positives = np.arange(item_at[:size].max(initial=-1) + 1)  # they came first
+        item_counts = np.bincount(item_at[:size], minlength=n)
+        if regularised:
+            item_counts += np.bincount(item_at[size + negatives.of_batch :], minlength=n)
+        counts = np.bincount(user_at, minlength=len(users)), item_counts
+        found = (users, items, user_at, item_at, positives)
+        found += tuple(count.astype(np.float32) for count in counts)
+        extra = None if more is None else torch.from_numpy(extra_at).view(more.shape)
+        return cls(*map(torch.from_numpy, found), extra_at=extra)
 
     def to(self, device: torch.device) -> Places:
         """The same on a device."""
@@ -145,12 +148,6 @@ def _vectors(
 def _summed(vectors: Tensor) -> Tensor:
     """(n, d) of layers (n, L, d), or of what is (n, d)."""
     return vectors.sum(1) if vectors.dim() == 3 else vectors
-
-
-def _distinct(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct ids, and the position of each id among them."""
-    found, at = distinct(ids.numpy())
-    return torch.from_numpy(found), torch.from_numpy(at)
 
 
 def _counts(at: Tensor, rows: Tensor) -> Tensor:
