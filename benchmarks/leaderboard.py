@@ -178,7 +178,7 @@ def _cells(board: Board, row: Row) -> list[str]:
         _value(row, "ndcg@20"),
         "-" if row.change is None else f"{row.change:+.1%}".replace("%", " %"),
         _p(row.holm),
-        f"{row.cost['epoch']:.2f}" if row in board.losses else "-",
+        f"{row.cost['epoch']:.2f}" if row in board.losses and row.device == "cpu" else "-",
         f"{row.lists['tail_share']:.3f}" if row.lists else "-",
         ", ".join(shown(row.tuned)) + (" †" if at_end(row.tuned, board.grids[row.label]) else ""),
         str(row.seeds),

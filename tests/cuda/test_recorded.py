@@ -51,6 +51,17 @@ def test_equal_bits(pairs, model, negatives):
         assert torch.equal(found[name], tensor), name
 
 
+def test_products_of_more_rows_are_as_good(pairs):
+    """NGCF multiplies the filled up rows as well, in other blocks."""
+    layers = {"model": {"name": "ngcf", "layers": 2}}
+    trainer, losses, found = run(pairs, True, **layers)
+    assert trainer.recorder.shape is not None
+    _, plain, wanted = run(pairs, False, **layers)
+    assert losses == pytest.approx(plain, rel=1e-4)
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-3, msg=key)
+
+
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "invcf"])
 @pytest.mark.parametrize("negatives", [{}, NEGATIVES[1], {"name": "mixed", "n": 64}, OWN], ids=str)
 def test_every_loss(pairs, name, negatives):
@@ -93,6 +104,7 @@ def test_settings_of_the_training(pairs, train):
         {"loss": {"name": "invcf"}},
         {"loss": {"name": "bsl", "mode": "multi"}},
         {"model": {"name": "simgcl"}},
+        {"model": {"name": "ngcf", "dropout": 0.1}},
         {"negatives": {"name": "dns"}},
         {"train": {"optimizer": "lazy_adam"}},
     ],

@@ -40,7 +40,7 @@ def test_a_class_that_overrides_what_is_recorded_must_say_again_that_it_may_be()
 def test_what_is_recorded():
     models = {name for name, cls in MODELS.items() if recordable(cls.__new__(cls))}
     plain = {name for name in models if MODELS[name].for_training is Backbone.for_training}
-    assert plain == {"mf", "lightgcn", "svdpp"}
+    assert plain == {"mf", "lightgcn", "svdpp", "ngcf"}
     losses = {name for name, cls in LOSSES.items() if recordable(cls(cls.Config()))}
     assert set(LOSSES) - losses == {"invcf"}
     multi = LOSSES["bsl"].Config(mode="multi")

@@ -83,7 +83,7 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
     """One line for each data set, method and metric, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    cost = list(_COST) if plan.cost else []
+    cost = [*_COST, "device"] if plan.cost else []
     head = ["data", "method", "metric", "seeds", "mean", "sd", "baseline", "change", "p", "p_holm"]
     writer.writerow([*head, "tuned", *cost])
     for block in blocks:
@@ -93,7 +93,7 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
                 writer.writerow(
                     [block.data, row.label, metric, row.seeds, row.mean(metric), row.sd(metric),
                      block.baseline, *tested, " ".join(shown(row.tuned)),
-                     *(row.cost.get(name) for name in cost)]
+                     *(row.device if name == "device" else row.cost.get(name) for name in cost)]
                 )  # fmt: skip
             for name, values in row.groups.items() if plan.groups else ():
                 for group, value in enumerate(values, 1):
@@ -145,7 +145,9 @@ def _grid(plan: Plan, block: Block, spread: str, best: Callable[[str], str]) -> 
     tested = any(row.p is not None for row in block.rows)
     uneven = any(row.seeds < len(plan.seeds) for row in block.rows)
     head = ["method", *plan.metrics, *(["change"] if changed else []), *(["p"] if tested else [])]
+    several = plan.cost and len({row.device for row in block.rows if row.device}) > 1
     head += (["seeds"] if uneven else []) + (list(_COST.values()) if plan.cost else [])
+    head += ["on"] if several else []
     top = {
         name: max((m for row in block.rows if (m := row.mean(name)) is not None), default=None)
         for name in plan.metrics
@@ -162,6 +164,7 @@ def _grid(plan: Plan, block: Block, spread: str, best: Callable[[str], str]) -> 
         cells += [_p(row.holm)] if tested else []
         cells += [str(row.seeds)] if uneven else []
         cells += [_number(row.cost.get(name)) for name in _COST] if plan.cost else []
+        cells += [row.device] if several else []
         grid.append(cells)
     return grid
 

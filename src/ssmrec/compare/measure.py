@@ -44,6 +44,7 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
         "metrics": result.values,
         "counts": result.counts,
         **{name: facts[name] for name in kept},
+        "device": facts.get("device", "cpu"),
         "data_fingerprint": fingerprint,
         "held_out_fingerprint": held_out.fingerprint,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,7 @@ class Row:
         change: mean of the tested metric relative to the baseline's, minus 1.
         p: of the paired test against the baseline; holm: corrected for the rows of this data set.
         cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
+        device: where the seconds were taken; a CPU's come first where a row has several.
         lists: means of how the lists are spread over the items: `mean_popularity`, `gini`, `coverage`,
             `tail_share`; empty where results do not say.
         groups: `recall`, `ndcg` and `length` of each popularity group, tail to head, means over
@@ -41,6 +43,7 @@ class Row:
     p: float | None = None
     holm: float | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
     lists: Mapping[str, float] = field(default_factory=dict)
     groups: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     facts: frozenset[str] = frozenset()
@@ -139,20 +142,24 @@ def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcom
     facts = frozenset(
         f"protocol {r['protocol']}: epoch chosen on {r['selected_on']}" for r in records
     )
-    cost = {}
+    cost, device = {}, ""
     if records:
-        train = [record["seconds"]["train"] for record in records]
+        # Seconds are those of one device: a mean over several would be that of none.
+        devices = Counter(record.get("device", "cpu") for record in records)
+        device = max(devices, key=lambda name: (name == "cpu", devices[name]))
+        timed = [record for record in records if record.get("device", "cpu") == device]
         cost = {
-            "epoch": float(np.mean([_epoch_seconds(record) for record in records])),
+            "epoch": float(np.mean([_epoch_seconds(record) for record in timed])),
             "epochs": float(np.mean([record["best_epoch"] for record in records])),
-            "train": float(np.mean(train)),
+            "train": float(np.mean([record["seconds"]["train"] for record in timed])),
         }
     spread = [record["lists"] for record in records if record.get("lists")]
     lists = {name: float(np.mean([each[name] for each in spread])) for name in (spread or [{}])[0]}
     groups = _groups([record["groups"] for record in records if record.get("groups")])
     return Row(
-        method.label, values, tuned or {}, cost=cost, lists=lists, groups=groups, facts=facts
-    )
+        method.label, values, tuned or {}, cost=cost, device=device, lists=lists, groups=groups,
+        facts=facts,
+    )  # fmt: skip
 
 
 def _groups(found: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:

@@ -45,7 +45,7 @@ class Backbone(nn.Module):
     row_gradients: ClassVar[bool] = False
     """Whether a batch's gradient reaches no rows but its own, so that `sparse` gradients are offered."""
 
-    recordable: ClassVar[bool] = False
+    recordable: bool = False
     """Whether `vectors` does the same work at every step, so that a GPU may record it and replay it:
     nothing that is read back, no sizes that depend on values, no numbers drawn, no counters. A class
     that overrides `vectors` must say it again."""

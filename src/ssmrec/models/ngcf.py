@@ -47,10 +47,12 @@ class NGCF(Backbone):
         return (config.layers + 1) * config.dim
 
     message_passing = True
+    recordable = True
     drawn: Tensor
 
     def __init__(self, config: Any, train: Interactions, generator: torch.Generator) -> None:
         super().__init__(config, train, generator)
+        self.recordable = config.dropout == 0  # its masks are drawn anew
         self.graph = Graph(train)
         self.table = nn.Parameter(initial_table(train, config.dim, config.init, generator))
         shape = (config.layers, config.dim, config.dim)

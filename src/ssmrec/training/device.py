@@ -25,6 +25,11 @@ def pick_device(choice: str) -> torch.device:
     return torch.device("cuda" if available and choice != "cpu" else "cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """What people call it: `cpu`, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def use_threads(threads: int | None) -> None:
     """CPU threads of torch and of the numba kernels; None takes all that numba was started with.
 

@@ -17,6 +17,7 @@ from ssmrec.training.ahead import NO_TEST, no_validation
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
+from ssmrec.training.device import device_name, pick_device
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State, Trainer, Watch
 from ssmrec.training.peers import current
@@ -199,6 +200,7 @@ def summary(
             "rank": config.ranking.similarity,
         },
         "metric_version": METRIC_VERSION,
+        "device": "cpu" if solved else device_name(pick_device(config.train.device)),
         "peak_memory_bytes": _peak_memory(),
         "seconds": {
             "train": sum(record["train_seconds"] for record in history),
