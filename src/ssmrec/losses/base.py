@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ssmrec.config import Config
 from ssmrec.data import Interactions
+from ssmrec.kernels.unit import unit
 from ssmrec.models import Vectors
 from ssmrec.negatives import Batch
 
@@ -231,4 +232,4 @@ def products(users: Tensor, items: Tensor) -> Tensor:
 
 def prepare(vectors: Tensor, similarity: Similarity) -> Tensor:
     """Vectors whose dot product is the similarity: unit length for cosine (zero stays zero)."""
-    return F.normalize(vectors, dim=-1, eps=1e-12) if similarity == "cosine" else vectors
+    return unit(vectors) if similarity == "cosine" else vectors
