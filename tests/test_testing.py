@@ -58,6 +58,13 @@ class WrongFused(SampledSoftmax):
         return SampledSoftmax.fused(u, pos, neg, None, masked, in_batch)
 
 
+class MasksPairsOnly(SampledSoftmax):
+    @staticmethod
+    def fused(u, pos, neg, log_q, masked, in_batch):
+        pairs = masked if masked.dtype == torch.int64 else None
+        return SampledSoftmax.fused(u, pos, neg, log_q, pairs, in_batch)
+
+
 class CutGradient(SampledSoftmax):
     def forward(self, pos_logits, neg_logits, log_q=None, mask=None):
         return super().forward(pos_logits.detach(), neg_logits, log_q, mask)
@@ -72,6 +79,7 @@ class CutGradient(SampledSoftmax):
         (IgnoresMask, "masked negatives change the loss"),
         (FirstIsHeavier, "order of the negatives"),
         (WrongFused, "fused and plain values differ"),
+        (MasksPairsOnly, "fused and plain values differ at temperature .*, masked by a mask"),
         (CutGradient, "gradient disagrees with finite differences"),
     ],
 )

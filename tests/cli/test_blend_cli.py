@@ -7,6 +7,8 @@ import json
 import polars as pl
 import pytest
 
+from ssmrec.reporting.progress import ProgressBars
+
 
 @pytest.fixture
 def two_runs(command, tmp_path, tastes):
@@ -47,6 +49,28 @@ def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
     assert code == 2 and "made of finished runs" in err
     code, _, err = command("train", "clicks.csv", "--model", "blend")
     assert code == 2 and "made of finished runs" in err
+
+
+def test_a_blend_of_what_was_broken_off_says_so(command, monkeypatch, two_runs):
+    begun = []
+
+    def stop(_bars: object, epoch: int, *_: object) -> None:
+        begun.append(epoch)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBars, "step", stop)
+        words = ("--model", "mf", "--set", "model.dim=4", "--epochs", "9")
+        assert command("train", "clicks.csv", *words, "--out", "half")[0] == 130
+    assert begun[-1] == 2
+    for verb in (
+        ("blend", "half", "svd", "--weights", "1,1", "--out", "both"),
+        ("evaluate", "both"),
+    ):
+        code, out, err = command(*verb)
+        assert code == 0, err
+        assert "INTERRUPTED: of mf + ssm the best model until then" in out
 
 
 def test_words_that_are_no_weights(command, two_runs):

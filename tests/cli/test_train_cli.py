@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from ssmrec.reporting.progress import ProgressBars
 
@@ -61,3 +62,19 @@ def test_a_training_that_fails_leaves_no_empty_folder(clicks, command):
     (clicks / "notes/mine.txt").touch()
     assert command("train", "bad.csv", "--out", "notes")[0] == 2
     assert [path.name for path in (clicks / "notes").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("strategy", ["last", "random"])
+def test_a_run_older_than_ties_is_measured_without_advice_on_its_split(clicks, command, strategy):
+    rows = pl.read_csv(clicks / "clicks.csv").with_columns(timestamp=7)
+    rows.write_csv(clicks / "baskets.csv")
+    by_item = ["data.split.ties=item"] if strategy == "last" else []
+    words = [f"data.split.strategy={strategy}", *by_item]
+    train = ("train", "baskets.csv", "--model", "mf", "--epochs", "1", "--out", "run")
+    assert command(*train, *(word for setting in words for word in ("--set", setting)))[0] == 0
+    path = clicks / "run" / "config.yaml"
+    record = yaml.safe_load(path.read_text())
+    del record["settings"]["data"]["split"]["ties"]
+    path.write_text(yaml.safe_dump(record))
+    code, out, err = command("evaluate", "run")
+    assert code == 0 and "data.split.ties" not in out + err

@@ -42,6 +42,7 @@ def test_names_alone_make_a_plan(tmp_path):
         ({"models": ["mf", 3]}, "models.1: must be a name"),
         ({"models": ["mf", "mf"]}, "models: 2 entries are called 'mf': give each a label"),
         ({"models": []}, "models: "),
+        ({"models": ["mf", "blend"]}, "online-retail, blend: a blend is made of finished runs"),
         ({"base": {"train": {"epoch": 3}}}, "did you mean 'train.epochs'"),
         ({"study": {"loss.temprature": [1]}}, "did you mean 'loss.temperature'"),
         ({"study": {"model.layers": [1]}}, "mf + ssm, layers=1: unknown key model.layers"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+import yaml
 
 from ssmrec.compare import (
     Store,
@@ -22,6 +25,7 @@ from ssmrec.compare import (
 )
 from ssmrec.compare.runner import chosen, tuned_settings
 from ssmrec.errors import ConfigError, RunError
+from ssmrec.models.closed import EASE
 from ssmrec.recommender import Recommender
 from ssmrec.training import load_run
 
@@ -218,6 +222,35 @@ def test_a_trial_that_could_not_be_done_is_told_as_such(small, tmp_path, monkeyp
     ]
 
 
+def test_a_solution_that_lacked_memory_is_tried_again_and_one_that_is_none_has_lost(
+    small, shop, tmp_path, monkeypatch
+):
+    """10 users make a matrix of 40 items of rank 10."""
+    for path in shop.iterdir():
+        pl.read_csv(path).filter(pl.col("user") < 10).write_csv(path)
+    small |= {"models": "ease", "losses": "ssm", "seeds": 1, "tune": {"model.l2": [1e-30, 500.0]}}
+    small["base"] = {"train": {"threads": 1}}
+    real = EASE.solve
+
+    def short(model):
+        if model.config.l2 == 500.0:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+        real(model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EASE, "solve", short)
+        *_, failures, log = run(small, tmp_path / "out")
+    assert re.search("not positive-definite.*: model.l2=1e-30", log.reasons[0])
+    assert [failure.reason for failure in failures] == [
+        "ease: cannot be solved (DefaultCPUAllocator: can't allocate memory: you tried to ...); take a "
+        "smaller catalogue",
+        "1 of the 2 trials of its tuning could not be done",
+    ]  # fmt: skip
+    *_, failures, log = run(small, tmp_path / "out")
+    assert failures == []
+    assert log.titles == ["shop: ease, trial 2, seed 0", "shop: ease, seed 0"]
+
+
 def test_a_missing_data_set_fails_its_own_runs_only(small, tmp_path):
     small |= {"models": "mf", "losses": "bpr", "seeds": 1}
     small["data"].insert(0, str(tmp_path / "nowhere.csv"))
@@ -274,6 +307,25 @@ def test_a_later_version_may_add_settings_but_not_change_a_default(small, tmp_pa
     path.write_text(json.dumps(record))
     with pytest.raises(RunError, match=r"train.l2: 0.5 then, 1e-05 now"):
         run(small, out)
+
+
+def test_runs_older_than_ties_are_measured_again_where_their_split_is_the_same(
+    small, shop, tmp_path
+):
+    small |= {"models": "mf", "losses": "bpr", "seeds": 1}
+    out = tmp_path / "out"
+    _, (method,), _, _ = run(small, out)
+    path = Store(out).folder(run_of(method, 0, {})) / "config.yaml"
+    record = yaml.safe_load(path.read_text())
+    del record["settings"]["data"]["split"]["ties"]
+    path.write_text(yaml.safe_dump(record))
+    more = {**small, "metrics": ["ndcg@5", "mrr@3"]}
+    *_, failures, log = run(more, out)
+    assert failures == [] and len(log.ended) == 1
+    write_tastes(shop, seed=9)
+    shutil.rmtree(out / "results")
+    *_, failures, _ = run(small, out)
+    assert "was trained with data.split.ties: item then, auto now; delete it" in failures[0].reason
 
 
 def test_only_chooses_by_title(small):

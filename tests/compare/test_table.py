@@ -71,6 +71,23 @@ def test_mean_deviation_change_and_corrected_p(made):
     assert second.cost == {"epoch": 1.5, "epochs": 3.0, "train": 6.0}
 
 
+def test_seconds_are_those_of_one_device_a_cpu_first(tmp_path):
+    plan, methods, store = filled(tmp_path, {}, {"models": ["mf", "svdpp"], "cost": True})
+    took = {0: [("cpu", 6.0), ("GPU", 2.0)], 1: [("GPU", 2.0), ("GPU", 4.0)]}
+    for number, runs in took.items():
+        for seed, (device, train) in enumerate(runs):
+            each = outcome([0.5, 0.25], train=train)
+            each.record["device"] = device
+            store.save(run_of(methods[number], seed, {}), each)
+    (block,) = aggregate(plan, methods, store)
+    assert [row.device for row in block.rows] == ["cpu", "GPU"]
+    assert [row.cost["train"] for row in block.rows] == [6.0, 3.0]
+    table = FORMATS["md"](plan, [block])
+    assert "| on |" in table and "| GPU |" in table
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](plan, [block]))))
+    assert {line["device"] for line in lines} == {"cpu", "GPU"}
+
+
 def test_wilcoxon_and_another_baseline(tmp_path):
     random = np.random.default_rng(1)
     a, b = random.random((2, 50)).astype(np.float32)

@@ -107,8 +107,9 @@ def test_every_sampler(pairs, sampler):
         {"name": "uniform", "n": 16, "shared": False, "log_q": True},
         {"name": "popularity", "n": 16, "shared": False, "log_q": True},
         {"name": "all", "exclude_known": True},
+        {"name": "tron", "n": 20, "pool": 512, "exclude_known": False},
     ],
-    ids=["in-batch-plain", "uniform-own", "popularity-own", "all-unknown"],
+    ids=["in-batch-plain", "uniform-own", "popularity-own", "all-unknown", "tron-known"],
 )
 @pytest.mark.parametrize("model", ["mf", "lightgcn"])
 def test_settings_of_samplers(pairs, model, negatives):

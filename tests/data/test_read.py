@@ -40,6 +40,30 @@ def test_delimited_text_is_guessed(tmp_path, delimiter, header, end):
     assert counts == {"rows_read": 3}
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "::", " "])
+@pytest.mark.parametrize("header", ["", "user_id movieId rating timestamp"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_blank_lines_are_no_rows(tmp_path, delimiter, header, end, blank):
+    lines = text(delimiter, header).splitlines()
+    content = end.join([*lines[:-1], blank, lines[-1], blank, blank]) + end
+    rows, counts = read_frame(write(tmp_path, "a.csv", content))
+    assert rows.rows() == ROWS and counts == {"rows_read": 3}
+
+
+def test_names_below_a_blank_line_are_no_row(tmp_path):
+    rows, _ = read_frame(write(tmp_path, "a.dat", "\nuser::item\n1::2\n"))
+    assert rows.rows() == [(1, 2)]
+
+
+@pytest.mark.parametrize("delimiter", [",", "::"])
+def test_the_line_of_a_row_counts_blank_lines(tmp_path, delimiter):
+    lines = ["user,item", "", "1,2", " ", ",", ",3", ""]
+    path = write(tmp_path, "a.csv", "\n".join(lines).replace(",", delimiter))
+    with pytest.raises(DataError, match="1 of 2 rows have no user, first in line 6;"):
+        read_frame(path)
+
+
 def test_the_guess_is_logged(tmp_path, caplog):
     path = write(tmp_path, "a.csv", text(";", "user_id movieId rating timestamp"))
     with caplog.at_level(logging.INFO):

@@ -10,7 +10,7 @@ from scipy import stats
 from ssmrec.config import build
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.losses import SampledSoftmax
-from ssmrec.negatives import SAMPLERS, Batch, Negatives
+from ssmrec.negatives import SAMPLERS, Batch, Negatives, base
 from ssmrec.testing import check_sampler
 
 
@@ -149,6 +149,20 @@ def test_shared_candidates_mask_the_history_of_each_row(make_interactions):
     dense = drawn.mask((2, 50))
     assert torch.equal(dense[0], drawn.ids < 2)
     assert torch.equal(dense[1], drawn.ids == 2)
+
+
+def test_a_table_of_known_items_is_made_at_the_first_draw(make_interactions, monkeypatch):
+    """Not when a smaller batch comes, in the midst of a recording on the GPU."""
+    monkeypatch.setattr(base, "LARGEST", 3)
+    mask = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    sampler = make("in_batch", make_interactions(mask), exclude_known=True)
+    sampler.device = torch.device("cpu")
+    sought = sampler.draw(batch([0, 1], [1, 2]), random())
+    assert sought.known is None and sought.masked.tolist() == [[0, 1], [0, 1]]
+    table = vars(sampler)["_known"]
+    one = sampler.draw(batch([0], [1]), random())
+    assert one.masked is None and one.known is table
+    assert one.looked_up(torch.tensor([0]), torch.tensor([1])).masked.tolist() == [[True]]
 
 
 def test_in_batch_masks_and_counts(make_interactions):

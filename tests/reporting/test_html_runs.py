@@ -196,6 +196,13 @@ def test_a_training_that_was_not_finished_is_marked(folders, tmp_path, stopped):
     assert _page_of([run], tmp_path).count(f"<span class=remark>{stopped}</span>") == 2
 
 
+def test_a_blend_of_what_was_not_finished_is_marked(folders, tmp_path):
+    (run,), _ = read_runs([folders["ssm"]])
+    own = {"stopped": "blended", "unfinished": {"interrupted": ["mf + ssm"]}}
+    page = _page_of([replace(run, metrics=run.metrics | own)], tmp_path)
+    assert page.count("<span class=remark>interrupted: mf + ssm</span>") == 2
+
+
 def test_seeds_that_draw_their_own_split_are_no_other_data(folders, tmp_path):
     (run,), _ = read_runs([folders["ease"]])
     other = replace(run, settings=run.settings | {"seed": 1}, fingerprint="b")

@@ -210,6 +210,11 @@ def test_a_run_that_was_not_finished_is_not_trained_again(two, tastes):
         blend([stopped, two[1]], tastes, refit=True)
     found = blend([stopped, two[1]], tastes, weights=[1, 1])
     assert found.metrics["stopped"] == "blended"
+    assert found.metrics["unfinished"] == {"interrupted": ["mf + ssm"]}
+    assert blend([found, two[1]], tastes, weights=[1, 1]).metrics["unfinished"] == {
+        "interrupted": ["mf + ssm"]
+    }
+    assert blend(two, tastes, weights=[1, 1]).metrics["unfinished"] == {}
 
 
 def test_a_budget_does_not_cut_the_refit(two, tastes):

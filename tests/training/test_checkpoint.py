@@ -119,6 +119,26 @@ def test_only_settings_that_matter_stand_in_the_way(small, tastes, tmp_path, cha
         Checkpoint(tmp_path, "key", after, True)
 
 
+@pytest.mark.parametrize("protocol", ["valid", "fixed"])
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_epochs_that_were_done_are_not_undone(small, tastes, tmp_path, protocol, epochs):
+    """The settings of the run would be those of another model."""
+    config = small(train={"protocol": protocol})
+    with pytest.raises(Killed):
+        settings = config.model_dump(mode="json")
+        train_run(config, tastes, Kill(3), Checkpoint(tmp_path, "key", settings, False))
+    fewer = small(train={"protocol": protocol, "epochs": epochs}).model_dump(mode="json")
+    message = f"holds 2 epochs, more than train.epochs={epochs}.*--resume with train.epochs=2"
+    with pytest.raises(RunError, match=message):
+        Checkpoint(tmp_path, "key", fewer, True)
+    ends = small(train={"protocol": protocol, "epochs": 2})
+    there = Checkpoint(tmp_path, "key", ends.model_dump(mode="json"), True)
+    trained = train_run(ends, tastes, None, there)
+    assert trained.metrics["epochs"] == 2 and torch.equal(
+        trained.model.table, train_run(ends, tastes).model.table
+    )
+
+
 @pytest.mark.parametrize(("value", "fits"), [("float32", True), ("bf16", False)])
 def test_a_setting_younger_than_the_checkpoint_was_at_its_default(
     small, tastes, tmp_path, value, fits
@@ -133,6 +153,21 @@ def test_a_setting_younger_than_the_checkpoint_was_at_its_default(
         return
     with pytest.raises(RunError, match="train.precision: float32 then, bf16 now"):
         Checkpoint(tmp_path, "key", after, True)
+
+
+def test_of_a_checkpoint_older_than_ties_the_data_tell_what_they_were(small, tastes, tmp_path):
+    before = small().model_dump(mode="json")
+    del before["data"]["split"]["ties"]
+    with pytest.raises(Killed):
+        train_run(small(), tastes, Kill(3), Checkpoint(tmp_path, "by item", before, False))
+    now = {ties: small(data={"split": {"ties": ties}}).model_dump(mode="json")
+           for ties in ("auto", "item")}  # fmt: skip
+    with pytest.raises(RunError, match=r"the data differ, or their split: data\.split\.ties=item"):
+        Checkpoint(tmp_path, "drawn", now["auto"], True)
+    with pytest.raises(RunError, match=r"\(the data differ\)"):
+        Checkpoint(tmp_path, "other rows", now["item"], True)
+    for settings in now.values():
+        assert Checkpoint(tmp_path, "by item", settings, True).phases["select"]["epoch"] == 2
 
 
 @pytest.mark.parametrize(("decay", "told"), [("none", True), ("linear", False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_valid_learns_from_train_only(small, tastes):
     assert len(trained.seen) == len(tastes.train) + len(tastes.valid)
     assert ear.phases == [("select", 6)] and not ear.notes
     assert metrics["selected_on"] == "valid" and metrics["protocol"] == "valid"
+    assert metrics["device"] == "cpu"
     values = [record["ndcg@5"] for record in trained.history]
     assert metrics["valid"]["ndcg@5"] == max(values) == values[metrics["best_epoch"] - 1]
     assert set(metrics["test"]) == {"recall@5", "ndcg@5"}
@@ -69,6 +71,19 @@ def test_refit_is_a_fresh_training_on_everything_for_the_chosen_epochs(small, ta
     alone.run()
     assert torch.equal(table(refit), alone.model.table.detach())
     assert refit.train.fingerprint == merge(tastes.train, tastes.valid).fingerprint
+
+
+def test_a_model_is_all_that_stays_of_a_training(small, tastes):
+    class Counting(Ear):
+        def phase(self, name, epochs, device):
+            super().phase(name, epochs, device)
+            self.trainers = sum(type(each) is Trainer for each in gc.get_objects())
+
+    gc.collect()
+    ear = Counting()
+    trained = train_run(under(small, "refit"), tastes, ear)
+    assert [name for name, _ in ear.phases] == ["select", "refit"] and ear.trainers == 1
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
 
 
 def test_fixed_runs_all_epochs_on_everything(small, tastes):

@@ -11,7 +11,7 @@ from ssmrec.data import synthetic
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS, Backbone
 from ssmrec.models.lightgcn import LightGCN
-from ssmrec.negatives import Batch, Negatives
+from ssmrec.negatives import SAMPLERS, Batch, Negatives
 from ssmrec.training import Trainer, rows
 from ssmrec.training.recorded import Recorder, Shape, recordable
 
@@ -35,6 +35,18 @@ def test_a_class_that_overrides_what_is_recorded_must_say_again_that_it_may_be()
 
     found = [recordable(cls.__new__(cls)) for cls in (Plain, Changed, Said)]
     assert found == [True, False, True]
+
+
+@pytest.mark.parametrize("hook", ["before_epoch", "after_step"])
+def test_a_loss_whose_numbers_change_must_say_again_that_it_may_be_recorded(hook):
+    """A recording would go on with the hardness it was made with."""
+    config = LOSSES["hcl"].Config()
+    harder = lambda self, *_: setattr(self, "hardness", self.hardness + 1)  # noqa: E731
+    cls = type("Curriculum", (LOSSES["hcl"],), {hook: harder})
+    assert recordable(LOSSES["hcl"](config)) and not recordable(cls(config))
+    assert recordable(type("Said", (cls,), {hook: harder, "recordable": True})(config))
+    graph = type("Redrawn", (LightGCN,), {"before_epoch": lambda self, epoch, generator: None})
+    assert not recordable(graph.__new__(graph))
 
 
 def test_what_is_recorded():
@@ -117,6 +129,62 @@ def test_nothing_is_read_back_in_a_step(name, monkeypatch):
     with Forbidden() as mode:
         trainer.recorder.replay()
     assert not mode.found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, cls in SAMPLERS.items() if "exclude_known" in cls.Config.model_fields],
+)
+def test_every_sampler_leaves_out_what_is_looked_up_where_the_scores_are(name):
+    train = synthetic(60, 50, 400, seed=1)
+    layers = {"negatives": {"name": name, "exclude_known": True}, "loss": {"name": "ssm"}}
+    sought = trained(train, 2, False, **layers)
+    ours = Trainer(settings("cpu", train={"batch_size": 64}, **layers), train, 2)
+    ours.sampler.device = torch.device("cpu")
+    ours.run()
+    assert [r["loss"] for r in ours.state.history] == [r["loss"] for r in sought.state.history]
+    assert_same(ours, sought)
+
+
+def test_spare_rows_are_those_of_the_fewest_neighbours():
+    train = synthetic(60, 50, 400, seed=1)
+    ours = trained(train, 1, True, model={"name": "lightgcn"}, negatives=NEGATIVES[1])
+    users, items = ours.recorder.sending.there[:128].split(64)
+    assert users[-1] == train.user_degrees.argmin() != 0
+    assert items[-1] == train.item_degrees.argmin() != 0
+
+
+def test_known_items_are_looked_up_once_for_all_prefixes(monkeypatch):
+    train, asked, look_up = synthetic(60, 50, 400, seed=1), [], Negatives.looked_up
+    layers = {"loss": {"name": "ssm", "prefixes": [4, 8, 16]}, "negatives": NEGATIVES[1]}
+    sought = trained(train, 1, False, **layers)
+    monkeypatch.setattr(
+        Negatives, "looked_up", lambda self, *ids: asked.append(1) or look_up(self, *ids)
+    )
+    ours = trained(train, 1, True, **layers)
+    assert len(asked) == 7  # steps
+    assert_same(ours, sought)
+
+
+class Varied(SAMPLERS["in_batch"]):
+    """Shared candidates, another number of them at each step, and log q in float64."""
+
+    def draw(self, batch, generator):
+        ids = torch.from_numpy(generator.integers(0, 50, generator.integers(5, 40)))
+        return Negatives(ids, torch.full((len(ids),), -2.0, dtype=torch.float64))
+
+
+def test_steps_no_two_of_which_are_alike_are_not_recorded_forever(monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "varied", Varied)
+    made, record = [], Recorder._record
+    monkeypatch.setattr(
+        Recorder, "_record", lambda self, *step: made.append(1) or record(self, *step)
+    )
+    train = synthetic(60, 50, 400, seed=1)
+    layers = {"negatives": {"name": "varied"}, "loss": {"name": "ccl"}}
+    plain, ours = (trained(train, 9, kind, **layers) for kind in (False, True))
+    assert len(made) == 32 and not ours.recorder.suits
+    assert_same(ours, plain)
 
 
 def test_masked_pairs_in_the_buffers_hide_what_they_name():

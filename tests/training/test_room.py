@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
+from ssmrec.cli.train import tell_room
 from ssmrec.data import Split, synthetic
 from ssmrec.kernels import memory
 from ssmrec.models import MODELS
 from ssmrec.training import resolve
 from ssmrec.training.ahead import refuse_early
+from ssmrec.training.config import make_model
 from ssmrec.training.protocols import train_run
-from ssmrec.training.room import needed, too_little
+from ssmrec.training.room import model_bytes, needed, too_little
 
 FACTOR = 1.5
 PEAK = """
@@ -110,6 +114,28 @@ def test_by_hand():
         needed(resolve({"model": {"name": "ease"}}), 1000, 500, 0)["item-item matrices"]
         == 3 * 10**6
     )
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"blend"}))
+def test_the_bytes_of_a_model_are_those_of_its_tensors(name):
+    dim = {} if MODELS[name].own_scores else {"dim": 8}
+    config = resolve({"model": {"name": name, **dim}})
+    model = make_model(config, synthetic(60, 40, 600), torch.Generator())
+    if model.closed_form:
+        model.solve()
+    numbers = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert model_bytes(config, 60, 40) == 4 * numbers
+
+
+@pytest.mark.parametrize(("name", "size"), [("ease", 0.7), ("mf", 0.3), ("ngcf", 0.3)])
+def test_a_disk_without_room_for_the_model_is_told(name, size, monkeypatch, caplog, tmp_path):
+    """ease: 400 x 400 numbers; mf: 900 x 64; ngcf: as many, and 6 x 64 x 64 that stay inside."""
+    split = Split(synthetic(500, 400, 5000), None, None, "given")
+    config = resolve({"model": {"name": name}})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=200_000))
+    tell_room(tmp_path, config, split)
+    assert f"the model takes about {size} MB and the disk has 0.2 MB left" in caplog.text
 
 
 @pytest.mark.parametrize(

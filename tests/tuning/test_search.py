@@ -18,7 +18,7 @@ from ssmrec.config import read_recipe
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.training import resolve, train_run
-from ssmrec.tuning import Watcher, best_of, search
+from ssmrec.tuning import Watcher, best_of, runner, search
 from ssmrec.tuning.record import Done, counts
 from ssmrec.tuning.study import Study
 
@@ -191,6 +191,34 @@ def test_no_result_at_all_is_an_error(small, tastes, tmp_path):
     ):
         search(task, tastes, 2, tmp_path)
     assert not (tmp_path / "recipe.yaml").exists() and (tmp_path / "trials.csv").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RunError("ease: cannot be solved")])
+def test_a_search_whose_first_trial_lacks_memory_is_begun_again(
+    small, tastes, tmp_path, monkeypatch, error
+):
+    def short(*_):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(runner, "train_run", short)
+        search(small(), tastes, 2, tmp_path)
+    assert told(search(small(), tastes, 2, tmp_path)) == told(search(small(), tastes, 2))
+
+
+def test_a_later_trial_that_lacks_memory_has_failed(small, tastes, monkeypatch):
+    real, shown = runner.train_run, []
+
+    def short(config, *rest):
+        shown.append(config)
+        if len(shown) == 2:
+            raise MemoryError
+        return real(config, *rest)
+
+    monkeypatch.setattr(runner, "train_run", short)
+    found = search(small(), tastes, 3)
+    assert [t.state for t in found] == ["complete", "failed", "complete"]
+    assert found[1].reason == "out of memory"
 
 
 def test_settings_that_do_not_fit_the_data_end_the_search(small, tastes):

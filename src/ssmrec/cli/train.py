@@ -50,6 +50,7 @@ from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import closed_form
 from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
+from ssmrec.training.room import model_bytes
 from ssmrec.training.run import give_rows, holds
 
 logger = logging.getLogger("ssmrec")
@@ -251,8 +252,8 @@ def keep(trained: Trained, folder: Path, split: Split, checkpoint: Checkpoint) -
 
 def tell_room(folder: Path, config: RunConfig, split: Split) -> None:
     """Warn before training starts when the disk has no room for the model."""
-    nodes = split.train.n_users + split.train.n_items
-    needed = 4 * (nodes * int(config.model.get("dim", 1)) + len(split.train))
+    train = split.train
+    needed = model_bytes(config, train.n_users, train.n_items) + 4 * len(train)
     free = shutil.disk_usage(folder).free
     if free < needed:
         logger.warning(

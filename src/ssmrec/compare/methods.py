@@ -20,6 +20,7 @@ from ssmrec.data.named import locate
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
+from ssmrec.models.blend import MADE_OF_RUNS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig, resolve
 
@@ -247,6 +248,8 @@ def _check(method: Method, plan: Plan) -> None:
     config = configured(method, plan.seeds[0])
     tuning = trials(plan, method)
     where = f"{method.data}, {method.label}"
+    if config.model["name"] == "blend":
+        raise ConfigError(f"{where}: {MADE_OF_RUNS}")
     if tuning and config.train.protocol == "published":
         raise ConfigError(
             f"{where}: tune chooses on validation, but train.protocol=published on test: take valid, "

@@ -16,7 +16,15 @@ from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import Outcome, Store
 from ssmrec.data import Split, prepare
 from ssmrec.errors import ConfigError, RunError, SsmrecError
-from ssmrec.training import Checkpoint, Listener, Trained, load_run, save_run, train_run
+from ssmrec.training import (
+    Checkpoint,
+    DivergedError,
+    Listener,
+    Trained,
+    load_run,
+    save_run,
+    train_run,
+)
 from ssmrec.training.ahead import refuse_early
 
 
@@ -113,10 +121,6 @@ def tuned_settings(plan: Plan, method: Method, store: Store) -> Mapping[str, Any
     return None if best is None else best[1]
 
 
-class _DivergedError(RunError):
-    """The training itself failed, so that trying again would not help."""
-
-
 class _Work:
     """The state of `run_plan`."""
 
@@ -177,7 +181,7 @@ class _Work:
             outcome = measured(self.plan, job, trained, fingerprint, split)
         except (SsmrecError, torch.OutOfMemoryError, MemoryError) as error:
             reason = str(error) or "out of memory"
-            if job.trial is None or not isinstance(error, _DivergedError):
+            if job.trial is None or not isinstance(error, DivergedError):
                 self.fail(job, reason)
                 return None
             # A trial that diverged is a trial that lost: the others decide.
@@ -196,8 +200,11 @@ class _Work:
         split = self._data(job)
         if (folder / "metrics.json").exists():
             trained, fingerprint = load_run(folder)
-            differs = job.difference(trained.config.model_dump(mode="json"))
-            if fingerprint != split.fingerprint:
+            then = trained.config.model_dump(mode="json")
+            if same := fingerprint == split.fingerprint:
+                then["data"]["split"].pop("ties")  # of an older run it is not what was asked for
+            differs = job.difference(then)
+            if not (same or differs):
                 differs = f"other data than {job.config.data.source} holds now"
             if differs:
                 raise RunError(
@@ -207,11 +214,8 @@ class _Work:
         folder.mkdir(parents=True, exist_ok=True)
         settings = job.config.model_dump(mode="json")
         checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)
-        try:
-            selected = self._selected(job)
-            trained = train_run(job.config, split, self.watcher, checkpoint, selected)
-        except RunError as error:
-            raise _DivergedError(str(error)) from None
+        selected = self._selected(job)
+        trained = train_run(job.config, split, self.watcher, checkpoint, selected)
         if trained.metrics["stopped"] == "interrupted":
             raise KeyboardInterrupt
         save_run(folder, trained, split.fingerprint)

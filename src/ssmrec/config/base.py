@@ -111,6 +111,12 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
         raise ConfigError(_explain(error, schema, where)) from None
 
 
+def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
+    """The settings of a part, a class of a registry, in those of a run: all but its name."""
+    options = {key: value for key, value in part.items() if key != "name"}
+    return build(cls.Config, options, where)
+
+
 def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]

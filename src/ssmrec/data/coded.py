@@ -30,7 +30,7 @@ from ssmrec.data.named import files_of
 from ssmrec.data.place import Place
 from ssmrec.data.read import RESULT, checked
 from ssmrec.data.remote import Remote, exists
-from ssmrec.data.table import LAST, UNREADABLE, readable
+from ssmrec.data.table import UNREADABLE, readable
 from ssmrec.data.text import TEXTS
 from ssmrec.errors import ConfigError, DataError
 
@@ -214,8 +214,7 @@ def _code(database: Any, work: Path, parts: list[str], coded: list[str]) -> dict
         counts[side] = _copy(database, ids, work / IDS.format(side))
     database.execute("SET preserve_insertion_order = false")  # else a whole part waits in memory
     for part, file in raw.items():
-        schema = pl.scan_parquet(file, glob=False).collect_schema()
-        names = [name for name in schema if name != LAST]
+        names = pl.scan_parquet(file, glob=False).collect_schema()
         columns = [
             f'"{n}_ids".file_row_number::INTEGER AS "{n}"' if n in coded else f'r."{n}"'
             for n in names

@@ -220,19 +220,23 @@ def _delimited(path: Path | Remote, lines: list[str], config: DataConfig) -> Tab
     if doubtful and not header and config.format == "auto" and not asked_columns(config):
         log.warning("%s: read as columns; %s", path, LINES_ADVICE)
     place = Place(str(path), "columns", delimiter, header)
-    return Table(_scan(path, lines[0], place), place, named=header, text=True)
+    # A blank line is no row. Also, polars counts the fields of a line only when all columns are read.
+    empty = pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")
+    return Table(_scan(path, lines[0], place).filter(~empty), place, named=header, text=True)
 
 
 def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
     fields, delimiter = split_line(first, str(place.delimiter)), str(place.delimiter)
     names = fields if place.header else [str(position) for position in range(len(fields))]
     if len(delimiter.encode()) > 1:
-        lines = _lines(path).slice(1 if place.header else 0)
-        count = pl.col("line").str.count_matches(delimiter, literal=True)
+        line = pl.col("line")
+        filled = _lines(path).filter(line.str.strip_chars().str.len_bytes() > 0)
+        lines = filled.slice(1 if place.header else 0)
+        count = line.str.count_matches(delimiter, literal=True)
         with readable(place):
             if int(lines.select(count.max()).collect().item() or 0) >= len(names):
                 raise DataError(too_wide(place, len(names)) or f"{place}: a line is too wide")
-        parts = pl.col("line").str.split_exact(delimiter, len(names) - 1)
+        parts = line.str.split_exact(delimiter, len(names) - 1)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
     with readable(place):
         frame = pl.scan_csv(

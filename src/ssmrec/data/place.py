@@ -6,6 +6,7 @@ import csv
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -59,8 +60,8 @@ class Place:
 
     def wider(self, width: int) -> tuple[int, int] | None:
         """(line, number of fields) of the first line with more than `width` fields."""
-        records = self._records()
-        return next(((line, len(f)) for line, f in records if len(f) > width), None)
+        lines = self._lines()
+        return next(((line, len(f)) for line, f in lines if len(f) > width), None)
 
     def size(self) -> int:
         """Number of rows of a file."""
@@ -70,16 +71,14 @@ class Place:
         return sum(1 if one else len(fields) - 1 for _, fields in self._records())
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """The lines that are rows: not the header, and none without anything in a field."""
+        filled = ((line, fields) for line, fields in self._lines() if any(map(str.strip, fields)))
+        return islice(filled, int(self.header), None)
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
         opener = gzip.open if self.name.endswith(".gz") else open
         with opener(Path(self.name), "rt", encoding="utf-8-sig", newline="") as file:
-            skip, begun = self.header, False
-            for line, fields in self._fields(file):  # type: ignore[arg-type]
-                begun = begun or bool(fields)
-                if not begun or (self.layout == "adjacency" and not fields):
-                    continue  # blank lines before the first one are no rows
-                if not skip:
-                    yield line, fields
-                skip = False
+            yield from self._fields(file)  # type: ignore[arg-type]
 
     def _fields(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         if self.layout == "columns" and self.delimiter and len(self.delimiter) == 1:

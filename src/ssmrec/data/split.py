@@ -151,7 +151,7 @@ def held_out(
         held = np.zeros(len(data), dtype=bool)
         held[order] = data.indptr[1:][data.rows] - np.arange(len(data)) <= take[data.rows]
         if strategy != "random":
-            _tell_ties(data, key[order], take, ties, part, counts)
+            _count_ties(data, key[order], take, part, counts)
     if not held.any():
         raise DataError(_nothing(part, strategy, share, data))
     return held
@@ -174,8 +174,8 @@ def _ordered(data: Interactions, key: Array, start: Array | None) -> Array:
     return start[np.argsort(key[start], kind="stable")]
 
 
-def _tell_ties(
-    data: Interactions, times: Array, take: Array, ties: str, part: str, counts: dict[str, int]
+def _count_ties(
+    data: Interactions, times: Array, take: Array, part: str, counts: dict[str, int]
 ) -> None:
     """Count users with rows of one timestamp on both sides of the cut; `times` are ordered by `_ordered`."""
     cut = np.flatnonzero((take > 0) & (take < data.user_degrees))
@@ -183,11 +183,6 @@ def _tell_ties(
     tied = int((times[at] == times[at - 1]).sum())
     if tied:
         counts[f"{part}_cut_in_ties"] = tied
-    if ties == "item" and part == "test" and 2 * tied > len(cut):
-        log.warning(
-            "%d of %d users have rows of one timestamp on both sides of the test cut, and those of later "
-            "item ids are held out: data.split.ties=random draws them", tied, len(cut),
-        )  # fmt: skip
 
 
 def _from_cut(data: Interactions, cut: str | float, part: str) -> Array:

@@ -25,7 +25,6 @@ UNREADABLE = (
     UnicodeDecodeError,
     zlib.error,
 )
-LAST = "\x1flast"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Table:
         return replace(self, frame=self.frame.head(n))
 
     def rows(self, columns: dict[str, str], ids: type[pl.DataType]) -> pl.LazyFrame:
-        """The columns needed, with null for what is missing; text files give one more, `LAST`.
+        """The columns needed, with null for what is missing.
 
         Args:
             columns: maps the new name to the one in the file.
@@ -62,9 +61,7 @@ class Table:
         """
         chosen = [pl.col(old).alias(new) for new, old in columns.items()]
         if self.text:
-            # polars checks the number of fields of a line only when all columns are read.
-            last = pl.all_horizontal(pl.col(name).is_null() for name in self.names).alias(LAST)
-            chosen = [*(column.str.strip_chars() for column in chosen), last]
+            chosen = [column.str.strip_chars() for column in chosen]
         with self.reading():
             frame = self.frame.select(chosen)
             return frame.with_columns(prepared(frame.collect_schema(), ids))
@@ -76,8 +73,7 @@ class Table:
     def collect(self, columns: dict[str, str]) -> pl.DataFrame:
         """`rows` as a stream: what is dropped on the way, and the text of each id, is never held."""
         with self.reading():
-            rows = self.rows(columns, pl.Categorical).collect(engine="streaming")
-        return rows.drop(LAST, strict=False)
+            return self.rows(columns, pl.Categorical).collect(engine="streaming")
 
 
 @contextmanager

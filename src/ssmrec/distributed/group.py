@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ssmrec.config import settings_of
 from ssmrec.data import Interactions, Split
 from ssmrec.data.mapped import map_split, shared_folder, write_split
 from ssmrec.distributed.fit import admit, divides, shards, tell_memory
@@ -30,7 +31,6 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import PANEL, ItemBlocks, UserLookup
 from ssmrec.training import RunConfig
-from ssmrec.training.pairs import settings_of
 from ssmrec.training.peers import Peers, numbers
 from ssmrec.training.step import Places
 from ssmrec.training.tensors import Slices, Stored

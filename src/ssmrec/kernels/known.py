@@ -39,7 +39,7 @@ class KnownItems:
     def mask(self, users: Tensor, items: Tensor) -> Tensor:
         """bool (B, N), True where a user of `users` (B,) has an item of shared `items` (N,), int64 both."""
         words = self.table[users][:, items // 32]
-        return (words >> (items % 32).int()) & 1 == 1
+        return words.bitwise_right_shift_((items % 32).int()).bitwise_and_(1).bool()
 
 
 def fits(train: Interactions, device: torch.device) -> bool:

@@ -98,8 +98,9 @@ class Loss(nn.Module):
 
     recordable: bool = False
     """Whether the loss does the same work at every step, so that a GPU may record it and replay it: nothing
-    that is read back, no sizes that depend on values, no numbers drawn; state changes in place. A class
-    that overrides `forward`, `fused` or `from_vectors` must say it again."""
+    that is read back, no sizes that depend on values, no numbers drawn; what changes lies in tensors and
+    changes in place, since a number of Python's stays as it was recorded. A class that overrides
+    `forward`, `fused`, `from_vectors`, `before_epoch` or `after_step` must say it again."""
 
     trains_model: bool = True
     """False while only the loss's own parameters learn, so that L2 leaves the model alone as well."""

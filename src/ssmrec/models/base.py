@@ -48,7 +48,7 @@ class Backbone(nn.Module):
     recordable: bool = False
     """Whether `vectors` does the same work at every step, so that a GPU may record it and replay it:
     nothing that is read back, no sizes that depend on values, no numbers drawn, no counters. A class
-    that overrides `vectors` must say it again."""
+    that overrides `vectors` or `before_epoch` must say it again."""
 
     sparse: bool = False
     """Whether the gradients of the tables are to be sparse (`train.optimizer=lazy_adam`)."""

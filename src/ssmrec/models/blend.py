@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssmrec.config import Config, build
+from ssmrec.config import Config, settings_of
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models.base import Backbone, Vectors
@@ -130,8 +130,5 @@ def _class_and_settings(part: BlendPart) -> tuple[type[Backbone], Any]:
     from ssmrec.models import MODELS
 
     own = part.settings["model"]
-    options = {key: value for key, value in own.items() if key != "name"}
-    cls = MODELS[own["name"]]
-    if "init" in options:
-        options["init"] = "xavier"
-    return cls, build(cls.Config, options, "model")
+    cls, cheap = MODELS[own["name"]], {"init": "xavier"} if "init" in own else {}
+    return cls, settings_of(cls, {**own, **cheap}, "model")

@@ -54,32 +54,28 @@ class Negatives:
     known: KnownItems | None = None
 
     def mask(self, shape: tuple[int, int], device: torch.device | None = None) -> Tensor | None:
-        """`masked` as a boolean (B, N) on a device, True where a candidate is dropped."""
+        """`masked` as a boolean (B, N) on a device, True where a candidate is dropped.
+
+        A pair of row B, which does not exist, names none.
+        """
         if self.masked is None and self.ids is not None:
             return None
-        dense = as_dense(self.masked, shape, device)
+        if self.masked is not None and self.masked.dtype == torch.bool:
+            dense = self.masked.to(device, copy=self.ids is None)
+        else:
+            dense = torch.zeros(shape[0] + 1, shape[1], dtype=torch.bool, device=device)
+            if self.masked is not None:
+                rows, columns = self.masked.to(dense.device, non_blocking=True)
+                dense.index_put_((rows, columns), dense.new_ones(()))
+            dense = dense[:-1]
         if self.ids is None:
-            dense = dense.clone().fill_diagonal_(True)
+            dense.fill_diagonal_(True)
         return dense
 
     def looked_up(self, users: Tensor, candidates: Tensor) -> Negatives:
         """With a mask in place of `known`, for users (B,) and candidates (N,), int64 on its device."""
-        if self.known is None:
-            return self
+        assert self.known is not None
         return replace(self, masked=self.known.mask(users, candidates), known=None)
-
-
-def as_dense(
-    masked: Tensor | None, shape: tuple[int, int], device: torch.device | None = None
-) -> Tensor:
-    """`masked` of `Negatives` as bool (B, N) on a device; a pair of row B, which does not exist, is none."""
-    if masked is not None and masked.dtype == torch.bool:
-        return masked.to(device)
-    dense = torch.zeros(shape[0] + 1, shape[1], dtype=torch.bool, device=device)
-    if masked is not None:
-        rows, columns = masked.to(dense.device, non_blocking=True)
-        dense.index_put_((rows, columns), torch.ones((), dtype=torch.bool, device=dense.device))
-    return dense[:-1]
 
 
 class Sampler(ABC):
@@ -153,7 +149,8 @@ class Sampler(ABC):
     ) -> Negatives:
         """Shared `ids` (N,), or in-batch for None, without the train items of each row's user."""
         candidates = batch.items if ids is None else ids
-        if len(batch) * len(candidates) <= LARGEST and (known := self._known) is not None:
+        known = self._known  # made at the first draw: while a GPU records it gives no memory
+        if known is not None and len(batch) * len(candidates) <= LARGEST:
             return Negatives(ids, log_q, None, of_batch, known)
         return Negatives(ids, log_q, known_mask(self.train, batch, candidates), of_batch)
 
@@ -170,10 +167,11 @@ def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:
 
     Args:
         drawn: the pool, ids (N,) or (B, N).
-        columns: int64 (B, n) positions in the pool. mask: bool (B, N) of the pool, or None.
+        columns: int64 (B, n) positions in the pool. mask: bool (B, N) of the pool, or None; both on one device.
     """
     assert drawn.ids is not None
-    ids = drawn.ids[columns] if drawn.ids.dim() == 1 else drawn.ids.gather(1, columns)
+    at = columns.to(drawn.ids.device)
+    ids = drawn.ids[at] if drawn.ids.dim() == 1 else drawn.ids.gather(1, at)
     masked = None if mask is None else mask.gather(1, columns).nonzero().T
     return Negatives(ids, None, masked if masked is not None and masked.numel() else None)
 

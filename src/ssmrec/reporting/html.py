@@ -193,6 +193,8 @@ def _remark(run: RunRecord) -> str:
         remarks.append("epoch chosen on TEST")
     if run.metrics.get("stopped") in ("interrupted", "diverged"):
         remarks.append(run.metrics["stopped"])
+    unfinished = run.metrics.get("unfinished", {})
+    remarks += [f"{stopped}: {', '.join(parts)}" for stopped, parts in unfinished.items()]
     return ", ".join(remarks)
 
 

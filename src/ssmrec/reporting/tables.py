@@ -59,8 +59,8 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
         f"ranked by {rank or metrics['similarity']['rank']}; "
         f"{metrics['seconds']['train']:.0f} s training, {metrics['seconds']['eval']:.0f} s evaluation"
     )
-    if metrics["stopped"] == "interrupted":
-        text += "\nINTERRUPTED: the best model until then"
-    if metrics["stopped"] == "diverged":
-        text += "\nDIVERGED: the best model until then"
+    if metrics["stopped"] in ("interrupted", "diverged"):
+        text += f"\n{metrics['stopped'].upper()}: the best model until then"
+    for stopped, parts in metrics.get("unfinished", {}).items():
+        text += f"\n{stopped.upper()}: of {', '.join(parts)} the best model until then"
     return f"{text}\nWARNING: {ON_TEST}" if metrics["selected_on"] == "test" else text

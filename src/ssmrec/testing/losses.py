@@ -208,12 +208,15 @@ def _fused_is_plain(loss: Any, temperature: float, in_batch: bool) -> None:
     masked = torch.tensor([[0, 0, 2, 5], [1, 3, 0, 2]])
     dense = Negatives(None if in_batch else torch.arange(6), None, masked).mask((6, 6))
     log_q = torch.rand(6, generator=generator) - 2
-    fast = loss.fused(u, pos, neg, log_q, masked, in_batch)
     plain = loss((u * pos).sum(1), u @ neg.T, log_q, dense)
-    close = torch.allclose(fast, plain, rtol=1e-4, atol=1e-5 / temperature)
-    assert close, f"fused and plain values differ at temperature {temperature}"
     weight = torch.rand(6, generator=generator)
-    grads = (gradient((value * weight).sum(), u, pos, neg) for value in (fast, plain))
-    for one, other in zip(*grads, strict=True):
-        close = torch.allclose(one, other, rtol=1e-3, atol=1e-4 / temperature)
-        assert close, f"fused and plain gradients differ at temperature {temperature}"
+    wanted = gradient((plain * weight).sum(), u, pos, neg)
+    for how, given in (("pairs", masked), ("a mask, as on a GPU", dense)):
+        at = f"at temperature {temperature}, masked by {how}"
+        fast = loss.fused(u, pos, neg, log_q, given, in_batch)
+        close = torch.allclose(fast, plain, rtol=1e-4, atol=1e-5 / temperature)
+        assert close, f"fused and plain values differ {at}"
+        found = gradient((fast * weight).sum(), u, pos, neg)
+        for one, other in zip(found, wanted, strict=True):
+            close = torch.allclose(one, other, rtol=1e-3, atol=1e-4 / temperature)
+            assert close, f"fused and plain gradients differ {at}"

@@ -10,10 +10,11 @@ from ssmrec.training.config import (
     label,
     resolve,
 )
+from ssmrec.training.diverged import DivergedError
 from ssmrec.training.files import replaced
 from ssmrec.training.given import differing, unused
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import DivergedError, Trainer, Watch
+from ssmrec.training.loop import Trainer, Watch
 from ssmrec.training.protocols import Trained, train_run
 from ssmrec.training.run import load_run, save_run
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from ssmrec.config import settings_of
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, SsmrecError
 from ssmrec.models import MODELS
@@ -13,7 +14,6 @@ from ssmrec.negatives import SAMPLERS
 from ssmrec.training.config import RunConfig, closed_form, make_model
 from ssmrec.training.device import Products, pick_device
 from ssmrec.training.optimizers import check_optimizer
-from ssmrec.training.pairs import settings_of
 
 PROBES = (3, 5), (4, 5), (3, 6)
 """Numbers of users and items of the models that tell which tensors have a row for each of them."""

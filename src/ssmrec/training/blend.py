@@ -30,6 +30,9 @@ STEP = 0.1
 GAIN = 1.001
 """What the metric must grow by, as a factor, for a part to come in."""
 
+BROKEN_OFF = ("interrupted", "diverged")
+"""How a run stops whose model is the best one until then."""
+
 Sides = tuple[Tensor, Tensor]
 Weights = dict[int, float]
 """Weight of each run that is in, by its number; they add up to 1."""
@@ -83,6 +86,7 @@ def blend(
         "valid": valid and valid["values"],
         **summary(config, state, state, []),
         "selected_on": _selected_on(used, chosen=weights is None),
+        "unfinished": _unfinished(used),
         "counts": {"data": dict(split.counts), "test": None, "valid": valid and valid["counts"]},
         "reference": None,
         "seconds": {
@@ -123,7 +127,7 @@ def check_blend(
             )
         if refit and isinstance(run.model, Blend):
             raise ConfigError(f"{name} is a blend: to train again, name its runs in its place")
-        if refit and run.metrics["stopped"] in ("interrupted", "diverged"):
+        if refit and run.metrics["stopped"] in BROKEN_OFF:
             raise RunError(
                 f"{name} was not finished ({run.metrics['stopped']}), so that its best epoch is not known: "
                 "train it to its end, or blend without a refit"
@@ -269,3 +273,14 @@ def _selected_on(runs: Sequence[Trained], chosen: bool) -> str:
     if "test" in found:
         return "test"
     return "valid" if chosen or "valid" in found else runs[0].metrics["selected_on"]
+
+
+def _unfinished(runs: Sequence[Trained]) -> dict[str, list[str]]:
+    """The parts that were broken off, those of a blend too, by how."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        stopped = run.metrics["stopped"]
+        own = {stopped: [label(run.config)]} if stopped in BROKEN_OFF else {}
+        for how, parts in (own or run.metrics.get("unfinished", {})).items():
+            found.setdefault(how, []).extend(parts)
+    return found

@@ -18,8 +18,9 @@ from ssmrec.negatives import Batch
 from ssmrec.training.ahead import without_start
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
+from ssmrec.training.diverged import DivergedError
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import DivergedError, Trainer
+from ssmrec.training.loop import Trainer
 from ssmrec.training.protocols import Trained, tested, train_run
 from ssmrec.training.seeds import numpy_generator
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ssmrec.errors import RunError
 from ssmrec.training.config import completed
+from ssmrec.training.diverged import DivergedError
 from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
-from ssmrec.training.loop import DivergedError, State, Trainer
+from ssmrec.training.loop import State, Trainer
 from ssmrec.training.peers import current
 from ssmrec.training.tensors import Stored, assert_whole, give, write_tensors
 
@@ -31,6 +32,8 @@ _FREE = (
     "distributed",
 )
 """Settings that may change between the parts of a resumed training."""
+_TIES = "data.split.ties"
+"""A setting that changed what the older settings mean: the data tell what it was."""
 
 
 class Checkpoint:
@@ -184,11 +187,17 @@ class Checkpoint:
             raise RunError(
                 f"{self.path}: the checkpoint is damaged ({error}); train with --overwrite, not --resume"
             ) from None
-        differs = self._difference(settings) or ("the data differ" if data != self.data else "")
+        differs = self._difference(settings) or self._other_data(data, settings)
         if differs:
             raise RunError(
                 f"{self.path}: cannot go on with other settings ({differs}); repeat the command "
                 "that began the run, or train into another folder"
+            )
+        done = max((phase["epoch"] for phase in phases.values()), default=0)
+        if done > (most := self.settings.get("train", {}).get("epochs", done)):
+            raise RunError(
+                f"{self.path}: holds {done} epochs, more than train.epochs={most}, and none is undone: "
+                f"--resume with train.epochs={done} ends there, or train with --overwrite"
             )
         self.phases, self.unread = phases, set(phases)
         if self._chooses(settings):
@@ -218,12 +227,23 @@ class Checkpoint:
             free = (*free, "model.")
         if self._chooses(settings) != self._chooses(self.settings):
             return "a model is named in one of the two commands only"
-        younger = self._defaults()  # what a setting was that did not exist then
+        # What a setting was that did not exist then.
+        younger = {**self._defaults(), _TIES: now.get(_TIES)}
         for key in sorted((then.keys() | now.keys()) - {"train.choose_model"}):
             before = then.get(key, younger.get(key))
             if before != now.get(key) and not key.startswith(free):
                 return f"{key}: {before} then, {now.get(key)} now"
         return ""
+
+    def _other_data(self, data: str, settings: Mapping[str, Any]) -> str:
+        if data == self.data:
+            return ""
+        young = _TIES not in flat(settings) and flat(self.settings).get(_TIES, "item") != "item"
+        return "the data differ" + (
+            f", or their split: {_TIES}=item divides rows of one timestamp as was done then"
+            if young
+            else ""
+        )
 
     def _defaults(self) -> dict[str, Any]:
         parts = {

@@ -13,6 +13,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Backbone
 from ssmrec.training.config import RunConfig, make_model
 from ssmrec.training.device import use_threads
+from ssmrec.training.diverged import DivergedError
 from ssmrec.training.given import remedy
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State
@@ -23,10 +24,10 @@ logger = logging.getLogger("ssmrec")
 
 @dataclass(frozen=True)
 class Solution:
-    """A model that is ready, with what a `Trainer` offers after its training.
+    """A model that is ready, with what a `Trainer` knows of it after its training.
 
     Args:
-        model: the backbone. train: what it was solved from, or learned from in another run.
+        model: the backbone. train: what it was solved from, or learned from.
         state: of a solved one no epochs, and one record with the seconds.
     """
 
@@ -40,7 +41,8 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
 
     Raises:
         ConfigError: no training pairs, or a catalogue larger than the model allows.
-        RunError: the solution holds NaN or infinity, or memory ran out.
+        DivergedError: there is no solution, or it holds NaN or infinity.
+        RunError: memory ran out.
     """
     if not len(train):
         raise ConfigError("no training pairs are left: nothing to learn from")
@@ -51,15 +53,15 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
         model = make_model(config, train, torch_generator(config.seed, "init"))
         with torch.no_grad():
             model.solve()
-    except (MemoryError, RuntimeError) as error:  # too large, or not positive definite
+    except (MemoryError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
-        advice = " or raise model.l2" if "l2" in config.model else ""
-        raise RunError(
-            f"{name}: cannot be solved ({first}); take a smaller catalogue{advice}"
-        ) from None
+        said = f"{name}: cannot be solved ({first})"
+        if isinstance(error, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            raise DivergedError(f"{said}; {remedy(config)}") from None
+        raise RunError(f"{said}; take a smaller catalogue") from None
     # Sums, as an elementwise check would take another matrix.
     if not all(bool(tensor.sum().isfinite()) for tensor in model.state_dict().values()):
-        raise RunError(f"{name}: the solution is not finite; {remedy(config)}")
+        raise DivergedError(f"{name}: the solution is not finite; {remedy(config)}")
     took = time.perf_counter() - start
     where = " on the CPU" if config.train.device == "cuda" else ""
     listener.note(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ssmrec.config import Config, build, choose
+from ssmrec.config import Config, build, choose, settings_of
 from ssmrec.data import DataConfig, Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import parse_metric
@@ -22,7 +22,6 @@ from ssmrec.training.pairs import (
     default_negatives,
     fitting_similarity,
     mismatches,
-    settings_of,
 )
 from ssmrec.training.peers import DistributedConfig
 

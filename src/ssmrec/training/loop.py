@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
-from ssmrec.errors import ConfigError, RunError
+from ssmrec.errors import ConfigError
 from ssmrec.evaluation import evaluate
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives, Sampler
 from ssmrec.training.config import RunConfig, make_loss, make_sampler
 from ssmrec.training.device import Products, pick_device, use_threads
+from ssmrec.training.diverged import assert_finite, finite
 from ssmrec.training.feed import fed
-from ssmrec.training.given import remedy
 from ssmrec.training.learning import LearningCheck
 from ssmrec.training.listener import Listener
 from ssmrec.training.optimizers import make_optimizer
@@ -66,16 +66,6 @@ class State:
     stopped: str = ""
 
 
-class DivergedError(RunError):
-    """The loss or the model is no longer finite.
-
-    Attributes:
-        best_epoch: the epoch whose model was kept; 0 for none.
-    """
-
-    best_epoch = 0
-
-
 class Trainer:
     """One training of one model: `run()` goes on from `state` to the end.
 
@@ -111,7 +101,8 @@ class Trainer:
         self.loss.to(self.device)
         self.sampler: Sampler = make_sampler(config, train)
         if self.device.type == "cuda" and self.peers.alone:
-            self.sampler.device = self.device
+            # By its number: batches are made in another thread, which has a current GPU of its own.
+            self.sampler.device = next(self.model.parameters()).device
         # A loss that draws too takes turns with the sampler; on a CPU a step leaves no core idle.
         own_draws = type(self.loss).more_items is not Loss.more_items
         self.ahead = self.device.type == "cuda" and not own_draws
@@ -142,6 +133,7 @@ class Trainer:
         except KeyboardInterrupt:
             self.state.stopped = "interrupted"
         finally:
+            self.optimizer.zero_grad(set_to_none=True)  # as large as the model, which stays
             if self.state.best:
                 self.model.load_state_dict(self.state.best)
         if not self.state.best:
@@ -173,7 +165,7 @@ class Trainer:
         start = time.perf_counter()
         loss, share = self._pass(state.epoch + 1)
         self.peers.align(self.model)
-        self._finite_model(state.epoch + 1)
+        assert_finite(self.model, self.optimizer, state.epoch + 1, self.config)
         state.epoch += 1
         took = time.perf_counter() - start
         record: dict[str, Any] = {"epoch": state.epoch, "loss": loss, "train_seconds": took}
@@ -237,13 +229,13 @@ class Trainer:
             done += len(batch)
             if self.peers.due(step, time.perf_counter() - reported, _REPORT_EVERY):
                 reported = time.perf_counter()
-                mean = self._finite(total.item() / (step + 1), epoch)
+                mean = finite(total.item() / (step + 1), epoch, self.config)
                 self.listener.step(epoch, done, len(order), mean)
             if settings.budget is not None and self._spent() >= settings.budget:
                 self.state.stopped = "budget"
                 break
         batches = math.ceil(done / settings.batch_size)
-        return self._finite(total.item() / batches, epoch), done / len(order)
+        return finite(total.item() / batches, epoch, self.config), done / len(order)
 
     def _batch(self, places: np.ndarray) -> Batch:
         """The pairs at `places` (B,) of the training pairs."""
@@ -302,22 +294,3 @@ class Trainer:
                 progress = max(progress, min(1.0, self._spent() / settings.budget))
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (1 - progress)
-
-    def _finite(self, loss: float, epoch: int) -> float:
-        if math.isfinite(loss):
-            return loss
-        raise DivergedError(
-            f"the loss is {loss} in epoch {epoch}: training diverged; {remedy(self.config)}"
-        )
-
-    def _finite_model(self, epoch: int) -> None:
-        """A gradient whose square is infinite moves nothing: its row would stay as it is, without a word."""
-        for name, tensor in self.model.named_parameters():
-            moments = self.optimizer.state.get(tensor, {}).values()
-            held = {name: [tensor], f"Adam's memory of {name}": moments}
-            for what, tensors in held.items():
-                if self.peers.any(not all(bool(x.detach().isfinite().all()) for x in tensors)):
-                    raise DivergedError(
-                        f"{what} of the model holds NaN or infinity after epoch {epoch}: training "
-                        f"diverged; {remedy(self.config)}"
-                    )

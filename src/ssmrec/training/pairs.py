@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssmrec.config import build
+from ssmrec.config import settings_of
 from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES, Loss, Similarity
 from ssmrec.models import MODELS
@@ -13,12 +13,6 @@ from ssmrec.negatives import SAMPLERS
 
 if TYPE_CHECKING:
     from ssmrec.training.config import RunConfig
-
-
-def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
-    """The settings of a part, a class of a registry, in those of a run: all but its name."""
-    options = {key: value for key, value in part.items() if key != "name"}
-    return build(cls.Config, options, where)
 
 
 def default_negatives(loss: type[Loss]) -> dict[str, Any]:

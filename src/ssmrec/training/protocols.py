@@ -148,7 +148,7 @@ class _Phases:
         self.config, self.listener, self.checkpoint = config, listener, checkpoint
         self.history: list[dict[str, Any]] = []
 
-    def first(self, split: Split, everything: Interactions) -> Trainer | Solution:
+    def first(self, split: Split, everything: Interactions) -> Solution:
         """The training that every protocol begins with."""
         protocol, epochs = self.config.train.protocol, self.config.train.epochs
         if protocol in ("valid", "refit"):
@@ -167,9 +167,7 @@ class _Phases:
         self.history.extend({**record, "phase": "select"} for record in selected.history)
         return Solution(selected.model, train, state)
 
-    def run(
-        self, name: str, train: Interactions, epochs: int, watch: Watch | None
-    ) -> Trainer | Solution:
+    def run(self, name: str, train: Interactions, epochs: int, watch: Watch | None) -> Solution:
         """One training from its start, or from the checkpoint of this phase, to its end."""
         if closed_form(self.config):
             solved = solve(self.config, train, self.listener)
@@ -182,7 +180,8 @@ class _Phases:
         else:
             self.checkpoint.run(name, trainer)
         self.history.extend({"phase": name, **record} for record in trainer.state.history)
-        return trainer
+        # Without its optimiser and a recording, which would lie beside those of the next one.
+        return Solution(trainer.model, train, trainer.state)
 
 
 def summary(

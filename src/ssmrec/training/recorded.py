@@ -32,9 +32,14 @@ _WARM = 3
 """Steps taken one by one first, so that every kernel is compiled and every library has started."""
 _ROOM = 4096
 """Masked pairs are given room in multiples of this."""
+_MOST = 32
+"""Recordings of one training: where no two steps have one shape, each would serve one of them."""
 _AHEAD = 4
 """Batches that may be on their way to the device."""
 _NONE = np.empty(0, dtype=np.int64)
+_OF_BACKBONE = ("vectors", "before_epoch")
+_OF_LOSS = ("forward", "fused", "from_vectors", "before_epoch", "after_step")
+"""What is recorded, and what may change numbers of Python's that it reads, which a recording keeps."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,8 @@ def _pairs(negatives: Negatives) -> int:
 
 
 def recordable(part: Backbone | Loss) -> bool:
-    """Whether the part says so, and again where a class overrides what is recorded."""
-    methods = ("vectors",) if isinstance(part, Backbone) else ("forward", "fused", "from_vectors")
+    """Whether the part says so, and again where a class overrides what is recorded or changes it."""
+    methods = _OF_BACKBONE if isinstance(part, Backbone) else _OF_LOSS
     owner = next(cls for cls in type(part).__mro__ if any(name in vars(cls) for name in methods))
     return "recordable" in vars(owner) and part.recordable
 
@@ -109,26 +114,30 @@ class Sending:
     Args:
         sizes: of the parts of a buffer, int64.
         device: where they go.
+        spare: what the first parts are filled up with; the others with 0.
     """
 
-    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, sizes: Sequence[int], device: torch.device, spare: Sequence[int] = ()
+    ) -> None:
         self.there = torch.zeros(sum(sizes), dtype=torch.int64, device=device)
         on_gpu = device.type == "cuda"
         self.here = [torch.zeros_like(self.there, device="cpu") for _ in range(_AHEAD)]
         if on_gpu:
             self.here = [buffer.pin_memory() for buffer in self.here]
         self.parts = [np.split(buffer.numpy(), np.cumsum(sizes)[:-1]) for buffer in self.here]
+        self.spare = [*spare, *[0] * (len(sizes) - len(spare))]
         self.read = [torch.cuda.Event() for _ in self.here] if on_gpu else []
         self.turn = 0
 
     def send(self, parts: Sequence[Array]) -> None:
-        """Send an array for each part; what is left of a part is zero."""
+        """Send an array for each part; what is left of a part is filled up."""
         self.turn = (self.turn + 1) % len(self.here)
         if self.read:
             self.read[self.turn].synchronize()
-        for room, part in zip(self.parts[self.turn], parts, strict=True):
+        for room, part, rest in zip(self.parts[self.turn], parts, self.spare, strict=True):
             room[: len(part)] = part
-            room[len(part) :] = 0
+            room[len(part) :] = rest
         self.there.copy_(self.here[self.turn], non_blocking=True)
         if self.read:
             self.read[self.turn].record()
@@ -180,10 +189,11 @@ class Recorder:
             return None
         shape = Shape.of(batch, negatives, more)
         if self.shape is None or not self.shape.holds(shape, _pairs(negatives)):
-            if len(batch) < self._largest():  # the rest of an epoch is not worth a recording
-                return None
+            if self.shape is not None and len(batch) < self.shape.batch:
+                return None  # the rest of an epoch is not worth a recording
             self.warm += 1
-            if self.warm <= _WARM:
+            self.suits = self.warm <= _WARM + _MOST
+            if self.warm <= _WARM or not self.suits:
                 return None
             if not self._recorded(shape, batch, negatives, more):
                 return None
@@ -192,9 +202,6 @@ class Recorder:
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
         return self.mean
-
-    def _largest(self) -> int:
-        return 0 if self.shape is None else self.shape.batch
 
     def _recorded(
         self, shape: Shape, batch: Batch, negatives: Negatives, more: Tensor | None
@@ -214,7 +221,10 @@ class Recorder:
         self, shape: Shape, batch: Batch, negatives: Negatives, more: Tensor | None
     ) -> None:
         self.shape = shape
-        self.sending = Sending(shape.sizes, self.products.device)
+        # Spare rows are computed as well, and those of few neighbours are soon done.
+        train = self.sampler.train
+        spare = int(train.user_degrees.argmin()), int(train.item_degrees.argmin())
+        self.sending = Sending(shape.sizes, self.products.device, spare)
         self._fill(batch, negatives, more)
         given, places = self._read(shape, negatives)
 
@@ -268,7 +278,8 @@ class Recorder:
         extra_at = None if places.extra_at is None else places.extra_at.reshape(-1)
         log_q = None
         if negatives.log_q is not None:
-            log_q = F.pad(negatives.log_q.reshape(-1), (0, negatives.log_q.numel() % 2))
+            numbers = negatives.log_q.float().reshape(-1)
+            log_q = F.pad(numbers, (0, len(numbers) % 2))
             log_q = log_q.view(torch.int64)
         parts = [
             places.users, places.items, places.user_at, places.item_at, extra_at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ssmrec.config import settings_of
 from ssmrec.kernels.memory import free_memory
 from ssmrec.kernels.softmax import KEEP
 from ssmrec.losses import LOSSES
@@ -12,7 +13,6 @@ from ssmrec.negatives import SAMPLERS
 from ssmrec.training.ahead import PROBES, tried
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.device import pick_device
-from ssmrec.training.pairs import settings_of
 from ssmrec.training.peers import current
 
 _NUMBER = 4
@@ -72,10 +72,10 @@ def needed(
         n_pairs: to learn from, or to choose the epoch on.
         share: of the tables that this process holds.
     """
-    cls = MODELS[config.model["name"]]
+    cls, whole = MODELS[config.model["name"]], model_bytes(config, n_users, n_items)
     if cls.own_scores:
-        return {"item-item matrices": 3 * _NUMBER * n_items**2, "pairs": _PAIR * n_pairs}
-    tables = int(share * _NUMBER * _numbers(config, n_users, n_items))
+        return {"item-item matrices": 3 * whole, "pairs": _PAIR * n_pairs}
+    tables = int(share * whole)
     pairs = _pair(cls.message_passing) * n_pairs
     if cls.closed_form:
         return {"vectors": 3 * tables, "pairs": pairs}
@@ -99,15 +99,17 @@ def _pair(graph: bool) -> int:
     return _PAIR if peers.alone else (_EDGES if graph else 0) + _SHARED // peers.local
 
 
-def _numbers(config: RunConfig, n_users: int, n_items: int) -> int:
+def model_bytes(config: RunConfig, n_users: int, n_items: int) -> int:
     """Of all tensors of the model, which grow with users, items or neither; 0 where that is unknown."""
+    if MODELS[config.model["name"]].own_scores:
+        return _NUMBER * n_items**2
     found = [sum(map(math.prod, one.values())) for one in tried(config)]
     if not found:
         return 0
     first, more_users, more_items = found
     per_user, per_item = more_users - first, more_items - first
     users, items = PROBES[0]
-    return first + per_user * (n_users - users) + per_item * (n_items - items)
+    return _NUMBER * (first + per_user * (n_users - users) + per_item * (n_items - items))
 
 
 def _batch(config: RunConfig, n_items: int, n_pairs: int) -> int:

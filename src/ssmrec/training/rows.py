@@ -39,7 +39,7 @@ def mean_loss(
     if sampler.chooses:
         negatives, item_at = _choose(sampler, negatives, user_rows, item_rows, item_at)
     named = None
-    if loss.needs_context or loss.on_vectors or negatives.known is not None:
+    if loss.needs_context or loss.on_vectors:
         named = Batch(places.users[places.user_at], places.items[item_at])
     user_rows = user_rows / loss.config.temperature
     rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, named, places.extra_at)
@@ -78,8 +78,8 @@ def _choose(
     sampler: Sampler, drawn: Negatives, users: Tensor, items: Tensor, item_at: Tensor
 ) -> tuple[Negatives, Tensor]:
     """The candidates the sampler keeps, and the positions in `items` of positives and candidates."""
-    size, device = len(users), users.device
-    pos_at, pool_at = item_at[:size], sent(item_at[size:], device)
+    size = len(users)
+    pos_at, pool_at = item_at[:size], item_at[size:]
     assert drawn.ids is not None
     if drawn.ids.dim() == 1:
         scores = users @ F.embedding(pool_at, items).T
@@ -87,13 +87,13 @@ def _choose(
     else:
         pool_at = pool_at.view(size, -1)
         scores = torch.bmm(F.embedding(pool_at, items), users[:, :, None]).squeeze(2)
-    mask = drawn.mask(tuple(scores.shape), device)  # type: ignore[arg-type]
+    mask = drawn.mask(tuple(scores.shape), users.device)  # type: ignore[arg-type]
     if mask is not None:
         scores.masked_fill_(mask, -torch.inf)
-    positive = (users * F.embedding(pos_at.to(device), items)).sum(1)
+    positive = (users * F.embedding(pos_at, items)).sum(1)
     columns = sampler.choose(positive, scores)
-    left_at = pool_at.gather(1, columns).reshape(-1).to(item_at.device)
-    return kept(drawn, columns.cpu(), mask), torch.cat([pos_at, left_at])
+    left_at = pool_at.gather(1, columns).reshape(-1)
+    return kept(drawn, columns, mask), torch.cat([pos_at, left_at])
 
 
 def loss_rows(
@@ -113,17 +113,13 @@ def loss_rows(
         item_at: positions in `items` of the B positives, then of the negatives as they lie in `ids`.
         negatives: what the sampler drew.
         named: the users (B,) of the rows and the items of `item_at`, by their ids on the device, for a loss
-            that reads a context and for known items that are still to be looked up.
+            that reads a context.
         extra_at: (B, M) positions in `items` of what `loss.more_items` named.
     """
     size = len(users)
     device = users.device
-    item_at = sent(item_at, device)
     pos, neg_at = F.embedding(item_at[:size], items), item_at[size:]
     asked: dict[str, Context] = {}
-    if named is not None:
-        candidates = named.items[:size] if negatives.ids is None else named.items[size:]
-        negatives = negatives.looked_up(named.users, candidates)
     if loss.needs_context or loss.on_vectors:
         assert named is not None
         asked["context"] = _context(named, negatives, users, items, extra_at)

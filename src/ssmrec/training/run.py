@@ -145,11 +145,11 @@ def load_run(folder: Path) -> tuple[Trained, str]:
             raise ValueError("holds no metrics of a run")
     with _reading(folder / CONFIG):
         record = dict(yaml.safe_load(_text(folder / CONFIG)))
-        version, settings = int(record["format"]), dict(record["settings"])
+        version, settings = int(record["format"]), _as_it_was(dict(record["settings"]))
         fingerprint = str(record["data_fingerprint"])
     if version > FORMAT:
         raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
-    config = _with_data(resolve(_as_it_was(settings)), folder, bool(record.get("data_kept")))
+    config = _with_data(resolve(settings), folder, bool(record.get("data_kept")))
     with _reading(folder / HISTORY):
         history = [json.loads(line) for line in _text(folder / HISTORY).splitlines()]
     with _reading(folder / IDS):
@@ -168,6 +168,8 @@ def load_run(folder: Path) -> tuple[Trained, str]:
 
 def _as_it_was(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that older folders lack, as they were before there was a choice."""
+    if settings["data"]["split"]["strategy"] in ("random", "time"):  # ties play no part
+        return settings
     before = {"data": {"split": {"ties": "item"}}}
     return merged(before, settings)
 

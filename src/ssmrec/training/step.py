@@ -110,6 +110,9 @@ def objective_at(
     users, items = vectors.users, vectors.items
     if regulariser is not None:
         added = added + regulariser(_summed(users), _summed(items), places.positives)
+    if negatives.known is not None:  # before anything chooses, and once for all prefixes
+        at = places.item_at[: len(batch)] if negatives.ids is None else places.item_at[len(batch) :]
+        negatives = negatives.looked_up(places.users[places.user_at], places.items[at])
     mine, share = (batch, negatives, places), 1.0
     if not (peers := current()).alone:
         users, items = peers.summing(users, items)

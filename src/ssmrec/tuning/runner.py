@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ssmrec.data import Split
-from ssmrec.errors import ConfigError, DataError, RunError
-from ssmrec.training import Listener, train_run
+from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.training import DivergedError, Listener, train_run
 from ssmrec.tuning.record import Done, best_of, prepare_folder, write_files
 from ssmrec.tuning.study import Study, StudyError
 from ssmrec.tuning.task import Task
@@ -54,6 +54,7 @@ def search(
     """Go on until the search has `trials` trials, those of earlier calls included.
 
     A trial that diverges counts as one; the others decide. Settings drawn again are not trained again.
+    One that cannot be done (memory, data) ends the search while none has given a result, and else is one more.
 
     Args:
         task: what is searched.
@@ -69,6 +70,7 @@ def search(
     Raises:
         ConfigError: no validation pairs, or settings that do not fit the data.
         RunError: `folder` holds another search or cannot be written, or no trial gave a result.
+        MemoryError, torch.OutOfMemoryError: there is too little, and no trial has given a result.
         KeyboardInterrupt: Ctrl-C; all trials that ended are kept.
     """
     if trials < 1:
@@ -128,11 +130,13 @@ class _Work:
         listener = _TrialListener(self, trial, number)
         try:
             state, facts = self._trained(params, listener)
-        except (ConfigError, DataError) as error:
+        except StudyError:
+            raise
+        except (SsmrecError, torch.OutOfMemoryError, MemoryError) as error:
             if best_of(found) is None:  # most likely the same for all
                 self.study.lose(trial)
                 raise
-            state, facts = "failed", {"reason": str(error)}
+            state, facts = "failed", {"reason": str(error) or "out of memory"}
         except (KeyboardInterrupt, _OutOfTimeError):
             self.study.lose(trial)
             raise
@@ -147,10 +151,8 @@ class _Work:
             trained = train_run(self.task.trial(params), self.split, listener)
         except _GivenUpError:
             return "pruned", {}
-        except StudyError:
-            raise
-        except (RunError, torch.OutOfMemoryError, MemoryError) as error:
-            return "failed", {"reason": str(error) or "out of memory"}
+        except DivergedError as error:
+            return "failed", {"reason": str(error)}
         metrics = trained.metrics
         if metrics["stopped"] == "interrupted":
             raise KeyboardInterrupt
