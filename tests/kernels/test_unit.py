@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssmrec.kernels.unit import unit, unit_reference
+from ssmrec.kernels.unit import squares, squares_reference, unit, unit_reference
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (0, 4), (2, 3, 4)])
@@ -40,3 +40,13 @@ def test_short_floats_keep_their_type(dtype):
     x = torch.randn(9, 16).to(dtype)
     assert unit(x).dtype == dtype
     torch.testing.assert_close(unit(x), unit_reference(x))
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_squares(size):
+    rows = torch.randn(size, 3, dtype=torch.float64).requires_grad_()
+    counts = torch.arange(size)
+    values = [function(rows, counts) for function in (squares, squares_reference)]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*(torch.autograd.grad(3 * value, rows)[0] for value in values))
+    assert not size or torch.autograd.gradcheck(lambda x: squares(x, counts), rows)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
+from ssmrec.kernels.compiled import has_triton
 from ssmrec.kernels.memory import free_memory
 
 _SHARE = 8
@@ -38,6 +39,10 @@ class KnownItems:
 
     def mask(self, users: Tensor, items: Tensor) -> Tensor:
         """bool (B, N), True where a user of `users` (B,) has an item of shared `items` (N,), int64 both."""
+        if users.device.type == "cuda" and has_triton():
+            from ssmrec.kernels.known_triton import look_up
+
+            return look_up(self.table, users, items)
         words = self.table[users][:, items // 32]
         return words.bitwise_right_shift_((items % 32).int()).bitwise_and_(1).bool()
 

@@ -61,16 +61,15 @@ def _rows(x, index, limit, d, D: tl.constexpr):  # type: ignore[no-untyped-def] 
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    u, v, pos, log_q, starts, hit_rows, hit_columns, lse, m, n, d, each,
+    u, v, log_q, starts, hit_rows, hit_columns, lse, m, n, d, each,
     HAS_Q: tl.constexpr, MASKED: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """lse[part, b]: log-sum-exp of row b over the tiles of one part; the positive counts in part 0."""
+    """lse[part, b]: log-sum-exp of row b over the tiles of one part, without the positive."""
     block, part = tl.program_id(0), tl.program_id(1)
     rm = block * BM + tl.arange(0, BM)
     ub = _rows(u, rm, m, d, D)
-    top = tl.load(pos + rm, mask=rm < m, other=0.0)
-    total = tl.zeros((BM,), tl.float32) + tl.where(part == 0, 1.0, 0.0)
+    top, total = tl.full((BM,), -3e38, tl.float32), tl.zeros((BM,), tl.float32)
     tiles = tl.cdiv(n, BN)
     for j in range(part * each, tl.minimum(part * each + each, tiles)):
         cn = j * BN + tl.arange(0, BN)
@@ -82,6 +81,45 @@ def _forward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
         total = total * tl.exp(top - higher) + tl.sum(tl.exp(logits - higher[:, None]), 1)
         top = higher
     tl.store(lse + part.to(tl.int64) * m + rm, top + tl.log(total), mask=rm < m)
+
+
+@triton.jit
+def _together(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    u, p, found, loss, own, lse, m, d, parts, BM: tl.constexpr, D: tl.constexpr
+):  # fmt: skip
+    """loss[b], own[b] = <u_b, p_b>, and lse[b] over the parts and the positive."""
+    rm = tl.program_id(0) * BM + tl.arange(0, BM)
+    inside = rm < m
+    mine = tl.sum(_rows(u, rm, m, d, D).to(tl.float32) * _rows(p, rm, m, d, D).to(tl.float32), 1)
+    top, total = mine, tl.zeros((BM,), tl.float32) + 1.0
+    for part in range(parts):
+        each = tl.load(found + tl.cast(part, tl.int64) * m + rm, mask=inside, other=0.0)
+        higher = tl.maximum(top, each)
+        total = total * tl.exp(top - higher) + tl.exp(each - higher)
+        top = higher
+    whole = top + tl.log(total)
+    tl.store(own + rm, mine, mask=inside)
+    tl.store(lse + rm, whole, mask=inside)
+    tl.store(loss + rm, whole - mine, mask=inside)  # type: ignore
+
+
+@triton.jit
+def _of_pairs(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    u, p, found, weight, own, lse, grad_u, grad_p, m, d, parts, BM: tl.constexpr, D: tl.constexpr
+):  # fmt: skip
+    """Gradients of u, its parts added up, and of the positives: g_b (e^(own - lse) - 1) times the other."""
+    rm, k = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, D)
+    inside = rm < m
+    apart = tl.load(own + rm, mask=inside, other=0.0)
+    apart -= tl.load(lse + rm, mask=inside, other=0.0)
+    pull = (tl.load(weight + rm, mask=inside, other=0.0) * (tl.exp(apart) - 1))[:, None]
+    within = inside[:, None] & (k < d)[None, :]
+    at = rm.to(tl.int64)[:, None] * d + k[None, :]
+    total = pull * _rows(p, rm, m, d, D).to(tl.float32)
+    for part in range(parts):
+        total += tl.load(found + tl.cast(part, tl.int64) * m * d + at, mask=within, other=0.0)
+    tl.store(grad_u + at, total, mask=within)
+    tl.store(grad_p + at, pull * _rows(u, rm, m, d, D).to(tl.float32), mask=within)
 
 
 @triton.jit
@@ -119,6 +157,8 @@ def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 
 _FORWARD: Any = _forward
+_TOGETHER: Any = _together
+_OF_PAIRS: Any = _of_pairs
 _BACKWARD: Any = _backward
 
 
@@ -131,66 +171,62 @@ class TiledSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, u, pos, neg, log_q, masked, in_batch):  # type: ignore[override]
-        u, neg = u.contiguous(), neg.contiguous()
+        u, pos, neg = u.contiguous(), pos.contiguous(), neg.contiguous()
         (m, d), n = u.shape, len(neg)
-        pos_logits = (u.float() * pos.float()).sum(1)
         how = 0 if masked is None else _WHOLE if masked.dtype == torch.bool else _PAIRS
         ctx.options = options(u, log_q is not None, how, in_batch)
         size, across = ctx.options["BM"], ctx.options["BN"]
         ctx.pairs = _by_tile(masked, m, n, size, across, u.device)
-        ctx.log_q = pos_logits if log_q is None else log_q.to(u.device, torch.float32)
-        lse = pos_logits
+        loss, own, lse = torch.empty(3, m, device=u.device)
+        ctx.log_q = own if log_q is None else log_q.to(u.device, torch.float32)
         if m:
             blocks, tiles = triton.cdiv(m, size), triton.cdiv(n, across)
             parts, each = _parts(blocks, tiles, u.device)
             found = torch.empty(parts, m, device=u.device)
             _FORWARD[(blocks, parts)](
-                u, neg, pos_logits, ctx.log_q, *ctx.pairs, found, m, n, d, each, **ctx.options
+                u, neg, ctx.log_q, *ctx.pairs, found, m, n, d, each, **ctx.options
             )
-            lse = found.logsumexp(0)
-        ctx.save_for_backward(u, pos, neg, pos_logits, lse)
-        return lse - pos_logits
+            _TOGETHER[(blocks,)](u, pos, found, loss, own, lse, m, d, parts, **_of_rows(ctx))
+        ctx.save_for_backward(u, pos, neg, own, lse)
+        return loss
 
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[override]
-        u, pos, neg, pos_logits, lse = ctx.saved_tensors
+        u, pos, neg, own, lse = ctx.saved_tensors
         weight = grads[0].float().contiguous()
-        pull = (weight * (torch.exp(pos_logits - lse) - 1))[:, None]
-        grad_u, grad_neg = (
-            _gradient(ctx, of_rows, u, neg, weight, lse) for of_rows in (True, False)
-        )
-        grad_u = grad_u + pos.float() * pull
-        return grad_u.to(u), (u.float() * pull).to(pos), grad_neg.to(neg), None, None, None
+        of_u = _gradient(ctx, True, u, neg, weight, lse)
+        of_neg = _gradient(ctx, False, u, neg, weight, lse)
+        grad_u, grad_pos = torch.empty_like(u), torch.empty_like(pos)
+        (m, d), parts = u.shape, len(of_u)
+        if m:
+            _OF_PAIRS[(triton.cdiv(m, ctx.options["BM"]),)](
+                u, pos, of_u, weight, own, lse, grad_u, grad_pos, m, d, parts, **_of_rows(ctx)
+            )
+        grad_neg = of_neg[0] if len(of_neg) == 1 else of_neg.sum(0)
+        return grad_u, grad_pos, grad_neg.to(neg), None, None, None
+
+
+def _of_rows(ctx: Any) -> dict[str, Any]:
+    """The constants of the kernels that go through the rows alone."""
+    return {name: ctx.options[name] for name in ("BM", "D", "num_warps")}
 
 
 def _gradient(
     ctx: Any, of_rows: bool, u: Tensor, neg: Tensor, weight: Tensor, lse: Tensor
 ) -> Tensor:
-    """What flows through the candidates' logits to the rows, (B, d), or to the candidates, (N, d)."""
+    """What flows through the candidates' logits to rows, (parts, B, d), or candidates, (parts, N, d)."""
     (m, d), n = u.shape, len(neg)
     count, size = (m, ctx.options["BM"]) if of_rows else (n, ctx.options["BN"])
     others = triton.cdiv(n, ctx.options["BN"]) if of_rows else triton.cdiv(m, ctx.options["BM"])
     if not count or not others:
-        return torch.zeros(count, d, device=u.device)
+        return torch.zeros(1, count, d, device=u.device)
     blocks = triton.cdiv(count, size)
     parts, each = _parts(blocks, others, u.device)
     out = torch.empty(parts, count, d, device=u.device)
     _BACKWARD[(blocks, parts)](
-        u,
-        neg,
-        weight,
-        ctx.log_q,
-        *ctx.pairs,
-        lse,
-        out,
-        m,
-        n,
-        d,
-        each,
-        OF_ROWS=of_rows,
-        **ctx.options,
-    )
-    return out[0] if parts == 1 else out.sum(0)
+        u, neg, weight, ctx.log_q, *ctx.pairs, lse, out, m, n, d, each, OF_ROWS=of_rows, **ctx.options
+    )  # fmt: skip
+    return out
 
 
 def options(u: Tensor, corrected: bool, masked: int, in_batch: bool) -> dict[str, Any]:
@@ -230,7 +266,7 @@ def _by_tile(
     A whole mask, bool (m, n), as bytes in place of each.
     """
     if masked is None:
-        return (torch.zeros(1, dtype=torch.int32, device=device),) * 3
+        return (torch.empty(1, dtype=torch.int32, device=device),) * 3  # not read
     if masked.dtype == torch.bool:
         return (masked.to(device).contiguous().view(torch.uint8),) * 3
     columns = triton.cdiv(n, across)

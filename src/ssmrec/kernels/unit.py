@@ -1,4 +1,7 @@
-"""Rows at unit length, with a gradient of a few operations where plain torch takes a dozen."""
+"""Rows at unit length, and their squared lengths: gradients of a few operations each.
+
+Plain torch takes a dozen, each of them a kernel to launch on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -35,3 +38,27 @@ class UnitRows(torch.autograd.Function):
         y, length = ctx.saved_tensors
         along = (grads[0] * y).sum(-1, keepdim=True)
         return torch.addcmul(grads[0], y, along, value=-1).div_(length)
+
+
+def squares_reference(rows: Tensor, counts: Tensor) -> Tensor:
+    """The definition: the sum of counts (n,) times the squared lengths of rows (n, d)."""
+    return (rows.pow(2).sum(1) * counts.to(rows.dtype)).sum()
+
+
+def squares(rows: Tensor, counts: Tensor) -> Tensor:
+    """As `squares_reference`, differentiable in `rows`."""
+    return Squares.apply(rows, counts.to(rows.dtype))  # type: ignore[return-value]
+
+
+class Squares(torch.autograd.Function):
+    """`apply(rows, counts)`: sum_k c_k |x_k|^2; the gradient of x_k is 2 c_k x_k."""
+
+    @staticmethod
+    def forward(ctx, rows, counts):  # type: ignore[override]
+        ctx.save_for_backward(rows, counts)
+        return ((rows * rows).sum(1) * counts).sum()
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[override]
+        rows, counts = ctx.saved_tensors
+        return rows * (2 * grads[0] * counts)[:, None], None

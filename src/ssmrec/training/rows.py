@@ -136,7 +136,10 @@ def loss_rows(
         neg_logits = users @ neg.T
     else:
         neg = F.embedding(neg_at, items).view(size, -1, items.shape[1])
-        neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
+        if neg.shape[1] == 1:  # a product of matrices takes several times as long for one
+            neg_logits = (neg * users[:, None]).sum(2)
+        else:
+            neg_logits = torch.bmm(neg, users[:, :, None]).squeeze(2)
     mask = negatives.mask((size, neg_logits.shape[1]), device)
     return loss((users * pos).sum(1), neg_logits, log_q, mask, **asked)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssmrec.kernels.distinct import distinct
+from ssmrec.kernels.unit import squares
 from ssmrec.losses import Loss
 from ssmrec.models import Backbone, Vectors
 from ssmrec.negatives import Batch, Negatives, Sampler
@@ -121,7 +122,9 @@ def objective_at(
         mean_loss(loss, sampler, *mine, cut(users, w), cut(items, w), generator)
         for w in widths(loss, users.shape[-1])
     ]
-    value, item_at = torch.stack([mean for mean, _ in found]).mean(), found[-1][1]
+    value, item_at = found[-1]
+    if len(found) > 1:
+        value = torch.stack([mean for mean, _ in found]).mean()
     value = value if peers.alone else share * value
     if l2 == 0:
         return value, added
@@ -129,7 +132,7 @@ def objective_at(
     if sampler.chooses:
         chosen = item_at if sampler.regularised else item_at[: len(mine[0])]
         counts = peers.total(_counts(chosen, places.items) * (share > 0))
-    penalty = _squares(vectors.ego_users, places.user_counts) + _squares(vectors.ego_items, counts)
+    penalty = squares(vectors.ego_users, places.user_counts) + squares(vectors.ego_items, counts)
     return value, added + (0.5 * l2 / len(batch)) * penalty
 
 
@@ -156,8 +159,3 @@ def _summed(vectors: Tensor) -> Tensor:
 def _counts(at: Tensor, rows: Tensor) -> Tensor:
     """How often each of `rows` is meant, float32 (len(rows),)."""
     return torch.bincount(at, minlength=len(rows)).float()
-
-
-def _squares(rows: Tensor, counts: Tensor) -> Tensor:
-    """Sum of squared lengths, each row as often as `counts` says."""
-    return (rows.pow(2).sum(1) * counts.to(rows.dtype)).sum()
