@@ -81,6 +81,31 @@ def test_a_file_a_folder_and_a_pattern_give_what_local_files_give(store, tmp_pat
     assert whole[0].fingerprint == whole[1].fingerprint
 
 
+@pytest.mark.parametrize(
+    ("ending", "count"),
+    [("", 300), ("/*.parquet", 100), ("/**/*.parquet", 300), ("/**/*b.*", 100), ("/d*/*a.parquet", 100)],
+)  # fmt: skip
+def test_what_is_hidden_at_any_depth_is_left_out(store, tmp_path, ending, count):
+    """What Spark leaves of a job that failed or still runs, Databricks' notes, the log of a Delta table."""
+    a, b, c = (parquet(ROWS[100 * n : 100 * n + 100]) for n in range(3))
+    files = {
+        "a.parquet": a,
+        "d/a.parquet": b,
+        "d/x/b.parquet": c,
+        "d/0.parquet": b"",
+        "_SUCCESS": b"",
+    }
+    for name in ("_temporary/0/_attempt/a", "d/_tmp/x/a", ".spark/a", "_delta_log/a", "d/.a", "_a"):
+        files[f"{name}.parquet"] = b"PAR1, the rest of it comes later"
+    files["_committed_17"] = b"{}"
+    for name, content in files.items():
+        (file := tmp_path / "clicks" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    store({f"clicks/{name}": content for name, content in files.items()})
+    far, near = load(f"s3://shop/clicks{ending}"), load(f"{tmp_path}/clicks{ending}")
+    assert far.fingerprint == near.fingerprint and len(far) == count
+
+
 def test_folders_that_name_a_column(store, tmp_path):
     for number, event in enumerate(("buy", "look")):
         rows = parquet(ROWS[number::2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -97,6 +99,26 @@ def test_popular_keeps_to_the_filters(ranker):
     order = sorted(range(1, 8), key=lambda i: (-degrees[i], i))[:2]
     assert frame["item"].to_list() == [100 + i for i in order]
     assert frame["score"].to_list() == [degrees[i] for i in order]
+
+
+def test_popular_leaves_out_what_a_user_has_in_validation_only(ranker, make_interactions):
+    """105 has the two most popular items and 108, which nobody trained on; 7 and "0105" are strangers."""
+    degrees = ranker.train.item_degrees
+    order = sorted(range(8), key=lambda i: (-degrees[i], i))
+    mask = np.zeros((6, 9), bool)
+    mask[5, [*order[:2], 8]] = True
+    ranker = replace(ranker, seen=ranker.train.joined(make_interactions(mask)))
+    asked = pl.Series(["7", "105", "0105"])
+    frame = ranker.recommend(asked, ranker.choice(3), "popular")
+    names = [100 + i for i in order]
+    assert lists(frame) == {"7": names[:3], "105": names[2:5], "0105": names[:3]}
+    assert frame["user"].unique(maintain_order=True).to_list() == asked.to_list()
+    assert frame["score"].to_list()[3:6] == [degrees[i] for i in order[2:5]]
+    assert frame["rank"].to_list() == [1, 2, 3] * 3
+    longest = lists(ranker.recommend(asked, ranker.choice(9), "popular"))
+    assert longest == {"7": names, "105": names[2:], "0105": names}
+    everything = ranker.choice(3, include_seen=True)
+    assert lists(ranker.recommend(asked[1:2], everything, "popular")) == {"105": names[:3]}
 
 
 def test_similar_is_the_cosine_of_item_vectors(ranker):

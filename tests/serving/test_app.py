@@ -200,6 +200,62 @@ def test_health_and_metrics_count_what_happened(ask, service):
     assert "ssmrec_users_ranked_together_sum 1.0" in text and "ssmrec_swaps 0.0" in text
 
 
+def test_every_answer_is_counted_under_few_names(ask):
+    """Bodies that are too large, declared and sent, or cannot be read; paths and methods that are not there."""
+
+    async def drops():
+        for _ in range(50):
+            yield b" " * 100
+
+    for content in (b" " * 5000, drops(), b"[" * 4000):
+        ask("post", "/fold-in", content=content, headers=JSON)
+    for n in range(9):
+        ask("post", f"/none/{n}", content=b" " * 5000)
+        ask("get", f"/none/{n}")
+    ask("delete", "/similar")
+    text = ask("get", "/metrics").text
+    counted = [line for line in text.splitlines() if line.startswith("ssmrec_requests_total{")]
+    assert sorted(line.split("_total")[1] for line in counted) == [
+        '{code="400",route="/fold-in"} 1.0',
+        '{code="404",route="other"} 9.0',
+        '{code="405",route="/similar"} 1.0',
+        '{code="413",route="/fold-in"} 2.0',
+        '{code="413",route="other"} 9.0',
+    ]
+    assert 'ssmrec_request_seconds_count{route="/fold-in"} 3.0' in text
+
+
+def test_a_slow_or_lost_client_is_not_held_against_the_service(service, monkeypatch):
+    """Minutes that the body takes to come are not in the time; a client that leaves in it gets no answer."""
+    app, now = make_app(service), [0.0]
+    monkeypatch.setattr("ssmrec.serving.middleware.time.perf_counter", lambda: now[0])
+    scope = {
+        "type": "http", "method": "POST", "path": "/similar", "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+    first = {"type": "http.request", "body": b'{"items": ', "more_body": True}
+    for last in ({"type": "http.request", "body": b"[101]}"}, {"type": "http.disconnect"}):
+        messages = iter((first, last))
+
+        async def receive(messages=messages):
+            now[0] += 60
+            return next(messages)
+
+        async def send(message):
+            now[0] += 0.125
+
+        asyncio.run(app(scope, receive, send))
+
+    async def metrics():
+        async with client(app) as http:
+            return (await http.get("/metrics")).text
+
+    text = asyncio.run(metrics())
+    assert text.count("ssmrec_requests_total{") == 1
+    assert 'ssmrec_requests_total{code="200",route="/similar"} 1.0' in text
+    assert 'ssmrec_request_seconds_sum{route="/similar"} 0.25' in text
+
+
 def test_questions_that_wait_are_ranked_together_and_stay_apart(service, run):
     """40 questions at once: far fewer products, and each gets its own list of its own length."""
     rounds = []
@@ -398,6 +454,22 @@ def test_what_is_no_id_is_said_in_words(ask, one):
     content = f'{{"users": [103, {one}]}}'.encode()
     answer = ask("post", "/recommend", content=content, headers=JSON)
     told = "body.users.1: must be an id: a whole number, or text of 1 to 512 characters"
+    assert (answer.status_code, answer.json()["detail"]) == (422, told)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ('{"users": [103], "users": [104]}', "'users'"),
+        ('{"users": [103], "k": 3, "deny": [101], "k": 4}', "'k'"),
+        ('{"users": [{"id": 1, "id": 2}]}', "'id'"),
+        ('{"users": [103], "\\ud800": 1, "\\ud800": 1}', "'\\ud800'"),
+        (f'{{"{"x" * 99}": 1, "{"x" * 99}": 1}}', f"'{'x' * 40}'"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(ask, content, key):
+    answer = ask("post", "/recommend", content=content.encode(), headers=JSON)
+    told = f"body: the key {key} is given more than once"
     assert (answer.status_code, answer.json()["detail"]) == (422, told)
 
 

@@ -77,6 +77,26 @@ def test_large_filters_are_looked_up_beside_the_event_loop(service):
     assert Watched.threads == [threading.get_ident()]
 
 
+def test_a_user_of_validation_only_is_not_offered_what_he_has(service):
+    """103 without a training pair: what is popular, but for his items; strangers get those as well."""
+    old = service.loaded.live.ranker
+    train = old.train.take(old.train.rows != 3)
+    ranker = Ranker(old.users, old.items, train, old.seen)
+    service.loaded = replace(service.loaded, live=replace(service.loaded.live, ranker=ranker))
+    body = {"users": [103, "ghost", 104, "0103"], "k": 5}
+    his, ghost, known, other = post(service, json=body).json()["lists"]
+    order = [100 + i for i in np.argsort(-train.item_degrees, kind="stable")]
+    had = _had(service, 103)
+    assert [part["known"] for part in (his, ghost, known, other)] == [False, False, True, False]
+    assert items(ghost) == items(other) == order[:5]
+    assert items(his) == [i for i in order if i not in had][:5] != order[:5]
+    assert not set(items(known)) & set(_had(service, 104))
+    (again,) = post(service, json={"users": [103], "include_seen": True}).json()["lists"]
+    assert items(again) == order[:10]
+    (folded,) = post(service, "/fold-in", json={"users": [["ghost"]], "k": 5}).json()["lists"]
+    assert items(folded) == order[:5]
+
+
 def _had(service, user):
     return service.loaded.live.ranker.seen.frame().filter(user=user)["item"].to_list()
 

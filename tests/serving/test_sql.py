@@ -310,10 +310,113 @@ def test_a_table_of_other_types_is_named(uri):
     """As after the ids of a run became text: its own table has to go, which may have grants and views."""
     write_table(uri, "kinds", iter([ROWS]))
     texts = ROWS.with_columns(user=pl.Series(["u1", "u1", "u2"]))
-    told = "table kinds: column user_id is (int64, the rows are .*string: name another --table, or drop it|INT)"
+    told = "table kinds: column user_id is (int(8|64), the rows are .*string: .*, or drop it|INT)"
     with pytest.raises(RunError, match=f"{told}.*; nothing was changed"):
         write_table(uri, "kinds", iter([texts]))
     assert read_query(uri, "SELECT user_id FROM kinds")["user_id"].to_list() == [1, 1, 2]
+
+
+IDS = [f"{n:08x}-0000-4000-8000-0123456789a{n % 10}" for n in range(60)]
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+def test_ids_of_uuid_go_through_a_run_and_back(kind, request, tmp_path, command, tastes):
+    """Into a table whose columns are uuid themselves, so that they join with what was read."""
+    if kind == "duckdb":
+        pytest.importorskip("duckdb", reason="extra `sql` is not installed")
+        uri = f"duckdb:///{tmp_path}/shop.duckdb"
+    else:
+        pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+        uri = request.getfixturevalue("postgres")
+    pairs = tastes.train.frame().with_columns(pl.col("user", "item") - 100).rows()
+    rows = ", ".join(f"('{IDS[user]}', '{IDS[item]}')" for user, item in pairs)
+    run_in(uri, "CREATE TABLE liked (who UUID, what UUID)")
+    run_in(uri, f"INSERT INTO liked VALUES {rows}")
+    run_in(uri, "CREATE TABLE typed (user_id UUID, rank INT, item_id UUID, score REAL)")
+    query = "SELECT who AS user_id, what AS item_id FROM liked"
+    asked = ("--model", "svd", "--set", "model.dim=4", "--out", "run")
+    code, _, err = command("-q", "train", uri, "--query", query, *asked)
+    assert code == 0, err
+    code, out, err = command("recommend", "run", "--top", "3", "--to", uri, "--table", "typed")
+    assert (code, out) == (0, "180 recommendations for 60 users in typed\n"), err
+    code, out, _ = command(
+        "recommend", "run", "--users", IDS[7], "--top", "3", "--out", "lists.csv"
+    )
+    want = pl.read_csv(tmp_path / "lists.csv")["item"].to_list()
+    found = read_query(uri, "SELECT user_id, item_id FROM typed ORDER BY user_id, rank")
+    assert found.filter(user_id=IDS[7])["item_id"].to_list() == want
+    known = "user_id IN (SELECT who FROM liked) AND item_id IN (SELECT what FROM liked)"
+    assert len(read_query(uri, f"SELECT rank FROM typed WHERE {known}")) == 180
+    odd = ROWS.with_columns(user=pl.lit(IDS[0]), item=pl.Series([IDS[1], "u2", IDS[3]]))
+    with pytest.raises(RunError, match="table typed: .*u2.*; nothing was changed") as caught:
+        write_table(uri, "typed", iter([odd[:1], odd[1:]]))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        RunError, match="table typed: .*(UUID|is uuid, the rows are int64).*; nothing"
+    ):
+        write_table(uri, "typed", iter([ROWS.with_columns(item=pl.lit(IDS[1]))]))
+    assert len(read_query(uri, "SELECT rank FROM typed")) == 180
+
+
+def test_postgresql_numeric_is_a_number(postgres, command):
+    """As extract(epoch ...) gives for moments; an id is a whole one."""
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    numbers = "('7.00'::numeric, 1.5::numeric(9,2)), (8, 'NaN'), (NULL, 2)"
+    found = read_query(postgres, f"SELECT * FROM (VALUES {numbers}) AS made(id, price)")
+    assert found["id"].to_list() == [7, 8, None] and found["price"].to_list()[::2] == [1.5, 2.0]
+    query = (
+        "SELECT n % 20 AS user_id, (n % 13)::numeric(9,2) AS item_id, n / 100.0 + 1 AS rating, "
+        "extract(epoch from now()) + n AS ts, n::numeric + {} AS odd FROM generate_series(1, 260) AS n"
+    )
+    asked = ("--model", "svd", "--set", "model.dim=4", "--set", "data.min_rating=1.5", "--out")
+    code, _, err = command("-q", "train", postgres, "--query", query.format(0), *asked, "run")
+    assert code == 0, err
+    assert Live.load(command.keywords["cwd"] / "run").ranker.known_items.all()
+    for number, told in (
+        ("0.5", "column item holds fractions"),
+        ("2^60", "so that different ids be"),
+    ):
+        odd = ("--set", "data.item=odd", *asked, "odd")
+        code, _, err = command("-q", "train", postgres, "--query", query.format(number), *odd)
+        assert (code, err.strip().count("\n")) == (2, 0) and told in err, err
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT 1 AS id, interval '1 day' AS span", "column span is interval, which is not read"),
+        ("SELECT 1 AS id, 2 AS id", "several columns are named id: rename them by `as`"),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_named(postgres, query, told):
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    with pytest.raises(DataError, match=told) as caught:
+        read_query(postgres, query)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["NUMERIC", "JSONB", "INET", "BYTEA"])
+def test_postgresql_takes_no_text_for_another_type(postgres, kind):
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    table = f"of_{kind.lower()}"
+    run_in(postgres, f"CREATE TABLE {table} (user_id BIGINT, rank INT, item_id {kind}, score REAL)")
+    told = f"table {table}: column item_id is {kind.lower()}, the rows are .*string: name another --table"
+    with pytest.raises(RunError, match=told):
+        write_table(postgres, table, iter([ROWS]))
+
+
+def test_postgresql_reads_and_takes_citext(postgres):
+    pytest.importorskip("adbc_driver_postgresql", reason="extra `sql` is not installed")
+    try:
+        run_in(postgres, "CREATE EXTENSION IF NOT EXISTS citext")
+    except Exception as error:
+        pytest.skip(f"no citext on this server: {error}")
+    run_in(postgres, "CREATE TABLE names (user_id BIGINT, rank INT, item_id CITEXT, score REAL)")
+    write_table(postgres, "names", iter([ROWS]))
+    found = read_query(
+        postgres, "SELECT user_id, rank, item_id, score FROM names WHERE item_id <> 'A'"
+    )
+    assert found.rows() == ROWS[1:].rows()
 
 
 def test_vectors_of_another_length_are_taken_or_their_table_is_named(uri):

@@ -19,8 +19,11 @@ _ASKED = {
 }  # fmt: skip
 """Variables of the environment that a store asks for, by the scheme of its addresses."""
 _WEB = ("http", "https")
-_INSIDE = "**/[^_.]*.parquet"
-"""The files of a folder that count: hidden ones and notes such as `_SUCCESS` do not."""
+_INSIDE = "**/*.parquet"
+"""The files of a folder that count."""
+_PLAIN = {"**/": "([^_.][^/]{0,}/){0,}", "*": "([^_.][^/]{0,}){0,1}"}
+"""What is at the beginning of a name, for polars, whose patterns are regular expressions but for `*` and `.`:
+hidden names and those such as `_SUCCESS` and `_temporary/` do not fit."""
 _HEAD = 200
 """Lines that tell the form of a text file."""
 
@@ -87,7 +90,9 @@ def scan(place: Path | Remote) -> pl.LazyFrame:
     """Parquet rows of a file, or of all files of an address that is a folder or a pattern."""
     several = isinstance(place, Remote) and (place.folder or place.pattern)
     files = f"{place}/{_INSIDE}" if isinstance(place, Remote) and place.folder else str(place)
-    files = files.replace("[!", "[^") if several else files  # as polars writes "none of these"
+    if several:
+        files = re.sub(r"(?<=/)(\*\*/|\*(?!\*))", lambda found: _PLAIN[found[0]], files)
+        files = files.replace("[!", "[^")  # as polars writes "none of these"
     return pl.scan_parquet(
         files, glob=several, hive_partitioning=several, try_parse_hive_dates=False
     )

@@ -170,21 +170,25 @@ class Ranker:
                 logger.warning("%d user(s) have no candidates: %s; left out", none.sum(), some)
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
-        """The most popular of the allowed items for each of `users`; score is the number of users."""
+        """The most popular items that each of `users` may get and has not; score is the number of users."""
+        lists, at = self.popular_lists(users, choice)
+        return recommend_frame(TopK(lists.ids[at], lists.scores[at]), users, self.train.items)
+
+    def popular_lists(self, users: pl.Series, choice: Choice) -> tuple[TopK, Array]:
+        """The different lists of `popular`, and which of them each of `users` (m,) gets.
+
+        All get the first but those who have items that did not train, as in validation.
+        """
         if choice.only is not None:
             raise ConfigError("unknown=popular cannot keep to candidates: choose unknown=skip")
-        degrees = np.where(choice.allowed, self.train.item_degrees, 0)
-        k = min(choice.k, int((degrees > 0).sum()))
-        best = np.argsort(-degrees, kind="stable")[:k]
-        count = len(users)
-        return pl.DataFrame(
-            {
-                "user": users.gather(np.repeat(np.arange(count, dtype=np.uint32), k)),
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
-                "item": self.train.items.decode(np.tile(best, count)),
-                "score": np.tile(degrees[best].astype(np.float32), count),
-            }
-        )
+        index = _find(self.train.users, users, self.seen.user_degrees > 0)
+        own = (index >= 0) & (not choice.include_seen)
+        degrees = torch.from_numpy(self.train.item_degrees.astype(np.float32))[:, None]
+        ones, k, allowed = torch.ones(1 + int(own.sum()), 1), choice.k, choice.allowed
+        one = top_k(ones[:1], degrees, k, allowed=allowed)
+        more = top_k(ones[1:], degrees, k, seen=[self.seen], user_index=index[own], allowed=allowed)
+        ids, scores = (np.concatenate(x) for x in ((one.ids, more.ids), (one.scores, more.scores)))
+        return TopK(ids, scores), np.where(own, np.cumsum(own), 0)
 
     def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
         """The k items most like each of `items`, by the cosine of their vectors.

@@ -63,7 +63,8 @@ async def recommend(
     ranker = loaded.live.ranker
     filters = sum(len(ids or ()) for ids in (allow, deny, candidates))
     choice = await aside(filters, _choice, ranker, k, include_seen, allow, deny, candidates)
-    index = ranker.find_users(as_ids(users))
+    ids = as_ids(users)
+    index = ranker.find_users(ids)
     known = index >= 0
     if unknown == "error" and not known.all():
         missing = [users[at] for at in np.flatnonzero(~known)[:3]]
@@ -72,9 +73,12 @@ async def recommend(
 
     def answer() -> dict[str, Any]:
         found = iter(_rows(loaded, lists, details) if lists is not None else [])
-        popular = unknown == "popular" and not known.all()
-        fallback = _popular(loaded, choice, details) if popular else []
-        rows = [next(found) if is_known else fallback for is_known in known]
+        others = ids.filter(pl.Series(~known))
+        popular = unknown == "popular" and len(others)
+        fallback = iter(
+            _popular(loaded, others, choice, details) if popular else [[]] * len(others)
+        )
+        rows = [next(found if is_known else fallback) for is_known in known]
         parts = [
             {"user": user, "known": bool(is_known), "items": items}
             for user, is_known, items in zip(users, known, rows, strict=True)
@@ -131,7 +135,8 @@ async def fold_in(
         if frame is not None:
             for user, item, score in frame[0].select("user", "item", "score").iter_rows():
                 rows[some[user]].append({"item": item, "score": score})
-        fallback = _popular(loaded, choice, details) if len(some) < len(items) else []
+        stranger = pl.Series([None])
+        fallback = _popular(loaded, stranger, choice, details)[0] if len(some) < len(items) else []
         parts = [
             {
                 "known": number in rows,
@@ -218,9 +223,12 @@ def _rows(loaded: Loaded, lists: TopK, details: bool) -> list[list[dict[str, Any
     return rows
 
 
-def _popular(loaded: Loaded, choice: Choice, details: bool) -> list[dict[str, Any]]:
-    frame = loaded.live.ranker.popular(pl.Series([0]), choice)
-    return _describe(loaded, frame.select("item", "score").to_dicts(), details)
+def _popular(
+    loaded: Loaded, users: pl.Series, choice: Choice, details: bool
+) -> list[list[dict[str, Any]]]:
+    lists, at = loaded.live.ranker.popular_lists(users, choice)
+    rows = _rows(loaded, lists, details)
+    return [rows[number] for number in at]
 
 
 def _describe(loaded: Loaded, rows: list[dict[str, Any]], details: bool) -> list[dict[str, Any]]:

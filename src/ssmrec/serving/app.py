@@ -1,13 +1,16 @@
 """The HTTP service: routes, limits, metrics. Needs the extra `serve`."""
 
 import asyncio
+import json
+from collections import Counter as Counts
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.routing import APIRoute
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -58,6 +61,31 @@ async def _named(request: Request) -> None:
             raise ConfigError(f"query.{name}: no such parameter{told}")
         if len(request.query_params.getlist(name)) > 1:
             raise ConfigError(f"query.{name}: given more than once")
+
+
+class _Route(APIRoute):
+    """Refuses a key that a JSON body gives twice: one of the values would be dropped."""
+
+    def get_route_handler(self):
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(_Strict(request.scope, request.receive))
+
+        return strict
+
+
+class _Strict(Request):
+    async def json(self) -> Any:
+        return json.loads(await self.body(), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((key, _),) = Counts(key for key, _ in pairs).most_common(1)
+        raise HTTPException(422, f"body: the key {key[:40]!r} is given more than once")
+    return found
 
 
 ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(_named)]}
@@ -118,6 +146,7 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
         title="ssmrec", summary="Recommendations from one trained run.", version="1",
         docs_url=None, redoc_url=None, lifespan=lifespan,
     )  # fmt: skip
+    app.router.route_class = _Route
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(SsmrecError, _refused)
     app.add_exception_handler(400, _unreadable)
@@ -125,8 +154,8 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
     _add_queries(app, service, limits)
     _add_pages(app, service, metrics)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
-    app.add_middleware(Measured, observe=metrics.observe, routes=paths)
     app.add_middleware(Bounded, most=limits.body)
+    app.add_middleware(Measured, observe=metrics.observe, routes=paths)
     return app
 
 

@@ -46,7 +46,7 @@ class Bounded:
 
 
 class Measured:
-    """Counts and times each request by its route; paths that are no route count as one."""
+    """Counts each answer, and times it from the end of its question on, by route; other paths count as one."""
 
     def __init__(
         self, app: Any, observe: Callable[[str, int, float], None], routes: set[str]
@@ -56,7 +56,13 @@ class Measured:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        start, code = time.perf_counter(), 500
+        start, code = time.perf_counter(), 0
+
+        async def read() -> Any:
+            nonlocal start
+            message = await receive()
+            start = time.perf_counter()  # a slow client is no slow service
+            return message
 
         async def watched(message: Any) -> None:
             nonlocal code
@@ -65,7 +71,11 @@ class Measured:
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, read, watched)
+        except BaseException:
+            code = code or 500
+            raise
         finally:
-            route = scope["path"] if scope["path"] in self.routes else "other"
-            self.observe(route, code, time.perf_counter() - start)
+            if code:  # else the client left before it had asked
+                route = scope["path"] if scope["path"] in self.routes else "other"
+                self.observe(route, code, time.perf_counter() - start)

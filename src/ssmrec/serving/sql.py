@@ -17,6 +17,7 @@ from pyarrow import types
 
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.serving.address import file_of, kind_of, place_of, refuse_unclear, shown, told
+from ssmrec.serving.kinds import named, plain, with_uuids
 from ssmrec.training import replaced
 
 COLUMNS = {"user": "user_id", "rank": "rank", "item": "item_id", "score": "score"}
@@ -45,7 +46,10 @@ def read_query(uri: str, query: str) -> pl.DataFrame:
         raise DataError(f"{shown(uri)}: {told(error, uri)}") from None
     if rows is None or not rows.num_columns:
         raise DataError(f"{shown(uri)}: the query gives no table; write a select")
-    return pl.from_arrow(rows)  # type: ignore[return-value]
+    try:
+        return plain(rows)
+    except DataError as error:
+        raise DataError(f"{shown(uri)}: {error}") from None
 
 
 def _rows(connection: Any, query: str) -> Any:
@@ -163,16 +167,24 @@ def _put_adbc(
     place = "catalog_name" if sqlite else "db_schema_name"
     where = {place: parts[0]} if len(parts) > 1 else {}
     with closing(connection.cursor()) as cursor:
+        if first and (sqlite or not _is_there(cursor, parts)):
+            nothing = frame[:0].to_arrow(compat_level=pl.CompatLevel.oldest())
+            cursor.adbc_ingest(parts[-1], nothing, "create_append", **where)
+        cursor.execute(f"SELECT * FROM {_quoted(parts)} LIMIT 0")
+        there = cursor.fetch_arrow_table().schema
+        frame = with_uuids(frame, there, ".".join(parts))
         data = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         if first:
-            # An empty ingest makes the table where it is missing.
-            cursor.adbc_ingest(parts[-1], data.slice(0, 0), "create_append", **where)
-            cursor.execute(f"SELECT * FROM {_quoted(parts)} LIMIT 0")
-            there = cursor.fetch_arrow_table().schema
             _refuse_other(parts, there, data.schema, None if sqlite else _copies)
             cursor.execute(f"DELETE FROM {_quoted(parts)}")
         if len(frame):
             cursor.adbc_ingest(parts[-1], data, "append", **where)
+
+
+def _is_there(cursor: Any, parts: list[str]) -> bool:
+    """Whether PostgreSQL has the table."""
+    cursor.execute("SELECT to_regclass($1) IS NOT NULL", (_quoted(parts),))
+    return cursor.fetchone()[0]
 
 
 def _refuse_other(
@@ -193,7 +205,7 @@ def _refuse_other(
         theirs, mine = there.field(name).type, ours.field(name).type
         if takes is not None and not takes(theirs, mine):
             raise RunError(
-                f"table {table}: column {name} is {theirs}, the rows are {mine}: {advice}"
+                f"table {table}: column {name} is {named(there.field(name))}, the rows are {mine}: {advice}"
             )
 
 
@@ -201,7 +213,9 @@ def _copies(theirs: Any, mine: Any) -> bool:
     """PostgreSQL is given bytes, and would take those of a number for another."""
     if hasattr(mine, "value_type"):
         return hasattr(theirs, "value_type") and _copies(theirs.value_type, mine.value_type)
-    return theirs == mine if types.is_primitive(mine) else not types.is_primitive(theirs)
+    if types.is_large_string(mine):
+        return types.is_string(theirs) or getattr(theirs, "type_name", "") == "citext"
+    return theirs == mine or types.is_large_binary(mine)  # the bytes of a uuid
 
 
 def _converts(theirs: Any, mine: Any) -> bool:
