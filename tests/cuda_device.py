@@ -26,6 +26,15 @@ APART = 0.01
 """Most that two trainings may lie apart, as a part of how far they came: sums have another order, and
 Adam's first steps follow the sign of gradients that are nearly zero."""
 
+WITHIN_TWO_EPOCHS = {
+    "adap_tau": {"warm_epochs": 1},
+    "advinfonce": {"adv_every": 2},
+    "bc": {"bias_epochs": 1},
+    "mscl": {"n_positives": 3},
+    "sl_at_k": {"refresh": 1},
+}
+"""Settings under which all of a loss acts in two epochs."""
+
 _SMALL = {
     "train": {
         "protocol": "fixed", "epochs": 2, "batch_size": 512, "lr": 0.005, "metric": "ndcg@5",

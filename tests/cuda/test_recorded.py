@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cuda_device import DEVICE, needs_device, settings, tensors
+from cuda_device import DEVICE, WITHIN_TWO_EPOCHS, needs_device, settings, tensors
 from ssmrec.losses import LOSSES
 from ssmrec.training import Trainer
 
@@ -28,7 +28,6 @@ NEGATIVES = [
     {"name": "all"},
 ]
 OWN = {"name": "uniform", "n": 3, "shared": False}
-MORE = {"mscl": {"n_positives": 3}, "bc": {"bias_epochs": 1}, "adap_tau": {"warm_epochs": 1}}
 
 
 def run(split, recorded: bool, **layers):
@@ -63,7 +62,7 @@ def test_products_of_more_rows_are_as_good(pairs):
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "invcf"])
 @pytest.mark.parametrize("negatives", [{}, NEGATIVES[1], {"name": "mixed", "n": 64}, OWN], ids=str)
 def test_every_loss(pairs, name, negatives):
-    loss = {"name": name} | MORE.get(name, {})
+    loss = {"name": name} | WITHIN_TWO_EPOCHS.get(name, {})
     layers = {"loss": loss, **({"negatives": negatives} if negatives else {})}
     trainer, losses, found = run(pairs, True, **layers)
     assert trainer.recorder.suits and trainer.recorder.shape is not None

@@ -6,7 +6,15 @@ import polars as pl
 import pytest
 import torch
 
-from cuda_device import DEVICE, assert_close, assert_equal, needs_device, settings, trained
+from cuda_device import (
+    DEVICE,
+    WITHIN_TWO_EPOCHS,
+    assert_close,
+    assert_equal,
+    needs_device,
+    settings,
+    trained,
+)
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS
@@ -16,14 +24,6 @@ from ssmrec.training.device import pick_device
 pytestmark = needs_device
 
 TRAINED = [name for name, cls in MODELS.items() if not cls.closed_form]
-WITHIN_TWO_EPOCHS = {
-    "adap_tau": {"warm_epochs": 1},
-    "advinfonce": {"adv_every": 2},
-    "bc": {"bias_epochs": 1},
-    "mscl": {"n_positives": 3},
-    "sl_at_k": {"refresh": 1},
-}
-"""Settings under which all of a loss acts in two epochs."""
 SMALLER = {
     "ahns": {"n": 2},
     "dns": {"n": 4},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cuda_device import settings, tensors
+from cuda_device import WITHIN_TWO_EPOCHS, settings, tensors
 from ssmrec.data import synthetic
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS, Backbone
@@ -14,9 +14,6 @@ from ssmrec.models.lightgcn import LightGCN
 from ssmrec.negatives import SAMPLERS, Batch, Negatives
 from ssmrec.training import Trainer, rows
 from ssmrec.training.recorded import Recorder, Shape, recordable
-
-MORE = {"mscl": {"n_positives": 3}, "bc": {"bias_epochs": 1}, "adap_tau": {"warm_epochs": 1}}
-"""Settings under which all of a loss acts in three epochs."""
 
 
 def test_a_class_that_overrides_what_is_recorded_must_say_again_that_it_may_be():
@@ -111,7 +108,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_step_from_the_buffers_of_a_recording_is_the_step(name, negatives):
     train = synthetic(60, 50, 400, seed=1)
-    layers = {"loss": {"name": name} | MORE.get(name, {})} | (
+    layers = {"loss": {"name": name} | WITHIN_TWO_EPOCHS.get(name, {})} | (
         {"negatives": negatives} if negatives else {}
     )
     plain, ours = (trained(train, 3, kind, **layers) for kind in (False, True))
@@ -125,7 +122,9 @@ def test_nothing_is_read_back_in_a_step(name, monkeypatch):
     """By plain torch: the kernels of a CPU hand their numbers to numba."""
     monkeypatch.setattr(rows, "has_kernel", lambda vectors: False)
     train, negatives = synthetic(60, 50, 400, seed=1), NEGATIVES[1]
-    trainer = trained(train, 7, True, loss={"name": name} | MORE.get(name, {}), negatives=negatives)
+    trainer = trained(
+        train, 7, True, loss={"name": name} | WITHIN_TWO_EPOCHS.get(name, {}), negatives=negatives
+    )
     with Forbidden() as mode:
         trainer.recorder.replay()
     assert not mode.found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,9 +144,9 @@ def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcom
     cost, device = {}, ""
     if records:
         # Seconds are those of one device: a mean over several would be that of none.
-        devices = Counter(record.get("device", "cpu") for record in records)
-        device = max(devices, key=lambda name: (name == "cpu", devices[name]))
-        timed = [record for record in records if record.get("device", "cpu") == device]
+        where = [record.get("device", "cpu") for record in records]
+        device = max(where, key=lambda name: (name == "cpu", where.count(name)))
+        timed = [record for record, name in zip(records, where, strict=True) if name == device]
         cost = {
             "epoch": float(np.mean([_epoch_seconds(record) for record in timed])),
             "epochs": float(np.mean([record["best_epoch"] for record in records])),

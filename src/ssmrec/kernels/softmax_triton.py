@@ -100,7 +100,7 @@ def _together(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     whole = top + tl.log(total)
     tl.store(own + rm, mine, mask=inside)
     tl.store(lse + rm, whole, mask=inside)
-    tl.store(loss + rm, whole - mine, mask=inside)  # type: ignore
+    tl.store(loss + rm, whole - mine, mask=inside)  # type: ignore[operator]
 
 
 @triton.jit

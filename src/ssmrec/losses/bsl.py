@@ -127,6 +127,7 @@ def fused_contrast(
     the short floats of a GPU hold exactly. Vectors that are too long with it take plain torch.
     """
     rows = torch.cat([u, u.new_ones(len(u), 1)], dim=1)
+    masked = None if masked is None else masked.to(u.device, non_blocking=True)
     if not has_kernel(rows):
         ids = None if in_batch else torch.arange(len(neg))
         mask = Negatives(ids, None, masked).mask((len(u), len(neg)), u.device)
@@ -139,7 +140,7 @@ def fused_contrast(
         size = len(u)
         count = torch.full((size,), len(neg) - int(in_batch), device=u.device)
         if masked is not None:
-            count -= _masked_in_rows(masked.to(u.device, non_blocking=True), size, in_batch)
+            count -= _masked_in_rows(masked, size, in_batch)
     lowest = torch.cat([torch.zeros_like(u), (-bound).expand(size, 1)], dim=1)
     columns = torch.cat([neg, neg.new_zeros(len(neg), 1)], dim=1)
     total = shared_softmax(rows, lowest, columns, log_q, masked, in_batch) - bound

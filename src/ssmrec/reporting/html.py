@@ -21,6 +21,7 @@ from ssmrec.reporting.runs import RunRecord, differing, of_one_data, rival
 from ssmrec.reporting.studies import over_seeds, study_charts
 from ssmrec.reporting.tables import ON_TEST
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
+from ssmrec.training.loop import BROKEN_OFF
 
 _KIND = {"valid": "validation"}
 
@@ -191,7 +192,7 @@ def _remark(run: RunRecord) -> str:
     remarks = []
     if run.metrics["protocol"] == "published":
         remarks.append("epoch chosen on TEST")
-    if run.metrics.get("stopped") in ("interrupted", "diverged"):
+    if run.metrics.get("stopped") in BROKEN_OFF:
         remarks.append(run.metrics["stopped"])
     unfinished = run.metrics.get("unfinished", {})
     remarks += [f"{stopped}: {', '.join(parts)}" for stopped, parts in unfinished.items()]

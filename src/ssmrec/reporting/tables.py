@@ -8,6 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ssmrec.training.loop import BROKEN_OFF
+
 ON_TEST = "epoch chosen on TEST: comparable with papers that did so, not an honest estimate"
 
 
@@ -59,7 +61,7 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
         f"ranked by {rank or metrics['similarity']['rank']}; "
         f"{metrics['seconds']['train']:.0f} s training, {metrics['seconds']['eval']:.0f} s evaluation"
     )
-    if metrics["stopped"] in ("interrupted", "diverged"):
+    if metrics["stopped"] in BROKEN_OFF:
         text += f"\n{metrics['stopped'].upper()}: the best model until then"
     for stopped, parts in metrics.get("unfinished", {}).items():
         text += f"\n{stopped.upper()}: of {', '.join(parts)} the best model until then"

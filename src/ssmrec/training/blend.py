@@ -21,7 +21,7 @@ from ssmrec.models.blend import Scale
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import State
+from ssmrec.training.loop import BROKEN_OFF, State
 from ssmrec.training.protocols import Trained, measure, summary, tested, train_run
 
 STEP = 0.1
@@ -29,9 +29,6 @@ STEP = 0.1
 
 GAIN = 1.001
 """What the metric must grow by, as a factor, for a part to come in."""
-
-BROKEN_OFF = ("interrupted", "diverged")
-"""How a run stops whose model is the best one until then."""
 
 Sides = tuple[Tensor, Tensor]
 Weights = dict[int, float]

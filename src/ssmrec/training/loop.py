@@ -38,6 +38,10 @@ _REPORT_EVERY = 0.2
 """Seconds between progress reports: reading the loss of every step would cost time."""
 
 
+BROKEN_OFF = ("interrupted", "diverged")
+"""How a training stops whose model is the best one until then."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Held-out pairs that choose the epoch, and what is masked while ranking for them."""

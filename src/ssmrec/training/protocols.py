@@ -19,7 +19,7 @@ from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.device import device_name, pick_device
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import State, Trainer, Watch
+from ssmrec.training.loop import BROKEN_OFF, State, Trainer, Watch
 from ssmrec.training.peers import current
 from ssmrec.training.room import too_little, too_often
 
@@ -82,7 +82,7 @@ def train_run(
     valid = None
     if protocol in ("valid", "refit"):
         valid = measure(config, first.model, split.train, split.valid, [split.train])
-    if protocol == "refit" and first.state.stopped not in ("interrupted", "diverged"):
+    if protocol == "refit" and first.state.stopped not in BROKEN_OFF:
         last = phases.run("refit", everything, first.state.best_epoch, None)
     metrics = {
         "test": None,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 def mean_loss(
     loss: Loss,
     sampler: Sampler,
-    batch: Batch,
     negatives: Negatives,
     places: Places,
     users: Tensor,

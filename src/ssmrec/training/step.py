@@ -118,8 +118,9 @@ def objective_at(
     if not (peers := current()).alone:
         users, items = peers.summing(users, items)
         mine, share = peers.part(batch, negatives, places)
+    own, drawn, at = mine
     found = [
-        mean_loss(loss, sampler, *mine, cut(users, w), cut(items, w), generator)
+        mean_loss(loss, sampler, drawn, at, cut(users, w), cut(items, w), generator)
         for w in widths(loss, users.shape[-1])
     ]
     value, item_at = found[-1]
@@ -130,7 +131,7 @@ def objective_at(
         return value, added
     counts = places.item_counts
     if sampler.chooses:
-        chosen = item_at if sampler.regularised else item_at[: len(mine[0])]
+        chosen = item_at if sampler.regularised else item_at[: len(own)]
         counts = peers.total(_counts(chosen, places.items) * (share > 0))
     penalty = squares(vectors.ego_users, places.user_counts) + squares(vectors.ego_items, counts)
     return value, added + (0.5 * l2 / len(batch)) * penalty
