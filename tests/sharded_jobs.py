@@ -12,7 +12,7 @@ from conftest import two_tastes
 from processes import tables_of
 from ssmrec.distributed.sharded import ShardedMF
 from ssmrec.evaluation import evaluate
-from ssmrec.ranking.topk import PANEL
+from ssmrec.kernels.products import PANEL
 from ssmrec.training import (
     Checkpoint,
     Listener,

@@ -13,10 +13,11 @@ import torch
 from ssmrec.evaluation import evaluate, protocol
 from ssmrec.kernels import memory
 from ssmrec.kernels.memory import all_memory, fitting, free_memory
+from ssmrec.kernels.products import PANEL
 from ssmrec.models import HistoryRows
 from ssmrec.negatives import SAMPLERS, Batch, drawn
 from ssmrec.ranking import ItemRows, topk
-from ssmrec.ranking.topk import PANEL, top_k
+from ssmrec.ranking.topk import top_k
 from ssmrec.serving import bulk
 from ssmrec.testing import toy
 

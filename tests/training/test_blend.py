@@ -13,9 +13,11 @@ import ssmrec
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
+from ssmrec.models import ScoringRows
 from ssmrec.models.blend import Scale
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.serving.export import vectors_of
 from ssmrec.serving.foldin import FoldIn
 from ssmrec.training import Listener, label, load_run, save_run, train_run
 from ssmrec.training.blend import blend
@@ -32,6 +34,8 @@ def two(small, tastes):
 
 def scores(trained) -> np.ndarray:
     users, items = ranking_vectors(trained.model, trained.config.ranking.similarity)
+    if isinstance(users, ScoringRows):
+        return users.scores(items).double().numpy()
     return (users.double() @ items.double().T).numpy()
 
 
@@ -130,9 +134,6 @@ def test_what_cannot_be_blended_is_refused(two, small, tastes):
     for weights in ([1.0, 0.0], [1.0], [1.0, float("nan")], [float("inf"), 1.0]):
         with pytest.raises(ConfigError, match="must be 2 numbers above 0"):
             blend(two, tastes, weights=weights)
-    ease = train_run(small(model={"name": "ease"}, train={"protocol": "valid"}), tastes)
-    with pytest.raises(ConfigError, match="ease: ease has scores of its own"):
-        blend([two[0], ease], tastes)
     refit = train_run(small(model=SVD, train={"protocol": "refit"}), tastes)
     with pytest.raises(DataError, match="svd and mf . ssm learned from different pairs"):
         blend([two[0], refit], tastes)
@@ -236,6 +237,77 @@ def test_new_users_are_folded_in_by_each_part_in_its_own_way(small, tastes):
     train = found.train
     liked = [train.indices[train.indptr[user] : train.indptr[user + 1]] for user in range(5)]
     asked = ItemRows.of(liked, train.n_items)
-    scales = [scale for _, _, scale in found.model.sides()]
+    scales = [side.scale for side in found.model.sides()]
     parts = [s.users(FoldIn(run).vectors(asked)) for run, s in zip(runs, scales, strict=True)]
     torch.testing.assert_close(FoldIn(found).vectors(asked), torch.cat(parts, dim=1))
+
+
+ITEM_ITEM = [{"name": "ease", "l2": 5.0}, {"name": "gfcf", "dim": 4}]
+
+
+@pytest.fixture
+def own(small, tastes):
+    """Runs whose scores are no products of vectors."""
+    return [train_run(small(model=m, train={"protocol": "valid"}), tastes) for m in ITEM_ITEM]
+
+
+def test_item_item_models_add_their_standardised_scores(two, own, tastes, tmp_path):
+    runs, weights = [two[0], own[0], two[1], own[1]], [4, 3, 2, 1]
+    found = blend(runs, tastes, weights=weights)
+    expected = sum(w / 10 * standardised(run) for run, w in zip(runs, weights, strict=True))
+    np.testing.assert_allclose(scores(found), expected, rtol=1e-4, atol=1e-5)
+    save_run(tmp_path, found, tastes.fingerprint)
+    read, _ = load_run(tmp_path)
+    assert (scores(read) == scores(found)).all() and read.metrics == found.metrics
+    some, items = torch.tensor([7, 2]), torch.tensor([5, 0, 9])
+    with torch.no_grad():
+        part = read.model.vectors(some, items)
+    np.testing.assert_allclose(
+        part.users.scores(part.items), expected[[7, 2]][:, [5, 0, 9]], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_weights_of_item_item_models_are_chosen(two, own, tastes):
+    runs = [two[0], own[0]]
+    found = blend(runs, tastes)
+    assert found.metrics["valid"]["ndcg@5"] == pytest.approx(
+        max(value((w, 1 - w), runs, tastes) for w in np.linspace(0.05, 0.95, 19)), abs=2e-3
+    )
+    again = blend(runs, tastes, refit=True)
+    assert len(again.train) == len(tastes.train) + len(tastes.valid)
+    assert again.config.model["parts"][0]["weight"] == found.config.model["parts"][0]["weight"]
+
+
+def test_new_users_of_a_blend_with_an_item_item_model(two, own, tastes):
+    """Those with the history of a trained user get what its part gives him, scaled alike."""
+    found = blend([own[0], own[1]], tastes, weights=[0.7, 0.3])
+    train = found.train
+    liked = [train.indices[train.indptr[user] : train.indptr[user + 1]] for user in range(5)]
+    made = FoldIn(found).vectors(ItemRows.of(liked, train.n_items))
+    _, items = ranking_vectors(found.model, "dot")
+    np.testing.assert_allclose(made.scores(items), scores(found)[:5], rtol=1e-4, atol=1e-6)
+    nobody = FoldIn(found).vectors(ItemRows.of([np.zeros(0, np.int32)], train.n_items))
+    assert not nobody.scores(items).any()
+
+
+def test_a_blend_of_blends_with_item_item_models(two, own, tastes):
+    inner = blend([two[0], own[0]], tastes, weights=[1, 1])
+    found = blend([inner, own[1]], tastes, weights=[0.6, 0.4])
+    expected = 0.6 * standardised(inner) + 0.4 * standardised(own[1])
+    np.testing.assert_allclose(scores(found), expected, rtol=1e-4, atol=1e-5)
+    train = found.train
+    liked = [train.indices[train.indptr[user] : train.indptr[user + 1]] for user in range(3)]
+    assert len(FoldIn(found).vectors(ItemRows.of(liked, train.n_items))) == 3
+
+
+def test_what_needs_vectors_is_refused(two, own, tastes, tmp_path):
+    save_run(tmp_path / "mixed", blend([two[1], own[0]], tastes, weights=[1, 1]), "")
+    save_run(tmp_path / "alone", blend(own, tastes, weights=[1, 1]), "")
+    mixed, alone = (ssmrec.Recommender.load(tmp_path / name) for name in ("mixed", "alone"))
+    assert mixed.similar([100], k=3).height == 3  # by the vectors of svd
+    for one in (mixed, alone):
+        assert one.recommend([100], k=3).height == 3
+        with pytest.raises(ConfigError, match="no vectors to export"):
+            vectors_of(one.ranker())
+    with pytest.raises(ConfigError, match="no item vectors: ask one of its runs"):
+        alone.similar([100], k=3)

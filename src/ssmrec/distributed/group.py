@@ -26,10 +26,11 @@ from ssmrec.distributed.rows import Summing, bounds, rows_of
 from ssmrec.distributed.sharded import ShardedMF
 from ssmrec.errors import RunError
 from ssmrec.evaluation.protocol import Judged, Spread
+from ssmrec.kernels.products import PANEL
 from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
-from ssmrec.ranking.topk import PANEL, ItemBlocks, UserLookup
+from ssmrec.ranking.topk import ItemBlocks, UserLookup
 from ssmrec.training import RunConfig
 from ssmrec.training.peers import Peers, numbers
 from ssmrec.training.step import Places

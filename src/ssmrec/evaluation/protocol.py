@@ -17,7 +17,8 @@ from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
 from ssmrec.kernels.memory import fitting
-from ssmrec.ranking.topk import PANEL, ItemBlocks, Progress, UserLookup, top_k
+from ssmrec.kernels.products import PANEL
+from ssmrec.ranking.topk import ItemBlocks, Progress, UserLookup, top_k
 
 Array = np.ndarray
 logger = logging.getLogger("ssmrec")

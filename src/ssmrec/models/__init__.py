@@ -5,7 +5,7 @@ from ssmrec.models.blend import Blend
 from ssmrec.models.closed import EASE, GFCF, IALS
 from ssmrec.models.contrastive import SGL, SimGCL, XSimGCL
 from ssmrec.models.graph import Graph
-from ssmrec.models.history import HistoryRows
+from ssmrec.models.history import HistoryRows, ScoringRows, SummedRows
 from ssmrec.models.lightgcn import LightGCN, PropagatedBackbone, SVDpp
 from ssmrec.models.lightgcnpp import LightGCNpp
 from ssmrec.models.mf import MF
@@ -53,8 +53,10 @@ __all__ = [
     "LightGCNpp",
     "PropagatedBackbone",
     "SVDpp",
+    "ScoringRows",
     "SimGCL",
     "SimpleX",
+    "SummedRows",
     "Vectors",
     "XSimGCL",
 ]

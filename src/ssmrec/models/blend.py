@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +15,15 @@ from ssmrec.config import Config, settings_of
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models.base import Backbone, Vectors
+from ssmrec.models.history import Scaled, ScoringRows, SummedRows
 
 MADE_OF_RUNS = (
     "a blend is made of finished runs, it is not trained: ssmrec blend RUN RUN --out FOLDER"
 )
+
+
+_ROWS = 1024
+"""Users whose scores are held at once to measure their spread."""
 
 
 class BlendPart(Config):
@@ -74,12 +80,86 @@ class Scale:
         return (y / self.length.to(y.dtype)) if self.length > 0 else torch.zeros_like(y)
 
 
-class Blend(Backbone):
-    """score(u, i) = sum over parts p of w_p (x_pu . y_pi) / sd_pu, with w_p the weight and sd_pu the
-    standard deviation of the scores that part p gives user u, over the items with training pairs.
+@dataclass(frozen=True)
+class ScoreScale:
+    """Makes weight * s / sd(s) of the scores s that an item-item model gives a user.
 
-    A user's scores of all parts thus spread alike, whatever their temperature or length of vectors. The
-    blend is an inner product of vectors like any other model: those of the parts, scaled, side by side.
+    Args:
+        items: (n, n) its item vectors; known: bool (n,), which items have training pairs.
+    """
+
+    weight: float
+    items: Tensor
+    known: Tensor
+
+    def of(self, rows: ScoringRows) -> Tensor:
+        """sd(s) of each row of users over the known items, (m,)."""
+        found = [
+            rows[start : start + _ROWS].scores(self.items)[:, self.known].std(1, correction=0)
+            for start in range(0, len(rows), _ROWS)
+        ]
+        return torch.cat([torch.zeros(0), *found])
+
+    def users(self, rows: ScoringRows, spread: Tensor | None = None) -> Scaled:
+        """Scaled rows, by `spread` where it is known; zero where all scores are alike."""
+        sd = self.of(rows) if spread is None else spread
+        return Scaled(rows, self.items, torch.where(sd > 0, self.weight / sd, 0.0))
+
+
+@dataclass(frozen=True)
+class Side:
+    """How one part ranks: rows of users (m, d) and vectors of items (n, d), and what makes its scores
+    comparable; of rows that score by themselves also the `spread` of their scores (m,).
+    """
+
+    users: Tensor | ScoringRows
+    items: Tensor
+    scale: Scale | ScoreScale
+    spread: Tensor | None = None
+
+    @classmethod
+    def of(cls, users: Tensor | ScoringRows, items: Tensor, known: Tensor, weight: float) -> Side:
+        """The side of a part that ranks by `users` and `items`; its spread is not yet measured."""
+        if isinstance(users, ScoringRows):
+            return cls(users, items, ScoreScale(weight, items, known))
+        return cls(users, items, Scale.of(items, known, weight))
+
+    def measured(self) -> Side:
+        """With the spread, where there is need of it."""
+        found = self.scale.of(self.users) if isinstance(self.scale, ScoreScale) else None  # type: ignore[arg-type]
+        return replace(self, spread=found)
+
+    def rows(self, users: Tensor | None = None) -> Tensor | Scaled:
+        """Scaled rows of some users, or of all."""
+        rows = self.users if users is None else self.users[users]
+        if isinstance(self.scale, Scale):
+            return self.scale.users(rows)  # type: ignore[arg-type]
+        spread = self.spread if users is None or self.spread is None else self.spread[users]
+        return self.scale.users(rows, spread)  # type: ignore[arg-type]
+
+
+def added(parts: Sequence[Tensor | Scaled]) -> Tensor | SummedRows:
+    """Scaled rows of the same users whose scores are added up, as rows for the vectors of `columns`."""
+    beside = [part for part in parts if isinstance(part, Scaled)]
+    vectors = [part for part in parts if not isinstance(part, Scaled)]
+    rows = torch.cat(vectors or [torch.zeros(len(beside[0].factors), 0)], dim=1)
+    return SummedRows(rows, beside) if beside else rows
+
+
+def columns(sides: Sequence[Side]) -> Tensor:
+    """Scaled item vectors (n, d) of the parts that have vectors, side by side; d is 0 without any."""
+    found = [side.scale.items(side.items) for side in sides if isinstance(side.scale, Scale)]
+    return torch.cat(found or [torch.zeros(len(sides[0].items), 0)], dim=1)
+
+
+class Blend(Backbone):
+    """score(u, i) = sum over parts p of w_p s_p(u, i) / sd_p(u), with w_p the weight, s_p the score of part
+    p and sd_p(u) the standard deviation of the scores that it gives user u, over the items with training
+    pairs.
+
+    A user's scores of all parts thus spread alike, whatever their temperature or length of vectors. A
+    blend of models with vectors is an inner product like any other: their vectors, scaled, side by side.
+    Item-item models keep their scores, which are added to it (`SummedRows`).
     """
 
     Config = BlendConfig
@@ -90,6 +170,16 @@ class Blend(Backbone):
         made = [_class_and_settings(part) for part in config.parts]
         self.parts = nn.ModuleList(cls(settings, train, generator) for cls, settings in made)
         self.known = torch.from_numpy(train.item_degrees > 0)
+        for name in self._spreads():
+            if name:
+                self.register_buffer(name, torch.zeros(train.n_users))
+
+    def _spreads(self) -> list[str]:
+        """Of each part the name of the buffer with the spread of its scores; empty where it has vectors."""
+        return [
+            f"spread_{number}" if scores_by_itself(part) else ""
+            for number, part in enumerate(self.parts)
+        ]
 
     @classmethod
     def width(cls, config: Any) -> int | None:
@@ -103,26 +193,41 @@ class Blend(Backbone):
     def solve(self) -> None:
         raise ConfigError(MADE_OF_RUNS)
 
-    def sides(self) -> list[tuple[Tensor, Tensor, Scale]]:
-        """Of each part the user (m, d_p) and item (n, d_p) vectors that it ranks by, and their scale."""
+    def measure(self) -> None:
+        """Fill the buffers, once the parts have their weights."""
+        for name, side in zip(self._spreads(), self.sides(), strict=True):
+            if name:
+                getattr(self, name).copy_(side.measured().spread)
+
+    def sides(self) -> list[Side]:
+        """How each part ranks."""
         found = []
         models: list[Any] = [*self.parts]
-        for model, part in zip(models, self.config.parts, strict=True):
+        for name, model, part in zip(self._spreads(), models, self.config.parts, strict=True):
             rows = model.vectors()
-            pair = rows.users, rows.items
+            x, y = rows.users, rows.items
             if part.settings["ranking"]["similarity"] == "cosine":
-                pair = tuple(F.normalize(side, dim=1, eps=1e-12) for side in pair)
-            found.append((*pair, Scale.of(pair[1], self.known, part.weight)))
+                x, y = (F.normalize(rows, dim=1, eps=1e-12) for rows in (x, y))
+            side = Side.of(x, y, self.known, part.weight)
+            found.append(replace(side, spread=getattr(self, name)) if name else side)
         return found
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         sides = self.sides()
-        rows = torch.cat(
-            [scale.users(x if users is None else x[users]) for x, _, scale in sides], 1
-        )
-        columns = torch.cat([scale.items(y) for _, y, scale in sides], 1)
-        columns = columns if items is None else columns[items]
-        return Vectors(rows, columns, rows, columns)
+        rows: Any = added([side.rows(users) for side in sides])
+        table = columns(sides)
+        if items is not None:
+            table = table[items]
+            if isinstance(rows, SummedRows):
+                some = [replace(part, items=part.items[items]) for part in rows.beside]
+                rows = replace(rows, beside=some)
+        return Vectors(rows, table, rows, table)
+
+
+def scores_by_itself(model: Any) -> bool:
+    """Whether its rows of users are `ScoringRows`."""
+    parts = model.parts if isinstance(model, Blend) else []
+    return model.own_scores or any(map(scores_by_itself, parts))
 
 
 def _class_and_settings(part: BlendPart) -> tuple[type[Backbone], Any]:

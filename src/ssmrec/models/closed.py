@@ -27,7 +27,7 @@ from ssmrec.models.start import singular_factors
 
 class ItemWeightsConfig(Config):
     """Attributes:
-    max_items: largest catalogue to solve for; n items take up to three matrices of n * n * 4 bytes.
+    max_items: largest catalogue to solve for; n items take a matrix of n * n * 4 bytes.
     """
 
     max_items: int = Field(default=50_000, ge=1)
@@ -44,8 +44,8 @@ class ItemWeights(Backbone):
         super().__init__(config, train, generator)
         if train.n_items > config.max_items:
             raise ConfigError(
-                f"{train.n_items:,} items: their item-item matrices take up to "
-                f"{12 * train.n_items**2 / 2**30:,.0f} GiB while it is solved; raise model.max_items "
+                f"{train.n_items:,} items: their item-item matrix takes "
+                f"{4 * train.n_items**2 / 2**30:,.0f} GiB; raise model.max_items "
                 "if this machine has as much, drop rare items with data.min_item, or take "
                 "model=ials or lightgcn"
             )
@@ -73,6 +73,18 @@ class ItemWeights(Backbone):
         return torch.from_numpy(out)
 
 
+def invert(matrix: Tensor) -> None:
+    """The inverse of a symmetric positive definite (n, n), in its own place.
+
+    Raises:
+        torch.linalg.LinAlgError: it is not positive definite, or not a number.
+    """
+    by_columns = matrix.T  # as LAPACK wants it: else torch would work on a copy
+    wrong = torch.empty((), dtype=torch.int32)
+    torch.linalg.cholesky_ex(by_columns, check_errors=True, out=(by_columns, wrong))
+    torch.cholesky_inverse(by_columns, out=by_columns)
+
+
 class EASEConfig(ItemWeightsConfig):
     """Attributes:
     l2: weight lambda of the squared weights, in counts of users.
@@ -92,8 +104,7 @@ class EASE(ItemWeights):
     def solve(self) -> None:
         gram = self._together(np.ones(self.n_users, dtype=np.float32))
         gram.diagonal().add_(self.config.l2)
-        factor, _ = torch.linalg.cholesky_ex(gram, check_errors=True)
-        torch.cholesky_inverse(factor, out=gram)
+        invert(gram)
         gram /= -gram.diagonal().clone()
         gram.fill_diagonal_(0)
         self.weights = gram

@@ -1,8 +1,10 @@
-"""User vectors that are the users' histories: sparse rows which score without being made dense."""
+"""What stands in the place of user vectors where scores are not their products: users' histories."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,18 +12,48 @@ from torch import Tensor
 
 from ssmrec.data import Interactions
 from ssmrec.kernels.history import sum_rows
+from ssmrec.kernels.products import in_panels
 from ssmrec.kernels.topk import one_caller
 
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
-class HistoryRows:
-    """Binary rows (m, n) of the items users have, in the place of a dense tensor of user vectors.
+class ScoringRows(ABC):
+    """Rows of users that score items by themselves, in the place of a tensor of user vectors (m, d).
 
-    Supports what ranking asks of user vectors: a length, a shape, rows by slice or by index, and the
-    product with item vectors. Dense rows would take m * n numbers, and the product m * n * n steps
-    in place of (pairs) * n.
+    They have what ranking asks of user vectors: a length, a shape, and rows by slice or by index.
+    """
+
+    ndim = 2
+    device = torch.device("cpu")
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def shape(self) -> torch.Size: ...
+
+    @abstractmethod
+    def __getitem__(self, rows: slice | Tensor | Array) -> ScoringRows: ...
+
+    @abstractmethod
+    def scores(self, items: Tensor) -> Tensor:
+        """Scores (m, n) of items by their vectors (n, d)."""
+
+    def detach(self) -> ScoringRows:
+        return self
+
+    def float(self) -> ScoringRows:
+        return self
+
+
+@dataclass(frozen=True)
+class HistoryRows(ScoringRows):
+    """Binary rows (m, n) of the items users have.
+
+    Dense rows would take m * n numbers, and their product with item vectors m * n * n steps in place of
+    (pairs) * n.
 
     Args:
         indptr: int64 (m + 1,); indices: int32, the items of each row.
@@ -44,20 +76,6 @@ class HistoryRows:
     def shape(self) -> torch.Size:
         return torch.Size((len(self), self.n_items))
 
-    @property
-    def ndim(self) -> int:
-        return 2
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def detach(self) -> HistoryRows:
-        return self
-
-    def float(self) -> HistoryRows:
-        return self
-
     def __getitem__(self, rows: slice | Tensor | Array) -> HistoryRows:
         index = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
         starts, counts = self.indptr[index], np.diff(self.indptr)[index]
@@ -66,7 +84,7 @@ class HistoryRows:
         return HistoryRows(indptr, self.indices[np.repeat(starts, counts) + within], self.n_items)
 
     def scores(self, items: Tensor) -> Tensor:
-        """The product with item vectors (k, n): (m, k). Fast when `items.T` is contiguous."""
+        """The product with item vectors (k, n): (m, k). Fast where `items.T` is contiguous."""
         table = np.ascontiguousarray(items.detach().T.numpy())
         out = np.empty((len(self), len(items)), dtype=table.dtype)
         with one_caller:
@@ -79,3 +97,50 @@ class HistoryRows:
         row = np.repeat(np.arange(len(self)), np.diff(self.indptr))
         dense[torch.from_numpy(row), torch.from_numpy(self.indices.astype(np.int64))] = 1
         return dense
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Scores by `rows` and their own item vectors (n, d'), times a factor for each user, float32 (m,)."""
+
+    rows: ScoringRows
+    items: Tensor
+    factors: Tensor
+
+    def __getitem__(self, rows: slice | Tensor | Array) -> Scaled:
+        return replace(self, rows=self.rows[rows], factors=self.factors[rows])
+
+    def scores(self) -> Tensor:
+        return self.rows.scores(self.items).mul_(self.factors[:, None])
+
+
+@dataclass(frozen=True)
+class SummedRows(ScoringRows):
+    """User vectors with the scores of item-item models beside their products:
+    score(u, i) = x_u . y_i + the scores of `beside`.
+
+    Args:
+        vectors: (m, d), where d may be 0.
+        beside: of the same users, and all n items.
+    """
+
+    vectors: Tensor
+    beside: Sequence[Scaled]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.vectors.shape
+
+    def __getitem__(self, rows: slice | Tensor | Array) -> SummedRows:
+        index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
+        return SummedRows(self.vectors[index], [part[index] for part in self.beside])
+
+    def scores(self, items: Tensor) -> Tensor:
+        """Of all n items, by their vectors (n, d)."""
+        total = in_panels(self.vectors, items.detach())
+        for part in self.beside:
+            total += part.scores()
+        return total

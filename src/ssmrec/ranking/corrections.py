@@ -20,7 +20,7 @@ from ssmrec.config import Config, build, choose, override
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.losses import Similarity, prepare
-from ssmrec.models import Backbone, HistoryRows, PropagatedBackbone
+from ssmrec.models import Backbone, PropagatedBackbone, ScoringRows
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Strengths that show the trade between accuracy and exposure, unless a correction has its own scale."""
@@ -240,7 +240,7 @@ def neighbours_by_degree(x: Tensor, cluster: Tensor, degrees: Tensor) -> tuple[T
 
 def _plain(model: Backbone) -> tuple[Tensor, Tensor]:
     found = model.vectors()
-    if isinstance(found.users, HistoryRows):
+    if isinstance(found.users, ScoringRows):
         raise ConfigError("an item-item model has no item vectors to correct")
     return found.users, found.items
 

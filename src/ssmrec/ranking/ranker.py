@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ssmrec.config import nearest
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.models import HistoryRows
+from ssmrec.models import HistoryRows, ScoringRows
 from ssmrec.ranking.recommend import recommend_frame
 from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
@@ -48,13 +48,13 @@ class Ranker:
     """The vectors of a model with its ids and pairs.
 
     Args:
-        users: (m, d) ranking vectors, or the histories of an item-item model.
+        users: (m, d) ranking vectors, or rows that score by themselves.
         items: (n, d).
         train: what the model learned from; users and items without a pair in it are unknown.
         seen: the pairs left out of the lists.
     """
 
-    users: Tensor | HistoryRows
+    users: Tensor | ScoringRows
     items: Tensor
     train: Interactions
     seen: Interactions
@@ -193,12 +193,14 @@ class Ranker:
     def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
         """The k items most like each of `items`, by the cosine of their vectors.
 
-        An item-item model gives the items that its weights recommend to a user of that one item.
+        An item-item model gives the items that its weights recommend to a user of that one item; a blend
+        with one goes by the vectors of its other parts.
 
         Returns:
             Columns item, rank (from 1), similar, score.
 
         Raises:
+            ConfigError: a blend of item-item models alone.
             DataError: an item has no training pairs, so nothing is known of it.
         """
         wanted = as_ids(items, "items")
@@ -211,6 +213,10 @@ class Ranker:
         if isinstance(self.users, HistoryRows):
             vectors, table = HistoryRows(own.indptr, own.indices, own.n_items), self.items
         else:
+            if not self.items.shape[1]:
+                raise ConfigError(
+                    "a blend of item-item models has no item vectors: ask one of its runs"
+                )
             table = self._unit_items
             vectors = table[torch.from_numpy(index.astype(np.int64)).to(table.device)]
         lists = top_k(vectors, table, k, seen=[own], allowed=choice.allowed)

@@ -10,14 +10,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.kernels.memory import fitting
-from ssmrec.kernels.products import times_transposed
+from ssmrec.kernels.products import PANEL, in_panels
 from ssmrec.kernels.topk import Seen, select, select_torch
-from ssmrec.models import HistoryRows
+from ssmrec.models import ScoringRows
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
@@ -27,13 +26,6 @@ TILE_BYTES = 24 * 2**20
 """Most that a tile of scores takes, float32: it stays in the cache between product and choice."""
 TILE_BYTES_ON_GPU = 512 * 2**20
 """The same on a GPU, where a tile must be large enough to keep it busy."""
-
-PANEL = 16
-"""Users are scored in multiples of this many rows, the last panel filled with zeros.
-
-Matrix products round differently for odd row counts and for single rows. Whole panels make a user's
-scores the same whether ranked alone or among thousands.
-"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +100,7 @@ class UserLookup(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Tensor) -> Tensor: ...
+    def __getitem__(self, index: Tensor, /) -> Tensor | ScoringRows: ...
 
 
 class ItemBlocks(Protocol):
@@ -122,7 +114,7 @@ class ItemBlocks(Protocol):
 
 
 def top_k(
-    users: Tensor | HistoryRows,
+    users: Tensor | ScoringRows,
     items: Tensor | ItemBlocks,
     k: int,
     *,
@@ -139,8 +131,8 @@ def top_k(
     of unit length (`losses.base.prepare`). Blocks change memory and speed, not the lists.
 
     Args:
-        users: (m, d) vectors of the users to rank for; or their histories (m, n) where items are
-            scored by item-item weights.
+        users: (m, d) vectors of the users to rank for; or rows that score by themselves, as histories
+            (m, n) do where items are scored by item-item weights.
         items: (n, d) vectors of all items, on the same device; those in blocks are gone through once.
         k: length of the lists, at least 1; min(k, n) columns are returned.
         seen: interactions whose items are left out of the user's list, such as train and valid.
@@ -180,14 +172,14 @@ def top_k(
     return lists
 
 
-def _blocks(users: Tensor | HistoryRows, items: Tensor | ItemBlocks) -> Iterator[Tensor]:
+def _blocks(users: Tensor | ScoringRows, items: Tensor | ItemBlocks) -> Iterator[Tensor]:
     """The items, a block at a time where the scores of one panel would be more than a tile."""
     if not isinstance(items, Tensor):
         for rows in items:
             yield rows.detach().float()
     elif len(items):
         most = _tile_bytes(items.device) // (4 * PANEL)
-        whole = isinstance(users, HistoryRows) or len(items) <= most
+        whole = isinstance(users, ScoringRows) or len(items) <= most
         yield from items.detach().float().split(len(items) if whole else most)
 
 
@@ -202,12 +194,11 @@ def _users_at_once(m: int, n: int, device: torch.device) -> int:
     return PANEL * (fitting(best, panel, device) if m > PANEL and best > 1 else 1)
 
 
-def _scores(users: Tensor | HistoryRows, items: Tensor) -> Tensor:
+def _scores(users: Tensor | ScoringRows, items: Tensor) -> Tensor:
     """Scores of a block of users, (len(users), n)."""
-    if isinstance(users, HistoryRows):
+    if isinstance(users, ScoringRows):
         return users.scores(items)
-    panels = F.pad(users, (0, 0, 0, -len(users) % PANEL))
-    return times_transposed(panels, items)[: len(users)]
+    return in_panels(users, items)
 
 
 def _select(tile: Tensor, k: int, seen: list[Seen], allowed: Array | None) -> tuple[Array, Array]:
@@ -240,7 +231,7 @@ def _rows(known: Pairs, index: Array, first: int, last: int) -> Seen:
 
 
 def _check(
-    users: Tensor | HistoryRows,
+    users: Tensor | ScoringRows,
     items: Tensor | ItemBlocks,
     k: int,
     block: int | None,

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from ssmrec.errors import ConfigError, RunError
-from ssmrec.models import HistoryRows
+from ssmrec.models import ScoringRows
 from ssmrec.ranking import Ranker
 from ssmrec.serving.address import kind_of
 from ssmrec.serving.bulk import refuse_other
@@ -29,7 +29,7 @@ def vectors_of(ranker: Ranker) -> dict[str, pl.DataFrame]:
     Raises:
         ConfigError: an item-item model.
     """
-    if isinstance(ranker.users, HistoryRows):
+    if isinstance(ranker.users, ScoringRows):
         raise ConfigError("an item-item model has no vectors to export")
     train = ranker.train
     sides = {

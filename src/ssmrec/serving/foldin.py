@@ -32,14 +32,16 @@ from ssmrec.models import (
     HistoryRows,
     LightGCNpp,
     PropagatedBackbone,
+    ScoringRows,
     SimpleX,
 )
+from ssmrec.models.blend import added
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trained, resolve
 
 Array = np.ndarray
-Rows = Tensor | HistoryRows
+Rows = Tensor | ScoringRows
 logger = logging.getLogger("ssmrec")
 
 RIDGE: dict[Similarity, tuple[float, float]] = {"cosine": (1.0, 1.0), "dot": (0.1, 100.0)}
@@ -75,7 +77,7 @@ class FoldIn:
         """
         with torch.no_grad():
             found = self._rows(liked)
-        return found if isinstance(found, HistoryRows) else prepare(found, self.similarity)
+        return found if isinstance(found, ScoringRows) else prepare(found, self.similarity)
 
     def _agrees(self, message: Message) -> bool:
         """Whether his own row and the message of his own items give a trained user his vector."""
@@ -87,19 +89,18 @@ class FoldIn:
         made = message.own * found.ego_users + message.received(ItemRows.of(own, train.n_items))
         return torch.allclose(made, found.users, rtol=1e-3, atol=1e-5)
 
-    def _blended(self, model: Blend) -> Callable[[ItemRows], Tensor]:
+    def _blended(self, model: Blend) -> Callable[[ItemRows], Rows]:
         """Each part folds a user in as it does alone; the scale is that of its trained users."""
         models: Iterable[Any] = model.parts
         parts = [
             FoldIn(replace(self.trained, model=part, config=resolve(facts.settings)))
             for part, facts in zip(models, model.config.parts, strict=True)
         ]
-        scales = [scale for _, _, scale in model.sides()]
+        scales: list[Any] = [side.scale for side in model.sides()]
 
-        def rows(liked: ItemRows) -> Tensor:
-            found: list[Any] = [part.vectors(liked) for part in parts]
-            scaled = [scale.users(x) for scale, x in zip(scales, found, strict=True)]
-            return torch.cat(scaled, dim=1)
+        def rows(liked: ItemRows) -> Rows:
+            found = [part.vectors(liked) for part in parts]
+            return added([scale.users(x) for scale, x in zip(scales, found, strict=True)])
 
         return rows
 

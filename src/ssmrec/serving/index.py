@@ -20,7 +20,7 @@ import torch
 
 from ssmrec.config import nearest
 from ssmrec.errors import ConfigError, RunError
-from ssmrec.models import HistoryRows
+from ssmrec.models import ScoringRows
 from ssmrec.ranking import Choice, Ranker, TopK, top_k
 from ssmrec.serving.libraries import KINDS, MAKE, READ, USE, library
 from ssmrec.training.files import part_of, replace_together
@@ -176,7 +176,7 @@ def recall(index: Index, ranker: Ranker, k: int = 20, users: int = 1000, seed: i
 
 
 def _tensor(ranker: Ranker) -> torch.Tensor:
-    if isinstance(ranker.users, HistoryRows):
+    if isinstance(ranker.users, ScoringRows):
         raise ConfigError("an item-item model has no vectors to index: serve it without an index")
     return ranker.users
 

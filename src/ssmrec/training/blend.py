@@ -17,7 +17,7 @@ from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.models import Blend
-from ssmrec.models.blend import Scale
+from ssmrec.models.blend import Side, added, columns, scores_by_itself
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.listener import Listener
@@ -30,7 +30,6 @@ STEP = 0.1
 GAIN = 1.001
 """What the metric must grow by, as a factor, for a part to come in."""
 
-Sides = tuple[Tensor, Tensor]
 Weights = dict[int, float]
 """Weight of each run that is in, by its number; they add up to 1."""
 
@@ -99,8 +98,8 @@ def check_blend(
     """Refuse what cannot be blended, whatever the data.
 
     Raises:
-        ConfigError: fewer than two runs, one of them twice, weights that do not fit them, an item-item
-            model, a blend to be trained again.
+        ConfigError: fewer than two runs, one of them twice, weights that do not fit them, a blend to
+            be trained again.
         DataError: the runs learned from different pairs.
         RunError: a run to be trained again was not finished.
     """
@@ -112,11 +111,6 @@ def check_blend(
             f"{', '.join(map(str, weights))})"
         )
     for run, name in zip(runs, names, strict=True):
-        if run.model.own_scores:
-            raise ConfigError(
-                f"{name}: {label(run.config)} has scores of its own and no vectors, so that it cannot be "
-                "blended: take svd in its place"
-            )
         if not _same_pairs(run, runs[0]):
             raise DataError(
                 f"{name} and {names[0]} learned from different pairs: blend runs of the same data, split "
@@ -169,14 +163,14 @@ def _chosen(
     assert split.valid is not None
     valid, metric = split.valid, runs[0].config.train.metric
     known = torch.from_numpy(split.train.item_degrees > 0)
-    sides = [_sides(run) for run in runs]
-    scales = [Scale.of(items, known, 1.0) for _, items in sides]
+    sides = [_side(run, known) for run in runs]
 
     def value(weights: Weights) -> float:
-        users = torch.cat([w * scales[n].users(sides[n][0]) for n, w in weights.items()], dim=1)
-        items = torch.cat([scales[n].items(sides[n][1]) for n in weights], dim=1)
+        used = [
+            replace(sides[n], scale=replace(sides[n].scale, weight=w)) for n, w in weights.items()
+        ]
         found = evaluate(
-            users, items, valid, [split.train], [metric],
+            added([side.rows() for side in used]), columns(used), valid, [split.train], [metric],
             allowed=known.numpy(), progress=listener.evaluating,
         )  # fmt: skip
         return found.values[metric]
@@ -220,9 +214,10 @@ def _best_share(
     return top, tried[top]
 
 
-def _sides(run: Trained) -> Sides:
+def _side(run: Trained, known: Tensor) -> Side:
+    """How the run ranks, with weight 1."""
     similarity: Any = run.config.ranking.similarity
-    return ranking_vectors(run.model, similarity)
+    return Side.of(*ranking_vectors(run.model, similarity), known, 1.0).measured()
 
 
 def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:
@@ -230,7 +225,9 @@ def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:
     model = make_model(config, runs[0].train, torch.Generator())
     assert isinstance(model, Blend)
     for part, run in zip(model.parts, runs, strict=True):
-        part.load_state_dict(run.model.state_dict())
+        shared = scores_by_itself(part)  # n x n numbers may not fit twice
+        part.load_state_dict(run.model.state_dict(), assign=shared)
+    model.measure()
     return model
 
 

@@ -74,7 +74,7 @@ def needed(
     """
     cls, whole = MODELS[config.model["name"]], model_bytes(config, n_users, n_items)
     if cls.own_scores:
-        return {"item-item matrices": 3 * whole, "pairs": _PAIR * n_pairs}
+        return {"item-item matrix": whole, "pairs": _PAIR * n_pairs}
     tables = int(share * whole)
     pairs = _pair(cls.message_passing) * n_pairs
     if cls.closed_form:
