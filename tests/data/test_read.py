@@ -46,7 +46,7 @@ def test_delimited_text_is_guessed(tmp_path, delimiter, header, end):
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_blank_lines_are_no_rows(tmp_path, delimiter, header, end, blank):
     lines = text(delimiter, header).splitlines()
-    content = end.join([*lines[:-1], blank, lines[-1], blank, blank]) + end
+    content = end.join([blank, blank, *lines[:-1], blank, lines[-1], blank, blank]) + end
     rows, counts = read_frame(write(tmp_path, "a.csv", content))
     assert rows.rows() == ROWS and counts == {"rows_read": 3}
 
@@ -58,9 +58,9 @@ def test_names_below_a_blank_line_are_no_row(tmp_path):
 
 @pytest.mark.parametrize("delimiter", [",", "::"])
 def test_the_line_of_a_row_counts_blank_lines(tmp_path, delimiter):
-    lines = ["user,item", "", "1,2", " ", ",", ",3", ""]
+    lines = ["", "user,item", "", "1,2", " ", ",", ",3", ""]
     path = write(tmp_path, "a.csv", "\n".join(lines).replace(",", delimiter))
-    with pytest.raises(DataError, match="1 of 2 rows have no user, first in line 6;"):
+    with pytest.raises(DataError, match="1 of 2 rows have no user, first in line 7;"):
         read_frame(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -108,6 +109,29 @@ def pinned(path: Path | Remote, config: DataConfig) -> DataConfig:
 
 
 def first_lines(path: Path | Remote) -> list[str]:
+    """The lines of the head of a text file, without the blank ones.
+
+    Raises:
+        DataError: it has none, or is no text of rows.
+    """
+    text = _head(path)
+    for pattern, remedy in TEXTS.items():
+        if re.match(pattern, text):
+            raise DataError(f"{path}: is {remedy}")
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: the file has no rows")
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise DataError(f"{path}: lines end with a carriage return only; write it with line feeds")
+    return lines
+
+
+def _blank_above(path: Path | Remote) -> int:
+    """Blank lines above the first one that is not."""
+    return next((n for n, line in enumerate(_head(path).split("\n")) if line.strip()), 0)
+
+
+def _head(path: Path | Remote) -> str:
     with readable(path):
         if isinstance(path, Remote):
             data = first_bytes(path)
@@ -120,18 +144,9 @@ def first_lines(path: Path | Remote) -> list[str]:
     if len(data) == HEAD_BYTES:
         data = data[: data.rfind(b"\n") + 1] or data
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it first") from None
-    for pattern, remedy in TEXTS.items():
-        if re.match(pattern, text):
-            raise DataError(f"{path}: is {remedy}")
-    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
-    if not lines:
-        raise DataError(f"{path}: the file has no rows")
-    if len(lines) == 1 and "\r" in lines[0]:
-        raise DataError(f"{path}: lines end with a carriage return only; write it with line feeds")
-    return lines
 
 
 def _lines(path: Path | Remote) -> pl.LazyFrame:
@@ -238,15 +253,16 @@ def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
                 raise DataError(too_wide(place, len(names)) or f"{place}: a line is too wide")
         parts = line.str.split_exact(delimiter, len(names) - 1)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
+    scan = partial(
+        pl.scan_csv, str(path), glob=False, separator=delimiter, has_header=place.header, infer_schema=False
+    )  # fmt: skip
     with readable(place):
-        frame = pl.scan_csv(
-            str(path),
-            glob=False,
-            separator=delimiter,
-            has_header=place.header,
-            infer_schema=False,
-        )
+        frame = scan()
         found = frame.collect_schema().names()
+    if len(found) < len(fields):  # a blank line is above the first one
+        with readable(place):
+            frame = scan(skip_lines=_blank_above(path))
+            found = frame.collect_schema().names()
     if place.header and len(set(fields)) < len(fields):
         twice = ", ".join(sorted({name for name in fields if fields.count(name) > 1}))
         log.warning("%s: several columns are named %s: the first one is read", place, twice)
