@@ -1,4 +1,4 @@
-"""A budget and no model named: SVD, then LightGCN in the time left, and validation chooses."""
+"""A budget and no model named: SVD and EASE, then LightGCN in the time left, and validation chooses."""
 
 from itertools import pairwise
 
@@ -58,6 +58,7 @@ def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
 
 def test_svd_grows_while_validation_rises_and_time_lasts(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2, 4, 8))
+    monkeypatch.setattr(budget_room, "EASE_L2", ())
     *solved, _ = train_best(budget(600.0), tastes).metrics["candidates"]
     values = [one["valid ndcg@20"] for one in solved]
     assert [one["dim"] for one in solved] == [1, 2, 4, 8][: len(solved)]
@@ -66,6 +67,36 @@ def test_svd_grows_while_validation_rises_and_time_lasts(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "_DOUBLING", 1e9)
     first, *_ = train_best(budget(600.0), tastes).metrics["candidates"]
     assert [first["dim"], _[0]["model"]] == [1, "lightgcn + ssm"]
+
+
+def test_ease_is_tried_with_more_l2_while_validation_rises(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "EASE_L2", (1.0, 10.0, 100.0, 1e6))
+    tried = train_best(budget(600.0), tastes).metrics["candidates"]
+    ease = [one for one in tried if one["model"] == "ease"]
+    values = [one["valid ndcg@20"] for one in ease]
+    assert [one["l2"] for one in ease] == [1.0, 10.0, 100.0, 1e6][: len(ease)]
+    assert all(a < b for a, b in pairwise(values[:-1]))
+    assert len(ease) == 4 or values[-1] <= values[-2]
+    alone = train_run(resolve({"model": {"name": "ease", "l2": 1.0}}), tastes)
+    assert values[0] == alone.metrics["valid"]["ndcg@20"]
+
+
+def test_ease_may_be_the_best(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "SVD_DIMS", (1,))
+    monkeypatch.setattr(budget_room, "_EPOCHS", 10**9)  # no time for lightgcn
+    notes = Notes()
+    trained = train_best(budget(600.0), tastes, notes)
+    model = trained.config.model
+    assert model["name"] == "ease" and trained.config.ranking.similarity == "dot"
+    assert any(f"on validation: ease with l2 {model['l2']:g}" in text for text in notes.told)
+    assert trained.config.train.budget == 600.0 and trained.metrics["test"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MATRIX", 4 * 5**2), ("_SHARE", 0.0)])
+def test_ease_is_left_out_where_items_are_many_or_time_is_short(tastes, monkeypatch, limit, value):
+    monkeypatch.setattr(budget_room, limit, value)
+    tried = train_best(budget(600.0), tastes).metrics["candidates"]
+    assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +146,7 @@ def test_ctrl_c_keeps_what_was_solved(tastes, monkeypatch):
 )
 def test_what_was_solved_is_kept_where_memory_runs_out(tastes, monkeypatch, call, error, told):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2))
+    monkeypatch.setattr(budget_room, "EASE_L2", ())
     stop_at(monkeypatch, call, error)
     notes = Notes()
     trained = train_best(budget(600.0), tastes, notes)
@@ -149,6 +181,7 @@ def test_an_interrupted_lightgcn_is_held_against_the_solved_ones(tastes, tmp_pat
 
 def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatch):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1,))  # worse than lightgcn
+    monkeypatch.setattr(budget_room, "EASE_L2", ())
     config = budget(600.0, train={"epochs": 2})
     settings = config.model_dump(mode="json")
     begun = Checkpoint(tmp_path, "data", settings, resume=False)

@@ -84,7 +84,7 @@ def train(
         str | None,
         typer.Option(
             help="Time to train, such as 10s, 5m or 2h, reading and evaluating not counted. With no "
-            "model, loss or sampler named: the best of svd and lightgcn on validation in that time."
+            "model, loss or sampler named: the best of svd, ease and lightgcn on validation."
         ),
     ] = None,
     seed: SeedOption = None,

@@ -197,17 +197,19 @@ class IALS(SolvedVectors):
         from implicit.als import AlternatingLeastSquares
         from implicit.recommender_base import ModelFitError
         from scipy.sparse import csr_matrix
+        from threadpoolctl import threadpool_limits
 
         train, config = self.train_pairs, self.config
         ones = np.ones(len(train), dtype=np.float32)
         pairs = csr_matrix((ones, train.indices, train.indptr), (train.n_users, train.n_items))
-        solver = AlternatingLeastSquares(
-            factors=config.dim, regularization=config.l2, alpha=config.alpha,
-            iterations=config.iterations, num_threads=torch.get_num_threads(), use_gpu=False,
-            random_state=int(torch.randint(2**31 - 1, (), generator=self.generator)),
-        )  # fmt: skip
-        with suppress(ModelFitError):  # NaN, which is in the factors then, for the caller to find
-            solver.fit(pairs, show_progress=False)
+        with threadpool_limits(1, "blas"):  # its own threads each call BLAS
+            solver = AlternatingLeastSquares(
+                factors=config.dim, regularization=config.l2, alpha=config.alpha,
+                iterations=config.iterations, num_threads=torch.get_num_threads(), use_gpu=False,
+                random_state=int(torch.randint(2**31 - 1, (), generator=self.generator)),
+            )  # fmt: skip
+            with suppress(ModelFitError):  # NaN, which is in the factors then, for the caller to find
+                solver.fit(pairs, show_progress=False)
         for mine, found in ((self.users, solver.user_factors), (self.items, solver.item_factors)):
             mine.copy_(torch.from_numpy(np.asarray(found)))
         self.users[train.user_degrees == 0] = 0

@@ -1,4 +1,4 @@
-"""Seconds to train and no model named: SVD first, LightGCN in the time left, validation chooses."""
+"""Seconds to train and no model named: SVD and EASE first, LightGCN in the time left, validation chooses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from ssmrec.data import Interactions, Split, synthetic
 from ssmrec.errors import RunError
+from ssmrec.models.closed import invert
 from ssmrec.models.start import singular_factors
 from ssmrec.negatives import Batch
 from ssmrec.training.ahead import without_start
@@ -25,7 +26,17 @@ from ssmrec.training.protocols import Trained, tested, train_run
 from ssmrec.training.seeds import numpy_generator
 
 SVD_DIMS = (32, 64, 128, 256, 512)
+EASE_L2 = (100.0, 300.0, 1000.0)
 LIGHTGCN_DIMS = (256, 128, 64)
+
+_MATRIX = 2**30
+"""Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
+
+_SHARE = 1 / 3
+"""Most of the time left that one solution of EASE may take."""
+
+_PAIR = 2e-9
+"""Seconds to count one pair of items in a history, on one thread."""
 
 _DOUBLING = 3.0
 """What twice the dimensions cost: between 2 for the products with the graph and 4 for the bases."""
@@ -44,8 +55,9 @@ def train_best(
 ) -> Trained:
     """As `train_run`; with `train.choose_model`, of the best model that the budget has time for.
 
-    SVD is solved with 32, 64, ... dimensions while its validation metric rises and there is time.
-    LightGCN then trains from the spectral start for the seconds left, if two epochs fit into them.
+    SVD is solved with 32, 64, ... dimensions while its validation metric rises and there is time, then
+    EASE, where items are few, with l2 = 100, 300, ... likewise. LightGCN then trains from the spectral
+    start for the seconds left, if two epochs fit into them.
     The better by `train.metric` on validation is returned; `metrics["candidates"]` tells of all.
     Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
     """
@@ -53,7 +65,8 @@ def train_best(
         return train_run(config, split, listener, checkpoint)
     search = _Search(config, replace(split, test=None), listener or Listener())
     try:
-        search.solve()
+        search.solve_svd()
+        search.solve_ease()
         search.train(checkpoint)
     except KeyboardInterrupt:
         if search.found is None:
@@ -72,25 +85,55 @@ class _Search:
         self.candidates: list[dict[str, Any]] = []
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
+        self.dim = SVD_DIMS[0]  # of the best SVD
 
-    def solve(self) -> None:
+    def solve_svd(self) -> None:
         """SVD with ever more dimensions, at least one."""
         start, last = time.perf_counter(), -math.inf
         singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
         self.left -= time.perf_counter() - start
         for dim in SVD_DIMS:
-            model = {"name": "svd", "dim": dim}
-            try:  # a budget would only be warned of: a closed form cannot stop half-way
-                trained = train_run(self._with(model, budget=None), self.split)
-            except RunError as error:
-                if self.found is None:
-                    raise
-                return self._give_up(error)
-            took = self._keep(replace(trained, config=self._with(model)))
-            full = dim >= min(self.split.train.n_users, self.split.train.n_items)
-            if full or self._value(trained) <= last or _DOUBLING * took > self.left:
+            trained = self._solved({"name": "svd", "dim": dim})
+            if trained is None:
                 return
-            last = self._value(trained)
+            if self._value(trained) <= last:
+                return
+            last, self.dim = self._value(trained), dim
+            took = trained.metrics["seconds"]["train"]
+            full = dim >= min(self.split.train.n_users, self.split.train.n_items)
+            if full or _DOUBLING * took > self.left:
+                return
+
+    def solve_ease(self) -> None:
+        """EASE with ever larger l2, where one solution is cheap."""
+        train, last = self.split.train, -math.inf
+        if 4 * train.n_items**2 > _MATRIX or self.left <= 0:
+            return
+        start = time.perf_counter()
+        needed = _solution_seconds(train)
+        self.left -= time.perf_counter() - start
+        for l2 in EASE_L2:
+            if needed > _SHARE * self.left:
+                return
+            trained = self._solved({"name": "ease", "l2": l2})
+            if trained is None or self._value(trained) <= last:
+                return
+            last, needed = self._value(trained), trained.metrics["seconds"]["train"]
+
+    def _solved(self, model: dict[str, Any]) -> Trained | None:
+        """The closed form, which has become one of the candidates; None where memory ran out.
+
+        Raises:
+            RunError: it did, and nothing was solved before.
+        """
+        try:  # a budget would only be warned of: a closed form cannot stop half-way
+            trained = train_run(self._with(model, budget=None), self.split)
+        except RunError as error:
+            if self.found is None:
+                raise
+            return self._give_up(error)
+        self._keep(replace(trained, config=self._with(model)))
+        return trained
 
     def train(self, checkpoint: Checkpoint | None) -> None:
         """LightGCN in the time left, if there is enough; a checkpoint's goes on with its settings."""
@@ -127,8 +170,7 @@ class _Search:
 
         No more dimensions than the best SVD has: where more did not help there, they do not here.
         """
-        assert self.found is not None
-        most = max(self.found.config.model["dim"], LIGHTGCN_DIMS[-1])
+        most = max(self.dim, LIGHTGCN_DIMS[-1])
         needed = 0.0
         for dim in (dim for dim in LIGHTGCN_DIMS if dim <= most):
             if self.left <= 0:  # to measure takes time as well
@@ -145,20 +187,18 @@ class _Search:
         )
         return None
 
-    def _keep(self, trained: Trained) -> float:
+    def _keep(self, trained: Trained) -> None:
         name, value = self.config.train.metric, self._value(trained)
         for part in self.seconds:
             self.seconds[part] += trained.metrics["seconds"][part]
         took = trained.metrics["seconds"]["train"]
         self.left -= took
         self.candidates.append(
-            {"model": label(trained.config), "dim": trained.config.model["dim"],
-             f"valid {name}": value, "seconds": took}
+            {"model": label(trained.config), **_size(trained), f"valid {name}": value, "seconds": took}
         )  # fmt: skip
         if self.found is None or value > self._value(self.found):
             self.found = trained
         self.listener.note(f"{_named(trained)}: {name} {value:.4f} on validation, in {took:.1f} s")
-        return took
 
     def _value(self, trained: Trained) -> float:
         return trained.metrics["valid"][self.config.train.metric]
@@ -170,8 +210,27 @@ class _Search:
         return resolve(self.config.model_copy(update=changed))
 
 
+def _size(trained: Trained) -> dict[str, Any]:
+    """The setting that is tried: dimensions, or l2 of EASE."""
+    model = trained.config.model
+    return {key: model[key] for key in ("dim" if "dim" in model else "l2",)}
+
+
 def _named(trained: Trained) -> str:
-    return f"{trained.config.model['name']} with {trained.config.model['dim']} dimensions"
+    ((key, value),) = _size(trained).items()
+    said = f"{value} dimensions" if key == "dim" else f"{key} {value:g}"
+    return f"{trained.config.model['name']} with {said}"
+
+
+def _solution_seconds(train: Interactions) -> float:
+    """Of EASE, by the inverse of a small matrix and the number of pairs of items in histories."""
+    size, took = min(train.n_items, 2048), []
+    for _ in range(2):  # the first one starts threads
+        start = time.perf_counter()
+        invert(torch.eye(size))
+        took.append(time.perf_counter() - start)
+    pairs = float(np.square(train.user_degrees.astype(np.float64)).sum())
+    return min(took) * (train.n_items / size) ** 3 + _PAIR * pairs
 
 
 def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
