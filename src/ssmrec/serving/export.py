@@ -30,7 +30,7 @@ def vectors_of(ranker: Ranker) -> dict[str, pl.DataFrame]:
         ConfigError: an item-item model.
     """
     if isinstance(ranker.users, ScoringRows):
-        raise ConfigError("an item-item model has no vectors to export")
+        raise ConfigError("an item-item model, or a blend with one, has no vectors to export")
     train = ranker.train
     sides = {
         "users": (train.users.ids, ranker.users, train.user_degrees > 0),

@@ -177,7 +177,9 @@ def recall(index: Index, ranker: Ranker, k: int = 20, users: int = 1000, seed: i
 
 def _tensor(ranker: Ranker) -> torch.Tensor:
     if isinstance(ranker.users, ScoringRows):
-        raise ConfigError("an item-item model has no vectors to index: serve it without an index")
+        raise ConfigError(
+            "an item-item model, or a blend with one, has no vectors to index: serve it without an index"
+        )
     return ranker.users
 
 
