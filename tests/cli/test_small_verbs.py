@@ -38,11 +38,22 @@ def test_titles_of_the_data_set_and_of_none():
 @pytest.mark.realdata
 def test_the_demo_shows_what_the_readme_says(command, tmp_path, monkeypatch):
     """All of it, but two epochs of each training."""
-    short = {"train": {"epochs": 2}, "model": {"dim": 16}}
-    monkeypatch.setattr(demo, "read_recipe", lambda name: merged(read_recipe(name), short))
+
+    def short(name: str) -> dict:
+        dim = {} if "ease" in name else {"dim": 16}
+        return merged(read_recipe(name), {"train": {"epochs": 2}, "model": dim})
+
+    monkeypatch.setattr(demo, "read_recipe", short)
     code, out, err = command("demo")
     assert code == 0, err
-    for line in ("LightGCN + SSM", "MF + BPR", "most popular", "best possible", "bought later"):
+    for line in (
+        "LightGCN + SSM",
+        "blended with EASE",
+        "MF + BPR",
+        "most popular",
+        "best possible",
+        "bought later",
+    ):
         assert line in out
     assert (tmp_path / "runs" / "demo" / "metrics.json").exists()
 
