@@ -125,7 +125,13 @@ def test_sl_at_k_weights_by_the_users_threshold(attached):
     sl = math.log(E + 1) - 2
     weights = [1 / (1 + math.exp(-0.3 / 0.5)), 1 / (1 + math.exp(0.5 / 0.5))]
     want = torch.tensor([weight * sl for weight in weights])
-    torch.testing.assert_close(loss(pos, neg, context=asked), want)
+    pos, neg = pos.requires_grad_(), neg.requires_grad_()
+    found = loss(pos, neg, context=asked)
+    torch.testing.assert_close(found, want)
+    found.sum().backward()  # the weight counts as a constant
+    torch.testing.assert_close(pos.grad, -torch.tensor(weights))
+    shares = torch.tensor([E, 1]) / (E + 1)
+    torch.testing.assert_close(neg.grad, torch.tensor(weights)[:, None] * shares)
 
 
 def test_gbce_by_hand(attached):

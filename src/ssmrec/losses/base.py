@@ -95,6 +95,9 @@ class Loss(nn.Module):
     """Whether the loss is also called with `context=Context(...)`."""
     on_vectors: ClassVar[bool] = False
     """Whether `from_vectors` is called in place of `forward`; negatives then play no part."""
+    holds_factors: ClassVar[bool] = False
+    """Whether a factor that depends on the logits counts as a constant in the gradient, which then is not
+    that of the value."""
 
     recordable: bool = False
     """Whether the loss does the same work at every step, so that a GPU may record it and replay it: nothing

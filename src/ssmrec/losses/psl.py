@@ -98,12 +98,14 @@ class SLatK(Loss):
     loss = sigmoid( (s+ - beta_u) / tau_beta ) * log sum_j e^{(s_j - s+)/tau}, s the similarity. beta_u
     is the user's K-th largest similarity among training items (at most the 90th percentile of
     history lengths, the first ones) and `sampled` uniform items, taken every `refresh` epochs. The
-    weight has a gradient, beta_u none. 0 when no negative is left.
+    weight has no gradient: with one, positives far below the list would be pushed further down, as
+    that lowers their weight. 0 when no negative is left.
     """
 
     Config = SLatKConfig
     recordable = True
     needs_context = True
+    holds_factors = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
     threshold: Tensor
 
@@ -131,7 +133,7 @@ class SLatK(Loss):
     ) -> Tensor:
         assert context is not None
         positives = widened(pos_logits)
-        above = self.config.temperature * positives - self.threshold[context.users]
+        above = self.config.temperature * positives.detach() - self.threshold[context.users]
         weight = torch.sigmoid(above / self.config.quantile_temperature)
         value = weight * (log_sum(corrected(neg_logits, log_q, mask)) - positives)
         return or_zero(value, neg_logits, mask)
