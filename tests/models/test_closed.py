@@ -205,3 +205,16 @@ def test_threads_may_rank_histories_at_once(tastes):
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(lambda u: top_k(users[u : u + 1], items, 5).ids[0], range(60)))
     np.testing.assert_array_equal(np.stack(rows), whole)
+
+
+def test_weights_of_ease_that_lose_digits_are_told(make_interactions, caplog):
+    """Two items that always occur together, beside a third: W_01 of float64 is 0.67 with so little l2."""
+    rows = np.ones((20_000, 4))
+    rows[:10_000, 2] = rows[10_000:, 3] = 0
+    solved("ease", make_interactions(rows), l2=0.001)
+    assert "raise model.l2 (it is 0.001)" in caplog.text
+    caplog.clear()
+    weights = solved("ease", make_interactions(rows), l2=1.0).weights
+    gram = np.linalg.inv(rows.T @ rows + np.eye(4))
+    np.testing.assert_allclose(weights[0, 1], -gram[0, 1] / gram[1, 1], rtol=1e-2)
+    assert not caplog.text

@@ -13,8 +13,8 @@ import ssmrec
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
-from ssmrec.models import ScoringRows
-from ssmrec.models.blend import Scale
+from ssmrec.models import HistoryRows, ScoringRows
+from ssmrec.models.blend import Scale, ScoreScale
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.serving.export import vectors_of
@@ -303,11 +303,51 @@ def test_a_blend_of_blends_with_item_item_models(two, own, tastes):
 def test_what_needs_vectors_is_refused(two, own, tastes, tmp_path):
     save_run(tmp_path / "mixed", blend([two[1], own[0]], tastes, weights=[1, 1]), "")
     save_run(tmp_path / "alone", blend(own, tastes, weights=[1, 1]), "")
-    mixed, alone = (ssmrec.Recommender.load(tmp_path / name) for name in ("mixed", "alone"))
+    save_run(tmp_path / "nested", nested(two, own, tastes), "")
+    inner, mixed, alone = (
+        ssmrec.Recommender.load(tmp_path / name) for name in ("nested", "mixed", "alone")
+    )
     assert mixed.similar([100], k=3).height == 3  # by the vectors of svd
     for one in (mixed, alone):
         assert one.recommend([100], k=3).height == 3
         with pytest.raises(ConfigError, match="no vectors to export"):
             vectors_of(one.ranker())
-    with pytest.raises(ConfigError, match="no item vectors: ask one of its runs"):
-        alone.similar([100], k=3)
+    assert inner.similar([100], k=3).height == 3
+    like = alone.similar([100], k=3)
+    rows = HistoryRows(np.array([0, 1]), np.array([0], dtype=np.int32), tastes.train.n_items)
+    assert tastes.train.items.ids[0] == 100
+    found = sum(
+        float(part.factors.mean()) * rows.scores(part.items)[0]
+        for part in alone.trained_.model.vectors().users.beside
+    )
+    found[0] = -torch.inf
+    assert like["similar"].to_list() == tastes.train.items.decode(found.topk(3).indices).to_list()
+
+
+def nested(two, own, tastes):
+    """A blend whose vectors and item-item weights come from a blend and a run beside it."""
+    return blend([blend([two[1], own[0]], tastes, weights=[1, 1]), two[0]], tastes, weights=[1, 1])
+
+
+def test_similar_items_of_nested_blends_go_by_all_vectors(two, own, tastes):
+    _, items = ranking_vectors(nested(two, own, tastes).model, "dot")
+    assert items.shape[1] == MF["dim"] + SVD["dim"]
+    known = torch.from_numpy(tastes.train.item_degrees > 0)
+    for part in items[known].split([SVD["dim"], MF["dim"]], dim=1):  # each counts by its weight
+        assert part.square().sum(1).mean() == pytest.approx(0.5)
+
+
+def test_scores_that_are_alike_but_for_rounding_count_as_none():
+    items = torch.ones(5, 3) * 0.1
+    rows = HistoryRows(np.array([0, 3]), np.arange(3, dtype=np.int32), 3)
+    table = items + torch.tensor([0, 1e-8, 0, 0, 0])[:, None]
+    known = torch.ones(5, dtype=torch.bool)
+    assert ScoreScale(1.0, table, known).of(rows).tolist() == [0.0]
+    users = torch.ones(1, 3)
+    assert not Scale.of(table, known, 1.0).users(users).any()
+
+
+def test_weights_may_lie_far_apart(two, tastes):
+    for weights in ([1, 1e-9], [1e308, 1e308]):
+        parts = blend(two, tastes, weights=weights).config.model["parts"]
+        assert all(part["weight"] > 0 for part in parts)

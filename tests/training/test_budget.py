@@ -1,4 +1,4 @@
-"""A budget and no model named: SVD and EASE, then LightGCN in the time left, and validation chooses."""
+"""A budget and no model named: EASE and SVD, then LightGCN in the time left, and validation chooses."""
 
 from itertools import pairwise
 
@@ -33,6 +33,7 @@ def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes, monkeypatch, capl
     assert [one["dim"] for one in trained.metrics["candidates"]] == [32]
     assert "the best of 1 by ndcg@20 on validation: svd with 32 dimensions" in notes.told
     assert "lightgcn is left out: 0.0 s of the budget are left" in notes.told
+    assert any(told.startswith("ease is left out: it would take some") for told in notes.told)
     assert "name no model" not in caplog.text  # none was
     assert trained.config.train.budget == 1e-6
 
@@ -95,8 +96,18 @@ def test_ease_may_be_the_best(tastes, monkeypatch):
 @pytest.mark.parametrize(("limit", "value"), [("_MATRIX", 4 * 5**2), ("_SHARE", 0.0)])
 def test_ease_is_left_out_where_items_are_many_or_time_is_short(tastes, monkeypatch, limit, value):
     monkeypatch.setattr(budget_room, limit, value)
-    tried = train_best(budget(600.0), tastes).metrics["candidates"]
+    notes = Notes()
+    tried = train_best(budget(600.0), tastes, notes).metrics["candidates"]
     assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
+    assert sum(told.startswith("ease is left out: ") for told in notes.told) == 1
+
+
+def test_svd_is_tried_where_ease_runs_out_of_memory(tastes, monkeypatch):
+    stop_at(monkeypatch, 1, RunError("ease: cannot be solved (memory)"))
+    notes = Notes()
+    tried = train_best(budget(600.0), tastes, notes).metrics["candidates"]
+    assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
+    assert "ease: cannot be solved (memory); going on" in notes.told
 
 
 @pytest.mark.parametrize(
@@ -130,6 +141,7 @@ def stop_at(monkeypatch, call, error=KeyboardInterrupt):
 
 def test_ctrl_c_keeps_what_was_solved(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2, 4))
+    monkeypatch.setattr(budget_room, "EASE_L2", ())
     stop_at(monkeypatch, 2)
     trained = train_best(budget(600.0), tastes)
     assert [one["dim"] for one in trained.metrics["candidates"]] == [1]

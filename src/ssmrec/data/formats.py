@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 import polars as pl
@@ -126,9 +126,10 @@ def first_lines(path: Path | Remote) -> list[str]:
     return lines
 
 
-def _blank_above(path: Path | Remote) -> int:
-    """Blank lines above the first one that is not."""
-    return next((n for n, line in enumerate(_head(path).split("\n")) if line.strip()), 0)
+def _empty_above(path: Path | Remote, delimiter: str) -> int:
+    """Lines above the first one that holds more than blanks and delimiters."""
+    lines = _head(path).replace(delimiter, " ").split("\n")
+    return next((n for n, line in enumerate(lines) if line.strip()), 0)
 
 
 def _head(path: Path | Remote) -> str:
@@ -216,6 +217,9 @@ def _tell_without_items(path: Path | Remote, place: Place) -> None:
 
 def _delimited(path: Path | Remote, lines: list[str], config: DataConfig) -> Table:
     delimiter = config.delimiter or guess_delimiter(lines, str(path))
+    lines = (
+        list(dropwhile(lambda line: not line.replace(delimiter, "").strip(), lines)) or lines[:1]
+    )
     width = len(lines[0].split(delimiter))
     if width < 2:
         likely = next((d for d in DELIMITERS if d in lines[0]), None)
@@ -253,16 +257,16 @@ def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
                 raise DataError(too_wide(place, len(names)) or f"{place}: a line is too wide")
         parts = line.str.split_exact(delimiter, len(names) - 1)
         return lines.select(parts.struct.rename_fields(names).alias("line")).unnest("line")
-    scan = partial(
-        pl.scan_csv, str(path), glob=False, separator=delimiter, has_header=place.header, infer_schema=False
-    )  # fmt: skip
     with readable(place):
-        frame = scan()
+        frame = pl.scan_csv(
+            str(path),
+            glob=False,
+            separator=delimiter,
+            has_header=place.header,
+            skip_lines=_empty_above(path, delimiter),
+            infer_schema=False,
+        )
         found = frame.collect_schema().names()
-    if len(found) < len(fields):  # a blank line is above the first one
-        with readable(place):
-            frame = scan(skip_lines=_blank_above(path))
-            found = frame.collect_schema().names()
     if place.header and len(set(fields)) < len(fields):
         twice = ", ".join(sorted({name for name in fields if fields.count(name) > 1}))
         log.warning("%s: several columns are named %s: the first one is read", place, twice)

@@ -15,7 +15,7 @@ from ssmrec.config import Config, settings_of
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models.base import Backbone, Vectors
-from ssmrec.models.history import Scaled, ScoringRows, SummedRows
+from ssmrec.models.history import HistoryRows, Scaled, ScoringRows, SummedRows
 
 MADE_OF_RUNS = (
     "a blend is made of finished runs, it is not trained: ssmrec blend RUN RUN --out FOLDER"
@@ -24,6 +24,11 @@ MADE_OF_RUNS = (
 
 _ROWS = 1024
 """Users whose scores are held at once to measure their spread."""
+
+_NOISE = 1e-6
+"""Scores of a user that spread by less than this part of their size are alike but for rounding."""
+
+Rows = Tensor | Scaled | SummedRows
 
 
 class BlendPart(Config):
@@ -72,7 +77,8 @@ class Scale:
         """Scaled user vectors (m, d); zero where all scores are alike."""
         rows = x.double()
         spread = ((rows @ self.covariance) * rows).sum(1).clamp_min(0).sqrt()
-        factor = torch.where(spread > 0, self.weight * self.length / spread, 0.0)
+        noise = _NOISE * rows.norm(dim=1) * self.length * self.weight**0.5
+        factor = torch.where(spread > noise, self.weight * self.length / spread, 0.0)
         return (rows * factor[:, None]).to(x.dtype)
 
     def items(self, y: Tensor) -> Tensor:
@@ -82,28 +88,43 @@ class Scale:
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """Makes weight * s / sd(s) of the scores s that an item-item model gives a user.
+    """Makes weight * s / sd(s) of the scores s that rows of users give by themselves.
 
     Args:
-        items: (n, n) its item vectors; known: bool (n,), which items have training pairs.
+        table: the item vectors of the part; known: bool (n,), which items have training pairs.
     """
 
     weight: float
-    items: Tensor
+    table: Tensor
     known: Tensor
 
     def of(self, rows: ScoringRows) -> Tensor:
-        """sd(s) of each row of users over the known items, (m,)."""
-        found = [
-            rows[start : start + _ROWS].scores(self.items)[:, self.known].std(1, correction=0)
-            for start in range(0, len(rows), _ROWS)
-        ]
-        return torch.cat([torch.zeros(0), *found])
+        """sd(s) of each row of users over the known items, (m,); 0 where it is rounding only."""
+        found = [torch.zeros(0)]
+        for start in range(0, len(rows), _ROWS):
+            scores = rows[start : start + _ROWS].scores(self.table)[:, self.known]
+            sd = scores.std(1, correction=0)
+            found.append(torch.where(sd > _NOISE * scores.abs().amax(1), sd, 0.0))
+        return torch.cat(found)
 
-    def users(self, rows: ScoringRows, spread: Tensor | None = None) -> Scaled:
+    def users(self, rows: ScoringRows, spread: Tensor | None = None) -> Scaled | SummedRows:
         """Scaled rows, by `spread` where it is known; zero where all scores are alike."""
         sd = self.of(rows) if spread is None else spread
-        return Scaled(rows, self.items, torch.where(sd > 0, self.weight / sd, 0.0))
+        factors = torch.where(sd > 0, self.weight / sd, 0.0)
+        if not isinstance(rows, SummedRows):
+            return Scaled(rows, self.table, factors)
+        beside = [replace(part, factors=part.factors * factors) for part in rows.beside]
+        return SummedRows(rows.vectors * (factors * self.length)[:, None], beside)
+
+    @property
+    def length(self) -> Tensor:
+        """As of `Scale`, for a blend's item vectors; 1 where there are none."""
+        found = (self.table[self.known].square().sum(1).mean() / self.weight).sqrt()
+        return torch.where(found > 0, found, 1.0)
+
+    def items(self, y: Tensor) -> Tensor:
+        """Scaled item vectors (n, d) of a blend."""
+        return y / self.length
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,7 @@ class Side:
         found = self.scale.of(self.users) if isinstance(self.scale, ScoreScale) else None  # type: ignore[arg-type]
         return replace(self, spread=found)
 
-    def rows(self, users: Tensor | None = None) -> Tensor | Scaled:
+    def rows(self, users: Tensor | None = None) -> Rows:
         """Scaled rows of some users, or of all."""
         rows = self.users if users is None else self.users[users]
         if isinstance(self.scale, Scale):
@@ -138,17 +159,21 @@ class Side:
         return self.scale.users(rows, spread)  # type: ignore[arg-type]
 
 
-def added(parts: Sequence[Tensor | Scaled]) -> Tensor | SummedRows:
+def added(parts: Sequence[Rows]) -> Tensor | SummedRows:
     """Scaled rows of the same users whose scores are added up, as rows for the vectors of `columns`."""
+    vectors = [
+        p.vectors if isinstance(p, SummedRows) else p for p in parts if not isinstance(p, Scaled)
+    ]
     beside = [part for part in parts if isinstance(part, Scaled)]
-    vectors = [part for part in parts if not isinstance(part, Scaled)]
+    for part in parts:
+        beside += part.beside if isinstance(part, SummedRows) else []
     rows = torch.cat(vectors or [torch.zeros(len(beside[0].factors), 0)], dim=1)
     return SummedRows(rows, beside) if beside else rows
 
 
 def columns(sides: Sequence[Side]) -> Tensor:
     """Scaled item vectors (n, d) of the parts that have vectors, side by side; d is 0 without any."""
-    found = [side.scale.items(side.items) for side in sides if isinstance(side.scale, Scale)]
+    found = [s.scale.items(s.items) for s in sides if not isinstance(s.users, HistoryRows)]
     return torch.cat(found or [torch.zeros(len(sides[0].items), 0)], dim=1)
 
 

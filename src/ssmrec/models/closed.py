@@ -6,6 +6,7 @@ the items he has. They are vectors like any other, a user's being his history (`
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from contextlib import suppress
 from importlib.util import find_spec
@@ -23,6 +24,11 @@ from ssmrec.kernels.history import occur_together
 from ssmrec.models.base import Backbone, Vectors
 from ssmrec.models.history import HistoryRows
 from ssmrec.models.start import singular_factors
+
+logger = logging.getLogger("ssmrec")
+
+_LOST = 4e-6
+"""Share of pivots below which weights of EASE differed from float64 by more than a per cent."""
 
 
 class ItemWeightsConfig(Config):
@@ -73,8 +79,11 @@ class ItemWeights(Backbone):
         return torch.from_numpy(out)
 
 
-def invert(matrix: Tensor) -> None:
+def invert(matrix: Tensor) -> float:
     """The inverse of a symmetric positive definite (n, n), in its own place.
+
+    Returns:
+        Its smallest pivot over the largest: what is below some 1e-6 has lost digits of float32.
 
     Raises:
         torch.linalg.LinAlgError: it is not positive definite, or not a number.
@@ -82,7 +91,10 @@ def invert(matrix: Tensor) -> None:
     by_columns = matrix.T  # as LAPACK wants it: else torch would work on a copy
     wrong = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(by_columns, check_errors=True, out=(by_columns, wrong))
+    pivots = by_columns.diagonal().square()
+    share = float(pivots.min() / pivots.max())
     torch.cholesky_inverse(by_columns, out=by_columns)
+    return share
 
 
 class EASEConfig(ItemWeightsConfig):
@@ -104,7 +116,11 @@ class EASE(ItemWeights):
     def solve(self) -> None:
         gram = self._together(np.ones(self.n_users, dtype=np.float32))
         gram.diagonal().add_(self.config.l2)
-        invert(gram)
+        if invert(gram) < _LOST:
+            logger.warning(
+                "ease: items that nearly always occur together make the weights inexact: raise model.l2 "
+                "(it is %g)", self.config.l2,
+            )  # fmt: skip
         gram /= -gram.diagonal().clone()
         gram.fill_diagonal_(0)
         self.weights = gram

@@ -138,6 +138,13 @@ class SummedRows(ScoringRows):
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
         return SummedRows(self.vectors[index], [part[index] for part in self.beside])
 
+    def of_items(self, rows: HistoryRows) -> SummedRows:
+        """Users that have nothing but the items of `rows`, for the scores of item-item models alone."""
+        beside = [
+            Scaled(rows, part.items, part.factors.mean().expand(len(rows))) for part in self.beside
+        ]
+        return SummedRows(torch.zeros(len(rows), self.vectors.shape[1]), beside)
+
     def scores(self, items: Tensor) -> Tensor:
         """Of all n items, by their vectors (n, d)."""
         total = in_panels(self.vectors, items.detach())

@@ -241,7 +241,7 @@ def neighbours_by_degree(x: Tensor, cluster: Tensor, degrees: Tensor) -> tuple[T
 def _plain(model: Backbone) -> tuple[Tensor, Tensor]:
     found = model.vectors()
     if isinstance(found.users, ScoringRows):
-        raise ConfigError("an item-item model has no item vectors to correct")
+        raise ConfigError("an item-item model, or a blend with one, has no item vectors to correct")
     return found.users, found.items
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ssmrec.config import nearest
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.models import HistoryRows, ScoringRows
+from ssmrec.models import HistoryRows, ScoringRows, SummedRows
 from ssmrec.ranking.recommend import recommend_frame
 from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
@@ -200,7 +200,6 @@ class Ranker:
             Columns item, rank (from 1), similar, score.
 
         Raises:
-            ConfigError: a blend of item-item models alone.
             DataError: an item has no training pairs, so nothing is known of it.
         """
         wanted = as_ids(items, "items")
@@ -210,13 +209,12 @@ class Ranker:
             missing = wanted.filter(pl.Series(index < 0))
             raise DataError(f"{_named(missing, 'item')}; nothing is known of what is similar")
         own = ItemRows(np.arange(len(index) + 1), index, self.train.n_items)
+        histories = HistoryRows(own.indptr, own.indices, own.n_items)
         if isinstance(self.users, HistoryRows):
-            vectors, table = HistoryRows(own.indptr, own.indices, own.n_items), self.items
+            vectors, table = histories, self.items
+        elif isinstance(self.users, SummedRows) and not self.items.shape[1]:
+            vectors, table = self.users.of_items(histories), self.items
         else:
-            if not self.items.shape[1]:
-                raise ConfigError(
-                    "a blend of item-item models has no item vectors: ask one of its runs"
-                )
             table = self._unit_items
             vectors = table[torch.from_numpy(index.astype(np.int64)).to(table.device)]
         lists = top_k(vectors, table, k, seen=[own], allowed=choice.allowed)

@@ -22,6 +22,8 @@ def ranking_vectors(model: Backbone, similarity: Similarity) -> tuple[Tensor, Te
     vectors = model.vectors()
     if isinstance(vectors.users, ScoringRows):
         if similarity == "cosine":
-            raise ConfigError("an item-item model ranks by its own scores: set similarity=dot")
+            raise ConfigError(
+                "an item-item model, or a blend with one, ranks by its own scores: set similarity=dot"
+            )
         return vectors.users, vectors.items  # type: ignore[return-value]
     return prepare(vectors.users, similarity), prepare(vectors.items, similarity)

@@ -233,11 +233,12 @@ def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:
 
 def _settings(runs: Sequence[Trained], weights: Weights, protocol: str) -> RunConfig:
     """Settings of the blend: those of the first run, with the model and what is chosen there."""
-    total = sum(weights.values())
+    top = max(weights.values())
+    total = sum(weight / top for weight in weights.values())
     parts = [
         {
             "name": label(runs[number].config),
-            "weight": round(weight / total, 6),
+            "weight": float(f"{weight / top / total:.6g}"),
             "settings": runs[number].config.model_dump(mode="json"),
         }
         for number, weight in weights.items()

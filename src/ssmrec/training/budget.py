@@ -1,4 +1,4 @@
-"""Seconds to train and no model named: SVD and EASE first, LightGCN in the time left, validation chooses."""
+"""Seconds to train and no model named: EASE and SVD first, LightGCN in the time left, validation chooses."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def train_best(
 ) -> Trained:
     """As `train_run`; with `train.choose_model`, of the best model that the budget has time for.
 
-    SVD is solved with 32, 64, ... dimensions while its validation metric rises and there is time, then
-    EASE, where items are few, with l2 = 100, 300, ... likewise. LightGCN then trains from the spectral
+    Where items are few, EASE is solved with l2 = 100, 300, ... while its validation metric rises and there
+    is time; then SVD with 32, 64, ... dimensions likewise. LightGCN then trains from the spectral
     start for the seconds left, if two epochs fit into them.
-    The better by `train.metric` on validation is returned; `metrics["candidates"]` tells of all.
+    The best by `train.metric` on validation is returned; `metrics["candidates"]` tells of all.
     Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
     """
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
     search = _Search(config, replace(split, test=None), listener or Listener())
     try:
-        search.solve_svd()
         search.solve_ease()
+        search.solve_svd()
         search.train(checkpoint)
     except KeyboardInterrupt:
         if search.found is None:
@@ -87,13 +87,37 @@ class _Search:
         self.interrupted = False
         self.dim = SVD_DIMS[0]  # of the best SVD
 
+    def solve_ease(self) -> None:
+        """EASE with ever larger l2, where one solution is cheap."""
+        train, last = self.split.train, -math.inf
+        if 4 * train.n_items**2 > _MATRIX:
+            return self.listener.note(
+                f"ease is left out: {train.n_items:,} items are too many for it"
+            )
+        start = time.perf_counter()
+        needed = _solution_seconds(train)
+        self.left -= time.perf_counter() - start
+        if needed > _SHARE * self.left:
+            return self.listener.note(
+                f"ease is left out: it would take some {needed:.1f} s, and {max(self.left, 0.0):.1f} s of "
+                "the budget are left"
+            )
+        for l2 in EASE_L2:
+            trained = self._solved({"name": "ease", "l2": l2})
+            if trained is None or self._value(trained) <= last:
+                return None
+            last = self._value(trained)
+            if trained.metrics["seconds"]["train"] > _SHARE * self.left:
+                return None
+        return None
+
     def solve_svd(self) -> None:
         """SVD with ever more dimensions, at least one."""
         start, last = time.perf_counter(), -math.inf
         singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
         self.left -= time.perf_counter() - start
         for dim in SVD_DIMS:
-            trained = self._solved({"name": "svd", "dim": dim})
+            trained = self._solved({"name": "svd", "dim": dim}, last == -math.inf)
             if trained is None:
                 return
             if self._value(trained) <= last:
@@ -104,32 +128,16 @@ class _Search:
             if full or _DOUBLING * took > self.left:
                 return
 
-    def solve_ease(self) -> None:
-        """EASE with ever larger l2, where one solution is cheap."""
-        train, last = self.split.train, -math.inf
-        if 4 * train.n_items**2 > _MATRIX or self.left <= 0:
-            return
-        start = time.perf_counter()
-        needed = _solution_seconds(train)
-        self.left -= time.perf_counter() - start
-        for l2 in EASE_L2:
-            if needed > _SHARE * self.left:
-                return
-            trained = self._solved({"name": "ease", "l2": l2})
-            if trained is None or self._value(trained) <= last:
-                return
-            last, needed = self._value(trained), trained.metrics["seconds"]["train"]
-
-    def _solved(self, model: dict[str, Any]) -> Trained | None:
+    def _solved(self, model: dict[str, Any], needed: bool = False) -> Trained | None:
         """The closed form, which has become one of the candidates; None where memory ran out.
 
         Raises:
-            RunError: it did, and nothing was solved before.
+            RunError: it did, nothing was solved before, and this one is `needed`.
         """
         try:  # a budget would only be warned of: a closed form cannot stop half-way
             trained = train_run(self._with(model, budget=None), self.split)
         except RunError as error:
-            if self.found is None:
+            if needed and self.found is None:
                 raise
             return self._give_up(error)
         self._keep(replace(trained, config=self._with(model)))
@@ -153,7 +161,8 @@ class _Search:
 
     def _give_up(self, error: Exception) -> None:
         told = str(error).partition("\n")[0] or "out of memory"
-        self.listener.note(f"{told}; going on with what was solved before")
+        before = " with what was solved before" if self.found else ""
+        self.listener.note(f"{told}; going on{before}")
 
     def best(self) -> Trained:
         """The best one, with the facts of all."""
@@ -212,8 +221,8 @@ class _Search:
 
 def _size(trained: Trained) -> dict[str, Any]:
     """The setting that is tried: dimensions, or l2 of EASE."""
-    model = trained.config.model
-    return {key: model[key] for key in ("dim" if "dim" in model else "l2",)}
+    key = "dim" if "dim" in trained.config.model else "l2"
+    return {key: trained.config.model[key]}
 
 
 def _named(trained: Trained) -> str:
@@ -224,7 +233,7 @@ def _named(trained: Trained) -> str:
 
 def _solution_seconds(train: Interactions) -> float:
     """Of EASE, by the inverse of a small matrix and the number of pairs of items in histories."""
-    size, took = min(train.n_items, 2048), []
+    size, took = min(train.n_items, 1024), []
     for _ in range(2):  # the first one starts threads
         start = time.perf_counter()
         invert(torch.eye(size))

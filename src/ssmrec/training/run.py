@@ -24,6 +24,7 @@ from ssmrec.config import merged
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import RunError
 from ssmrec.models import Backbone
+from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.ahead import without_start
 from ssmrec.training.config import RunConfig, make_model, resolve
 from ssmrec.training.files import CHECKPOINT, replace_together, replaced
@@ -162,7 +163,7 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
         model = make_model(without_start(config), train, torch.Generator())
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=scores_by_itself(model))  # n x n numbers once
     return Trained(config, model, train, seen, history, metrics), fingerprint
 
 
