@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_a_note(tastes):
         in (by_name["mf"]["notes"])
     )
     assert (
-        "no tten, edge: an item-item model has no item vectors to correct"
+        "no tten, edge: an item-item model, or a blend with one, has no item vectors to correct"
         in (by_name["ease"]["notes"])
     )
 

@@ -32,7 +32,7 @@ LIGHTGCN_DIMS = (256, 128, 64)
 _MATRIX = 2**30
 """Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
 
-_SHARE = 1 / 3
+_SHARE = 0.5
 """Most of the time left that one solution of EASE may take."""
 
 _PAIR = 2e-9
@@ -234,7 +234,7 @@ def _named(trained: Trained) -> str:
 def _solution_seconds(train: Interactions) -> float:
     """Of EASE, by the inverse of a small matrix and the number of pairs of items in histories."""
     size, took = min(train.n_items, 1024), []
-    for _ in range(2):  # the first one starts threads
+    for _ in range(5):  # the first one starts threads, others may be disturbed
         start = time.perf_counter()
         invert(torch.eye(size))
         took.append(time.perf_counter() - start)
