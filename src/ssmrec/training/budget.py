@@ -35,6 +35,9 @@ _MATRIX = 2**30
 _SHARE = 0.5
 """Most of the time left that one solution of EASE may take."""
 
+_GROWTH = 2.7
+"""Exponent of the seconds by the size of a matrix: below 3, as larger ones keep the processor busier."""
+
 _PAIR = 2e-9
 """Seconds to count one pair of items in a history, on one thread."""
 
@@ -233,13 +236,13 @@ def _named(trained: Trained) -> str:
 
 def _solution_seconds(train: Interactions) -> float:
     """Of EASE, by the inverse of a small matrix and the number of pairs of items in histories."""
-    size, took = min(train.n_items, 1024), []
-    for _ in range(5):  # the first one starts threads, others may be disturbed
-        start = time.perf_counter()
-        invert(torch.eye(size))
+    size, took = min(train.n_items, 2048), []
+    for _ in range(3):  # the first one starts threads, others may be disturbed
+        matrix, start = torch.eye(size), time.perf_counter()
+        invert(matrix)
         took.append(time.perf_counter() - start)
     pairs = float(np.square(train.user_degrees.astype(np.float64)).sum())
-    return min(took) * (train.n_items / size) ** 3 + _PAIR * pairs
+    return min(took) * (train.n_items / size) ** _GROWTH + _PAIR * pairs
 
 
 def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
