@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-from itertools import dropwhile
 from pathlib import Path
 
 import polars as pl
@@ -59,7 +58,7 @@ def open_table(path: Path | Remote, config: DataConfig) -> Table:
     if is_parquet(path, config):
         with readable(path):
             return Table(scan(path), Place(str(path)))
-    lines = first_lines(path)
+    lines = _filled(text := _head(path), path)
     if config.format != "adjacency":
         refuse_title(lines, str(path))
     if config.format == "adjacency" or (config.format == "auto" and is_adjacency(lines, config)):
@@ -71,7 +70,7 @@ def open_table(path: Path | Remote, config: DataConfig) -> Table:
         )  # fmt: skip
         place = Place(str(path), "adjacency", config.delimiter, bool(config.header))
         return Table(_adjacency(path, place), place, named=False, text=True)
-    return _delimited(path, lines, config)
+    return _delimited(path, text, lines, config)
 
 
 def is_parquet(path: Path | Remote, config: DataConfig) -> bool:
@@ -114,7 +113,10 @@ def first_lines(path: Path | Remote) -> list[str]:
     Raises:
         DataError: it has none, or is no text of rows.
     """
-    text = _head(path)
+    return _filled(_head(path), path)
+
+
+def _filled(text: str, path: Path | Remote) -> list[str]:
     for pattern, remedy in TEXTS.items():
         if re.match(pattern, text):
             raise DataError(f"{path}: is {remedy}")
@@ -124,12 +126,6 @@ def first_lines(path: Path | Remote) -> list[str]:
     if len(lines) == 1 and "\r" in lines[0]:
         raise DataError(f"{path}: lines end with a carriage return only; write it with line feeds")
     return lines
-
-
-def _empty_above(path: Path | Remote, delimiter: str) -> int:
-    """Lines above the first one that holds more than blanks and delimiters."""
-    lines = _head(path).replace(delimiter, " ").split("\n")
-    return next((n for n, line in enumerate(lines) if line.strip()), 0)
 
 
 def _head(path: Path | Remote) -> str:
@@ -215,11 +211,13 @@ def _tell_without_items(path: Path | Remote, place: Place) -> None:
         log.log(level, "%s: %s of %s lines name no item", path, f"{alone:,}", f"{total:,}")
 
 
-def _delimited(path: Path | Remote, lines: list[str], config: DataConfig) -> Table:
+def _delimited(path: Path | Remote, text: str, lines: list[str], config: DataConfig) -> Table:
+    """Columns of a text file, by its head and the lines of it that are not blank."""
     delimiter = config.delimiter or guess_delimiter(lines, str(path))
-    lines = (
-        list(dropwhile(lambda line: not line.replace(delimiter, "").strip(), lines)) or lines[:1]
-    )
+    head = text.split("\n")
+    # Lines above the first one that holds more than blanks and delimiters
+    above = next((n for n, line in enumerate(head) if line.replace(delimiter, " ").strip()), 0)
+    lines = lines[sum(bool(line.strip()) for line in head[:above]) :]
     width = len(lines[0].split(delimiter))
     if width < 2:
         likely = next((d for d in DELIMITERS if d in lines[0]), None)
@@ -241,10 +239,11 @@ def _delimited(path: Path | Remote, lines: list[str], config: DataConfig) -> Tab
     place = Place(str(path), "columns", delimiter, header)
     # A blank line is no row. Also, polars counts the fields of a line only when all columns are read.
     empty = pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")
-    return Table(_scan(path, lines[0], place).filter(~empty), place, named=header, text=True)
+    return Table(_scan(path, lines[0], place, above).filter(~empty), place, named=header, text=True)
 
 
-def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
+def _scan(path: Path | Remote, first: str, place: Place, above: int) -> pl.LazyFrame:
+    """The columns of a file whose first line, after `above` empty ones, is `first`."""
     fields, delimiter = split_line(first, str(place.delimiter)), str(place.delimiter)
     names = fields if place.header else [str(position) for position in range(len(fields))]
     if len(delimiter.encode()) > 1:
@@ -263,7 +262,7 @@ def _scan(path: Path | Remote, first: str, place: Place) -> pl.LazyFrame:
             glob=False,
             separator=delimiter,
             has_header=place.header,
-            skip_lines=_empty_above(path, delimiter),
+            skip_lines=above,
             infer_schema=False,
         )
         found = frame.collect_schema().names()

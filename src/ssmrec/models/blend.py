@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ class ScoreScale:
         beside = [replace(part, factors=part.factors * factors) for part in rows.beside]
         return SummedRows(rows.vectors * (factors * self.length)[:, None], beside)
 
-    @property
+    @cached_property
     def length(self) -> Tensor:
         """As of `Scale`, for a blend's item vectors; 1 where there are none."""
         found = (self.table[self.known].square().sum(1).mean() / self.weight).sqrt()
@@ -195,16 +196,9 @@ class Blend(Backbone):
         made = [_class_and_settings(part) for part in config.parts]
         self.parts = nn.ModuleList(cls(settings, train, generator) for cls, settings in made)
         self.known = torch.from_numpy(train.item_degrees > 0)
-        for name in self._spreads():
-            if name:
-                self.register_buffer(name, torch.zeros(train.n_users))
-
-    def _spreads(self) -> list[str]:
-        """Of each part the name of the buffer with the spread of its scores; empty where it has vectors."""
-        return [
-            f"spread_{number}" if scores_by_itself(part) else ""
-            for number, part in enumerate(self.parts)
-        ]
+        for number, part in enumerate(self.parts):
+            if scores_by_itself(part):
+                self.register_buffer(f"spread_{number}", torch.zeros(train.n_users))
 
     @classmethod
     def width(cls, config: Any) -> int | None:
@@ -220,21 +214,22 @@ class Blend(Backbone):
 
     def measure(self) -> None:
         """Fill the buffers, once the parts have their weights."""
-        for name, side in zip(self._spreads(), self.sides(), strict=True):
-            if name:
-                getattr(self, name).copy_(side.measured().spread)
+        for side in self.sides():
+            found = side.measured().spread
+            if side.spread is not None and found is not None:
+                side.spread.copy_(found)
 
     def sides(self) -> list[Side]:
         """How each part ranks."""
         found = []
         models: list[Any] = [*self.parts]
-        for name, model, part in zip(self._spreads(), models, self.config.parts, strict=True):
+        for number, (model, part) in enumerate(zip(models, self.config.parts, strict=True)):
             rows = model.vectors()
             x, y = rows.users, rows.items
             if part.settings["ranking"]["similarity"] == "cosine":
                 x, y = (F.normalize(rows, dim=1, eps=1e-12) for rows in (x, y))
             side = Side.of(x, y, self.known, part.weight)
-            found.append(replace(side, spread=getattr(self, name)) if name else side)
+            found.append(replace(side, spread=getattr(self, f"spread_{number}", None)))
         return found
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:

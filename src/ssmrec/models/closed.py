@@ -224,9 +224,8 @@ class IALS(SolvedVectors):
                 iterations=config.iterations, num_threads=torch.get_num_threads(), use_gpu=False,
                 random_state=int(torch.randint(2**31 - 1, (), generator=self.generator)),
             )  # fmt: skip
-            with suppress(
-                ModelFitError
-            ):  # NaN, which is in the factors then, for the caller to find
+            # NaN is in the factors then, for the caller to find
+            with suppress(ModelFitError):
                 solver.fit(pairs, show_progress=False)
         for mine, found in ((self.users, solver.user_factors), (self.items, solver.item_factors)):
             mine.copy_(torch.from_numpy(np.asarray(found)))

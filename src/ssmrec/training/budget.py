@@ -117,9 +117,7 @@ class _Search:
         self.left -= time.perf_counter() - start
         for dim in SVD_DIMS:
             trained = self._solved({"name": "svd", "dim": dim}, last == -math.inf)
-            if trained is None:
-                return
-            if self._value(trained) <= last:
+            if trained is None or self._value(trained) <= last:
                 return
             last, self.dim = self._value(trained), dim
             took = trained.metrics["seconds"]["train"]
@@ -201,8 +199,9 @@ class _Search:
             self.seconds[part] += trained.metrics["seconds"][part]
         took = trained.metrics["seconds"]["train"]
         self.left -= took
+        key, tried = _tried(trained)
         self.candidates.append(
-            {"model": label(trained.config), **_size(trained), f"valid {name}": value, "seconds": took}
+            {"model": label(trained.config), key: tried, f"valid {name}": value, "seconds": took}
         )  # fmt: skip
         if self.found is None or value > self._value(self.found):
             self.found = trained
@@ -218,14 +217,14 @@ class _Search:
         return resolve(self.config.model_copy(update=changed))
 
 
-def _size(trained: Trained) -> dict[str, Any]:
-    """The setting that is tried: dimensions, or l2 of EASE."""
+def _tried(trained: Trained) -> tuple[str, Any]:
+    """The setting that is tried, and its value: dimensions, or l2 of EASE."""
     key = "dim" if "dim" in trained.config.model else "l2"
-    return {key: trained.config.model[key]}
+    return key, trained.config.model[key]
 
 
 def _named(trained: Trained) -> str:
-    ((key, value),) = _size(trained).items()
+    key, value = _tried(trained)
     said = f"{value} dimensions" if key == "dim" else f"{key} {value:g}"
     return f"{trained.config.model['name']} with {said}"
 

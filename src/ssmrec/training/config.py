@@ -48,7 +48,7 @@ class TrainConfig(Config):
             stops within an epoch; None for no limit. What is reached then depends on the machine.
             `refit` trains twice, each time for as long at most.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
-        choose_model: within the budget, try svd, ease, then lightgcn, and keep the best one on validation;
+        choose_model: within the budget, try ease, svd, then lightgcn, and keep the best one on validation;
             set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
         stable_rank: weight of minus the stable rank of the batch's vectors, in the first epochs.
         stable_rank_epochs: those first epochs.
