@@ -6,7 +6,8 @@ published.yaml has any. Its runs are made, and gone on with, by
 
     ssmrec compare experiments/NAME.yaml --out experiments/results/NAME
 
-The values of each user, which p needs, are too large to be committed: where they are not, tables have no p.
+The values of each user, which p needs, are too large to be committed: where they are not, p is that of
+the last test on the same results (tests.json), or blank.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def refreshed(page: str) -> str:
 def table(name: str) -> str:
     """Markdown of a plan's finished runs, data sets without any left out."""
     plan = read_plan(ROOT / "experiments" / f"{name}.yaml")
-    blocks = aggregate(plan, expand(plan), Store(RESULTS / name))
+    store = Store(RESULTS / name)
+    blocks = aggregate(plan, expand(plan), store)
+    store.save_tests()
     done = [block for block in blocks if any(row.seeds for row in block.rows)]
     if not done:
         return "Not run yet.\n"

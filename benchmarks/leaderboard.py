@@ -7,7 +7,8 @@ made, and gone on with, by
 
     ssmrec compare experiments/leaderboard.yaml --out experiments/results/leaderboard
 
-p needs the users' values, which are not committed: where they are gone it stays blank.
+p needs the users' values, which are not committed: where they are gone it is that of the last test on
+the same results (tests.json), or blank.
 """
 
 from __future__ import annotations
@@ -288,7 +289,9 @@ def _counted(n: int, thing: str) -> str:
 
 
 if __name__ == "__main__":
-    now = boards(read_plan(PLAN), Store(RESULTS))
+    store = Store(RESULTS)
+    now = boards(read_plan(PLAN), store)
+    store.save_tests()
     for path in PAGES:
         path.write_text(refreshed(path.read_text(), now))
         print(f"written: {path}")

@@ -55,7 +55,7 @@ def test_all_methods_share_everything_but_their_loss(methods):
     for method in (m for m in methods if m.model in BACKBONES):
         config = run_of(method, 0, {}).config
         train = config.train
-        slow = method.loss in ("bce", "bpr", "dpl")
+        slow = method.loss in ("bce", "gbce", "bpr", "dpl")
         assert (train.batch_size, train.lr, train.l2) == (1024, 1e-3, 1e-5)
         assert train.epochs == (300 if slow else 100)
         refit = method.data in ("amazon-electronic", "amazon-movie")

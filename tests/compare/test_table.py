@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ import scipy.stats
 
 from ssmrec.compare import FORMATS, Outcome, Store, aggregate, expand, make_plan, run_of, trials
 from ssmrec.compare.table import paired
+from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
 
 PLAN = {
@@ -69,6 +71,42 @@ def test_mean_deviation_change_and_corrected_p(made):
     want = scipy.stats.ttest_rel(worse[0], base[0]).pvalue
     assert third.p == pytest.approx(want, abs=0.01) and third.holm == max(third.p, second.holm)
     assert second.cost == {"epoch": 1.5, "epochs": 3.0, "train": 6.0}
+
+
+def test_a_test_is_remembered_while_its_results_stay(made, tmp_path):
+    """The JSON files are kept and the users' values are not: p comes from the earlier test."""
+    plan, methods, store, *_ = made
+    (block,) = aggregate(plan, methods, store)
+    assert Store(tmp_path).tested("never tested", []) is None
+    store.save_tests()
+    shutil.rmtree(tmp_path / "users")
+    (again,) = aggregate(plan, methods, Store(tmp_path))
+    assert [(row.p, row.holm) for row in again.rows] == [(row.p, row.holm) for row in block.rows]
+    # a run of another outcome is not what was tested
+    path = next((tmp_path / "results").glob("*svdpp*s1*"))
+    record = json.loads(path.read_text())
+    record["metrics"]["ndcg@20"] += 1e-12
+    path.write_text(json.dumps(record))
+    rows = aggregate(plan, methods, Store(tmp_path))[0].rows
+    assert rows[1].p is None and rows[2].p == block.rows[2].p == rows[2].holm
+
+
+def test_a_test_on_a_part_of_the_seeds_is_not_remembered(made, tmp_path):
+    plan, methods, store, *_ = made
+    next((tmp_path / "users").glob("*svdpp*s1*")).unlink()
+    (block,) = aggregate(plan, methods, store)
+    assert block.rows[1].p is not None
+    store.save_tests()
+    assert json.loads((tmp_path / "tests.json").read_text()).keys() == {
+        "online-retail: lightgcn + ssm against mf + ssm, ndcg@20, randomisation"
+    }
+
+
+def test_damaged_tests_are_refused(made, tmp_path):
+    plan, methods, _, *_ = made
+    (tmp_path / "tests.json").write_text('{"x": 1}')
+    with pytest.raises(RunError, match="tests.json: not of use"):
+        aggregate(plan, methods, Store(tmp_path))
 
 
 def test_seconds_are_those_of_one_device_a_cpu_first(tmp_path):

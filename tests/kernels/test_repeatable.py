@@ -39,7 +39,7 @@ for model, loss, negatives in [
     ("lightgcn", "ssm", {"name": "uniform", "n": 100}),
     ("svdpp", "softmax", {"name": "all"}),
 ]:
-    settings = {"batch_size": 300, "threads": 1}
+    settings = {"batch_size": 300, "threads": 1, "device": "cpu"}
     parts = {"model": {"name": model, "dim": 16}, "loss": {"name": loss}, "negatives": negatives}
     trainer = Trainer(resolve({**parts, "train": settings}), train, 2)
     trainer.run()

@@ -125,7 +125,8 @@ def compare(
             _list(agreed, methods, Store(folder), only)
             return
         failures = [] if no_run else _run(agreed, methods, folder, only)
-        blocks = aggregate(agreed, methods, Store(folder))
+        store = Store(folder)
+        blocks = aggregate(agreed, methods, store)
     # A data set without any run yet would be a block of dashes.
     done = [block for block in blocks if any(row.seeds for row in block.rows)]
     if failures and not done:
@@ -133,6 +134,7 @@ def compare(
         raise typer.Exit(2)
     blocks = done or blocks
     if not no_run:
+        store.save_tests()
         write_text(folder / "table.md", FORMATS["md"](agreed, blocks))
         write_text(folder / "table.csv", FORMATS["csv"](agreed, blocks))
     typer.echo(write(agreed, blocks), nl=False)

@@ -2,6 +2,7 @@
 
 OUT/results/NAME.json   metrics, settings, versions, seconds; a few kB, fit to be committed
 OUT/users/NAME.npz      the metrics of each test user
+OUT/tests.json          p of what was tested, for tables made where those metrics are not kept
 OUT/runs/NAME/          the run folder; may be deleted, the table needs it no more
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from ssmrec.evaluation import METRIC_VERSION
 from ssmrec.training.files import CHECKPOINT, ready, replaced, unwritable
 from ssmrec.training.run import write_text
 
+TESTED = "tests.json"
 FORMAT = 1
 """Version of the layout; a result of another one is not used."""
 
@@ -47,6 +50,7 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self._tests: dict[str, dict[str, Any]] | None = None
 
     def prepare(self) -> None:
         """Make the folder.
@@ -110,6 +114,47 @@ class Store:
             write_text(path, json.dumps(outcome.record, indent=1) + "\n")
         except OSError as error:
             raise unwritable(self.out, error) from None
+
+    def tested(self, name: str, values: Sequence[Sequence[float]]) -> float | None:
+        """p of a test done before on results with the same `values`; None when there was none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        found = self._known_tests().get(name)
+        return found["p"] if found and found["values"] == [list(pair) for pair in values] else None
+
+    def remember(self, name: str, values: Sequence[Sequence[float]], p: float) -> None:
+        """Note p of a test, and the means it stands on; `save_tests` writes it."""
+        self._known_tests()[name] = {"p": p, "values": [list(pair) for pair in values]}
+
+    def save_tests(self) -> None:
+        """Write what was tested, where there is anything.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if not self._tests:
+            return
+        try:
+            write_text(self.out / TESTED, json.dumps(self._tests, indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise unwritable(self.out, error) from None
+
+    def _known_tests(self) -> dict[str, dict[str, Any]]:
+        if self._tests is None:
+            path = self.out / TESTED
+            try:
+                found = json.loads(path.read_text()) if path.exists() else {}
+                self._tests = {
+                    name: {key: test[key] for key in ("p", "values")}
+                    for name, test in found.items()
+                }
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise RunError(
+                    f"{path}: not of use ({error}); delete it and compare again"
+                ) from None
+        return self._tests
 
     def _write_users(self, path: Path, outcome: Outcome) -> None:
         assert outcome.users is not None and outcome.per_user is not None

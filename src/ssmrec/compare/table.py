@@ -85,7 +85,7 @@ def aggregate(plan: Plan, methods: Sequence[Method], store: Store) -> list[Block
         _check_same_test(data, done)
         baseline = plan.baseline or here[0].label
         rows = [_row(plan, method, store, done[method.label]) for method in here]
-        blocks.append(Block(data, _tested(plan, rows, done, baseline), baseline))
+        blocks.append(Block(data, _tested(plan, rows, done, baseline, data, store), baseline))
     return blocks
 
 
@@ -178,7 +178,12 @@ def _epoch_seconds(record: Mapping[str, Any]) -> float:
 
 
 def _tested(
-    plan: Plan, rows: list[Row], done: Mapping[str, Mapping[int, Outcome]], baseline: str
+    plan: Plan,
+    rows: list[Row],
+    done: Mapping[str, Mapping[int, Outcome]],
+    baseline: str,
+    data: str,
+    store: Store,
 ) -> list[Row]:
     """The rows with change and p of each against the baseline; Holm over them."""
     base = next((row for row in rows if row.label == baseline), None)
@@ -191,8 +196,31 @@ def _tested(
         if row is base or value is None:
             out.append(row)
             continue
-        one, other = paired(done[row.label], done[baseline], plan.metric)
-        p = TESTS[plan.test](one, other) if len(one) else None
+        name = f"{data}: {row.label} against {baseline}"
+        p = _p(plan, name, done[row.label], done[baseline], store)
         out.append(replace(row, change=value / least - 1 if least else None, p=p))
     corrected = iter(holm([row.p for row in out if row.p is not None]))
     return [row if row.p is None else replace(row, holm=next(corrected)) for row in out]
+
+
+def _p(
+    plan: Plan,
+    name: str,
+    one: Mapping[int, Outcome],
+    other: Mapping[int, Outcome],
+    store: Store,
+) -> float | None:
+    """p of the paired test; what an earlier test of these very results said, where users are not kept."""
+    seeds = [seed for seed in one if seed in other]
+    means = [[side[s].record["metrics"][plan.metric] for side in (one, other)] for s in seeds]
+    kept = all(side[seed].users is not None for side in (one, other) for seed in seeds)
+    name = f"{name}, {plan.metric}, {plan.test}"
+    if not kept and (p := store.tested(name, means)) is not None:
+        return p
+    users = paired(one, other, plan.metric)
+    if not len(users[0]):
+        return None
+    p = float(TESTS[plan.test](*users))
+    if kept:
+        store.remember(name, means, p)
+    return p
