@@ -60,7 +60,8 @@ def test_all_methods_share_everything_but_their_loss(methods):
         assert train.epochs == (300 if slow else 100)
         refit = method.data in ("amazon-electronic", "amazon-movie")
         assert train.protocol == ("refit" if refit else "valid")
-        assert train.patience == (20 if slow else 10 if method.loss in ("bc", "advinfonce") else 5)
+        waits = {"bc": 10, "advinfonce": 10, "gbce": 60}.get(method.loss, 20 if slow else 5)
+        assert train.patience == waits
         assert config.model["dim"] == 64 and config.model.get("layers", 2) == 2
 
 

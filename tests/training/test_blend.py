@@ -14,7 +14,7 @@ from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.models import HistoryRows, ScoringRows
-from ssmrec.models.blend import Scale, ScoreScale
+from ssmrec.models.blend import ScoreScale, VectorScale
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.serving.export import vectors_of
@@ -50,7 +50,7 @@ def test_scaled_vectors_have_scores_of_one_spread_and_lengths_of_the_weight():
     users, items = (torch.randn(n, 3, generator=random) for n in (5, 9))
     users[4] = 0
     known = torch.tensor([True] * 8 + [False])
-    scale = Scale.of(7 * items, known, 0.3)
+    scale = VectorScale.of(7 * items, known, 0.3)
     x, y = scale.users(users), scale.items(7 * items)
     found, plain = (x @ y.T).numpy(), (users @ items.T).numpy()
     np.testing.assert_allclose(
@@ -342,9 +342,9 @@ def test_scores_that_are_alike_but_for_rounding_count_as_none():
     rows = HistoryRows(np.array([0, 3]), np.arange(3, dtype=np.int32), 3)
     table = items + torch.tensor([0, 1e-8, 0, 0, 0])[:, None]
     known = torch.ones(5, dtype=torch.bool)
-    assert ScoreScale(1.0, table, known).of(rows).tolist() == [0.0]
+    assert ScoreScale(1.0, table, known).spread(rows).tolist() == [0.0]
     users = torch.ones(1, 3)
-    assert not Scale.of(table, known, 1.0).users(users).any()
+    assert not VectorScale.of(table, known, 1.0).users(users).any()
 
 
 def test_weights_may_lie_far_apart(two, tastes):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import Field
@@ -30,6 +31,7 @@ _NOISE = 1e-6
 """Scores of a user that spread by less than this part of their size are alike but for rounding."""
 
 Rows = Tensor | Scaled | SummedRows
+R = TypeVar("R", Tensor, ScoringRows)
 
 
 class BlendPart(Config):
@@ -53,54 +55,79 @@ class BlendConfig(Config):
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Makes weight * (x . y) / sd(x . y) the inner product of one part's scaled vectors.
+class Scale(ABC, Generic[R]):
+    """Makes weight * s / sd(s) of the scores s of one part, sd over the items with training pairs."""
+
+    weight: float
+
+    @abstractmethod
+    def spread(self, rows: R) -> Tensor:
+        """sd(s) of each row of users, (m,); 0 where it is rounding only."""
+
+    @abstractmethod
+    def scaled(self, rows: R, spread: Tensor) -> Rows:
+        """The rows by their `spread`; zero where all scores are alike."""
+
+    @abstractmethod
+    def items(self, y: Tensor) -> Tensor:
+        """Scaled item vectors (n, d)."""
+
+    def users(self, rows: R) -> Rows:
+        """Scaled rows (m) of users."""
+        return self.scaled(rows, self.spread(rows))
+
+
+@dataclass(frozen=True)
+class VectorScale(Scale[Tensor]):
+    """Of a part with vectors: the inner products of the scaled ones are its scaled scores.
 
     Args:
         covariance: (d, d) of the item vectors with training pairs: sd(x . y)^2 = x' covariance x.
-        length: root of the mean square length of the item vectors over the root of the weight, so that
-            in the cosine of two items, too, each part counts by its weight.
+        size: root of the mean square length of these item vectors.
     """
 
-    weight: float
     covariance: Tensor
-    length: Tensor
+    size: Tensor
 
     @classmethod
-    def of(cls, items: Tensor, known: Tensor, weight: float) -> Scale:
+    def of(cls, items: Tensor, known: Tensor, weight: float) -> VectorScale:
         """From item vectors (n, d) and which of them have training pairs, bool (n,)."""
         some = items[known].double()
         centred = some - some.mean(0)
         covariance = centred.T @ centred / max(len(some), 1)
-        return cls(weight, covariance, (some.square().sum(1).mean() / weight).sqrt())
+        return cls(weight, covariance, some.square().sum(1).mean().sqrt())
 
-    def users(self, x: Tensor) -> Tensor:
-        """Scaled user vectors (m, d); zero where all scores are alike."""
-        rows = x.double()
-        spread = ((rows @ self.covariance) * rows).sum(1).clamp_min(0).sqrt()
-        noise = _NOISE * rows.norm(dim=1) * self.length * self.weight**0.5
-        factor = torch.where(spread > noise, self.weight * self.length / spread, 0.0)
-        return (rows * factor[:, None]).to(x.dtype)
+    @property
+    def length(self) -> Tensor:
+        """What item vectors are divided by, so that in the cosine of two items, too, each part counts
+        by its weight."""
+        return self.size / self.weight**0.5
+
+    def spread(self, rows: Tensor) -> Tensor:
+        x = rows.double()
+        sd = ((x @ self.covariance) * x).sum(1).clamp_min(0).sqrt()
+        return torch.where(sd > _NOISE * x.norm(dim=1) * self.size, sd, 0.0)
+
+    def scaled(self, rows: Tensor, spread: Tensor) -> Tensor:
+        factors = torch.where(spread > 0, self.weight * self.length / spread, 0.0)
+        return (rows.double() * factors[:, None]).to(rows.dtype)
 
     def items(self, y: Tensor) -> Tensor:
-        """Scaled item vectors (n, d)."""
-        return (y / self.length.to(y.dtype)) if self.length > 0 else torch.zeros_like(y)
+        return (y / self.length.to(y.dtype)) if self.size > 0 else torch.zeros_like(y)
 
 
 @dataclass(frozen=True)
-class ScoreScale:
-    """Makes weight * s / sd(s) of the scores s that rows of users give by themselves.
+class ScoreScale(Scale[ScoringRows]):
+    """Of a part whose rows of users score by themselves.
 
     Args:
         table: the item vectors of the part; known: bool (n,), which items have training pairs.
     """
 
-    weight: float
     table: Tensor
     known: Tensor
 
-    def of(self, rows: ScoringRows) -> Tensor:
-        """sd(s) of each row of users over the known items, (m,); 0 where it is rounding only."""
+    def spread(self, rows: ScoringRows) -> Tensor:
         found = [torch.zeros(0)]
         for start in range(0, len(rows), _ROWS):
             scores = rows[start : start + _ROWS].scores(self.table)[:, self.known]
@@ -108,10 +135,8 @@ class ScoreScale:
             found.append(torch.where(sd > _NOISE * scores.abs().amax(1), sd, 0.0))
         return torch.cat(found)
 
-    def users(self, rows: ScoringRows, spread: Tensor | None = None) -> Scaled | SummedRows:
-        """Scaled rows, by `spread` where it is known; zero where all scores are alike."""
-        sd = self.of(rows) if spread is None else spread
-        factors = torch.where(sd > 0, self.weight / sd, 0.0)
+    def scaled(self, rows: ScoringRows, spread: Tensor) -> Scaled | SummedRows:
+        factors = torch.where(spread > 0, self.weight / spread, 0.0)
         if not isinstance(rows, SummedRows):
             return Scaled(rows, self.table, factors)
         beside = [replace(part, factors=part.factors * factors) for part in rows.beside]
@@ -119,45 +144,42 @@ class ScoreScale:
 
     @cached_property
     def length(self) -> Tensor:
-        """As of `Scale`, for a blend's item vectors; 1 where there are none."""
+        """As of `VectorScale`, for a blend's item vectors; 1 where there are none."""
         found = (self.table[self.known].square().sum(1).mean() / self.weight).sqrt()
         return torch.where(found > 0, found, 1.0)
 
     def items(self, y: Tensor) -> Tensor:
-        """Scaled item vectors (n, d) of a blend."""
         return y / self.length
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(Generic[R]):
     """How one part ranks: rows of users (m, d) and vectors of items (n, d), and what makes its scores
-    comparable; of rows that score by themselves also the `spread` of their scores (m,).
+    comparable; with the `spread` of the users' scores (m,) where it is known.
     """
 
-    users: Tensor | ScoringRows
+    users: R
     items: Tensor
-    scale: Scale | ScoreScale
+    scale: Scale[R]
     spread: Tensor | None = None
 
-    @classmethod
-    def of(cls, users: Tensor | ScoringRows, items: Tensor, known: Tensor, weight: float) -> Side:
-        """The side of a part that ranks by `users` and `items`; its spread is not yet measured."""
-        if isinstance(users, ScoringRows):
-            return cls(users, items, ScoreScale(weight, items, known))
-        return cls(users, items, Scale.of(items, known, weight))
-
-    def measured(self) -> Side:
-        """With the spread, where there is need of it."""
-        found = self.scale.of(self.users) if isinstance(self.scale, ScoreScale) else None  # type: ignore[arg-type]
-        return replace(self, spread=found)
+    def measured(self) -> Side[R]:
+        """With the spread."""
+        return replace(self, spread=self.scale.spread(self.users))
 
     def rows(self, users: Tensor | None = None) -> Rows:
         """Scaled rows of some users, or of all."""
         rows = self.users if users is None else self.users[users]
-        if isinstance(self.scale, Scale):
-            return self.scale.users(rows)  # type: ignore[arg-type]
-        spread = self.spread if users is None or self.spread is None else self.spread[users]
-        return self.scale.users(rows, spread)  # type: ignore[arg-type]
+        if self.spread is None:
+            return self.scale.users(rows)
+        return self.scale.scaled(rows, self.spread if users is None else self.spread[users])
+
+
+def side_of(users: Tensor | ScoringRows, items: Tensor, known: Tensor, weight: float) -> Side[Any]:
+    """The side of a part that ranks by `users` and `items`; its spread is not yet measured."""
+    if isinstance(users, ScoringRows):
+        return Side(users, items, ScoreScale(weight, items, known))
+    return Side(users, items, VectorScale.of(items, known, weight))
 
 
 def added(parts: Sequence[Rows]) -> Tensor | SummedRows:
@@ -172,7 +194,7 @@ def added(parts: Sequence[Rows]) -> Tensor | SummedRows:
     return SummedRows(rows, beside) if beside else rows
 
 
-def columns(sides: Sequence[Side]) -> Tensor:
+def columns(sides: Sequence[Side[Any]]) -> Tensor:
     """Scaled item vectors (n, d) of the parts that have vectors, side by side; d is 0 without any."""
     found = [s.scale.items(s.items) for s in sides if not isinstance(s.users, HistoryRows)]
     return torch.cat(found or [torch.zeros(len(sides[0].items), 0)], dim=1)
@@ -215,11 +237,10 @@ class Blend(Backbone):
     def measure(self) -> None:
         """Fill the buffers, once the parts have their weights."""
         for side in self.sides():
-            found = side.measured().spread
-            if side.spread is not None and found is not None:
-                side.spread.copy_(found)
+            if side.spread is not None:
+                side.spread.copy_(side.scale.spread(side.users))
 
-    def sides(self) -> list[Side]:
+    def sides(self) -> list[Side[Any]]:
         """How each part ranks."""
         found = []
         models: list[Any] = [*self.parts]
@@ -228,7 +249,7 @@ class Blend(Backbone):
             x, y = rows.users, rows.items
             if part.settings["ranking"]["similarity"] == "cosine":
                 x, y = (F.normalize(rows, dim=1, eps=1e-12) for rows in (x, y))
-            side = Side.of(x, y, self.known, part.weight)
+            side = side_of(x, y, self.known, part.weight)
             found.append(replace(side, spread=getattr(self, f"spread_{number}", None)))
         return found
 

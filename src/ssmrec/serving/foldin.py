@@ -96,7 +96,7 @@ class FoldIn:
             FoldIn(replace(self.trained, model=part, config=resolve(facts.settings)))
             for part, facts in zip(models, model.config.parts, strict=True)
         ]
-        scales: list[Any] = [side.scale for side in model.sides()]
+        scales = [side.scale for side in model.sides()]
 
         def rows(liked: ItemRows) -> Rows:
             found = [part.vectors(liked) for part in parts]

@@ -17,7 +17,7 @@ from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.models import Blend
-from ssmrec.models.blend import Side, added, columns, scores_by_itself
+from ssmrec.models.blend import Side, added, columns, scores_by_itself, side_of
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.listener import Listener
@@ -214,10 +214,10 @@ def _best_share(
     return top, tried[top]
 
 
-def _side(run: Trained, known: Tensor) -> Side:
+def _side(run: Trained, known: Tensor) -> Side[Any]:
     """How the run ranks, with weight 1."""
     similarity: Any = run.config.ranking.similarity
-    return Side.of(*ranking_vectors(run.model, similarity), known, 1.0).measured()
+    return side_of(*ranking_vectors(run.model, similarity), known, 1.0).measured()
 
 
 def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:
