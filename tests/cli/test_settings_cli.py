@@ -53,7 +53,7 @@ def test_every_setting_is_there_and_has_a_meaning():
 def test_defaults_values_and_meanings():
     found = rows(page())
     assert found["data.nulls"][:2] == ["`error`", "error, drop"]
-    assert found["data.split.test"][:2] == ["`0.2`", "number > 0, < 1"]
+    assert found["data.split.test"][:2] == ["`0.2`", "number >= 0, < 1"]
     assert found["data.header"][:2] == ["`null`", "true, false"]
     assert found["evaluation.ks"][:2] == ["`[5, 10, 20]`", "list of integer"]
     lightgcn = rows(printed("model.lightgcn", "--markdown"))

@@ -78,3 +78,20 @@ def test_a_run_older_than_ties_is_measured_without_advice_on_its_split(clicks, c
     path.write_text(yaml.safe_dump(record))
     code, out, err = command("evaluate", "run")
     assert code == 0 and "data.split.ties" not in out + err
+
+
+def test_without_a_test_part_lists_hold_nothing_a_user_has(clicks, command):
+    whole = ("--set", "data.split.test=0", "--out", "run", "--overwrite")
+    train = ("train", "clicks.csv", "--model", "svd", "--set", "model.dim=4")
+    code, out, err = command(*train, *whole, "--protocol", "refit")
+    assert code == 0, err
+    assert "validation, lists of" in out and "test, lists of" not in out
+    code, _, err = command("recommend", "run", "--all", "--top", "5", "--out", "lists.csv")
+    assert code == 0, err
+    lists = pl.read_csv(clicks / "lists.csv").select("user", "item")
+    bought = pl.read_csv(clicks / "clicks.csv").unique()
+    assert len(lists) == 200 and lists.join(bought, on=["user", "item"]).is_empty()
+    code, _, err = command("evaluate", "run")
+    assert code == 2 and "clicks.csv: has no test part; try --on valid" in err
+    code, out, err = command(*train, *whole, "--protocol", "fixed")
+    assert code == 0 and "no pairs are held out: nothing is measured" in out, err

@@ -155,6 +155,28 @@ def test_asked_strategy_resplits_the_rows_of_all_files(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("strategy", ["auto", "random", "temporal", "last", "time"])
+def test_without_a_test_part_all_rows_are_learned_from(tmp_path, caplog, strategy):
+    """Those of a test file, and of a valid file, too."""
+    lines = [f"{user},{item},{10 * user + item}" for user in range(6) for item in range(8)]
+    texts = {"train": lines[:30], "valid": lines[30:34], "test": lines[34:]}
+    for name, part in texts.items():
+        (tmp_path / f"{name}.csv").write_text("user,item,timestamp\n" + "\n".join(part) + "\n")
+    with caplog.at_level("INFO"):
+        parts = prepare(tmp_path, split={"test": 0, "valid": 0.25, "strategy": strategy})
+    assert parts.test is None and "test" not in parts.counts
+    assert parts.valid is not None and 0 < len(parts.valid) <= 12
+    assert pairs(parts.known) == {(user, item) for user in range(6) for item in range(8)}
+    assert "data.split.test=0 splits the rows of train, valid, test anew" in caplog.text
+    assert "without effect" not in caplog.text
+
+
+@pytest.mark.parametrize("other", [{"strategy": "given"}, {"strategy": "time", "cut": 0.5}])
+def test_no_test_part_is_refused_with_what_makes_one(other):
+    with pytest.raises(ConfigError, match=r"data\.split: test=0 leaves no test part: leave data"):
+        build(SplitConfig, {"test": 0, **other}, "data.split")
+
+
 def test_k_core_of_given_files_counts_all_parts(tmp_path):
     config = folder(tmp_path, train="0 1 2\n1 1\n2 1 3\n", test="0 3\n2 2\n")
     split = prepare(config.model_copy(update={"min_user": 3}), seed=0)

@@ -156,6 +156,13 @@ def test_what_is_asked_is_checked(asked, message):
         correction(asked)
 
 
+@pytest.mark.parametrize("asked", ["tten:strength=1e6", "edge:beta=400"])
+def test_vectors_beyond_a_float_are_the_corrections_fault(asked):
+    train = toy()
+    with pytest.raises(ConfigError, match=f"correction {asked}: vectors grow beyond"):
+        corrected_vectors(make(train, "mf"), train, "dot", asked)
+
+
 def test_models_that_cannot_be_corrected_say_so():
     train = toy()
     with pytest.raises(ConfigError, match="dap acts on the layers"):

@@ -144,13 +144,13 @@ def test_losses_that_move_are_not_judged(tastes):
 @pytest.mark.parametrize(
     ("values", "steps", "want"),
     [
-        ({}, 100, ["loss.temperature", "train.lr", "which negatives fit which ranking"]),
+        ({}, 100, ["train.lr", "train.batch_size", "loss.temperature", "which negatives fit"]),
         ({"loss": {"temperature": 0.005}}, 100, ["loss.temperature=0.005 lets the hardest"]),
         ({"loss": {"temperature": 5.0}}, 100, ["within ±0.2, so that items look alike"]),
         (
             {"loss": {"name": "bpr", "temperature": 5.0}},
             100,
-            ["loss.temperature", "train.lr", "which"],
+            ["train.lr", "train.batch_size", "loss.temperature", "which"],
         ),
         ({"train": {"lr": 0.5, "l2": 0.1}}, 100, ["train.lr=0.5 is large", "train.l2=0.1 pulls"]),
         ({"ranking": {"similarity": "dot"}}, 100, ["ranking by dot adds it again"]),
@@ -158,6 +158,11 @@ def test_losses_that_move_are_not_judged(tastes):
             {"loss": {"name": "bpr"}, "ranking": {"similarity": "cosine"}},
             100,
             ["inner products were trained, and ranking by cosine leaves out the lengths"],
+        ),
+        (
+            {"loss": {"name": "gbce"}},
+            100,
+            ["with 256 negatives loss.name=gbce learns popularity first"],
         ),
         ({}, 3, ["3 steps an epoch are few"]),
     ],

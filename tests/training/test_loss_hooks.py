@@ -106,6 +106,13 @@ def test_losses_on_vectors_draw_nothing_and_rank_by_dot(loss):
     assert config.ranking.similarity == "dot" and mismatches(config) == []
 
 
+@pytest.mark.parametrize("loss", ["directau", "mawu", "invcf"])
+@pytest.mark.parametrize("negatives", [{"name": "uniform"}, {"log_q": True}, {"name": "dns"}])
+def test_a_sampler_without_effect_does_not_choose_the_ranking(loss, negatives):
+    config = resolve({"loss": {"name": loss}, "negatives": negatives})
+    assert config.ranking.similarity == "dot"
+
+
 @pytest.mark.parametrize("loss", NEW)
 def test_own_samplers_are_whole_settings(loss):
     config = resolve({"loss": {"name": loss}})

@@ -140,6 +140,11 @@ def test_rules_in_one_place():
         ({"loss": {"name": "ssm", "prefixes": [4, 64]}}, ""),
         ({"train": {"batch_size": 1}}, "a batch of one pair has no other items"),
         ({"train": {"batch_size": 1}, "negatives": {"name": "uniform"}}, ""),
+        ({"loss": {"name": "softmax"}}, ""),
+        (
+            {"loss": {"name": "softmax"}, "negatives": {"name": "uniform"}},
+            "negatives.name=uniform makes loss.name=softmax the sampled one, ssm",
+        ),
     ],
 )
 def test_settings_that_leave_something_untrained_or_unused_are_told(settings, warning):

@@ -174,12 +174,13 @@ def test_a_test_part_is_measured_without_known_pairs(old, few):
         grown(run, new, few(train={"protocol": "fixed"}), test=pairs([(1, 10)]))
 
 
-def test_rare_users_of_all_pairs_together_are_dropped(old, few):
+def test_rare_users_of_all_pairs_together_are_dropped(old, few, caplog):
     run = hand(old, [(1, 10), (1, 11), (2, 10), (2, 11)])
     config = few(train={"protocol": "fixed"}, data={"min_user": 2})
     data = grown(run, pairs([(1, 12), (3, 10), (4, 10), (4, 11)]), config)
     assert data.split.train.users.ids.to_list() == [1, 2, 4]
     assert data.split.counts["dropped_min_user"] == 1
+    assert "1 pairs dropped by data.min_user=2, and kept nowhere: name them again" in caplog.text
 
 
 def test_nothing_new_and_nobody_known_are_errors(old, few):

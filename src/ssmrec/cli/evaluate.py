@@ -138,7 +138,10 @@ def held_out_pairs(
     split = split_of(trained, source, fingerprint)
     part = split.test if on == "test" else split.valid
     if part is None:
-        raise DataError(f"{source or trained.config.data.source}: has no {on} part")
+        other = "valid" if on == "test" else "test"
+        there = split.valid if on == "test" else split.test
+        advice = "" if there is None else f"; try --on {other}"
+        raise DataError(f"{source or trained.config.data.source}: has no {on} part{advice}")
     return aligned(part, trained.train)
 
 

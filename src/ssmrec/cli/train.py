@@ -299,5 +299,8 @@ def print_run(trained: Trained) -> None:
     k = max(config.evaluation.ks)
     names = [f"{metric}@{k}" for metric in config.evaluation.metrics]
     console = Console()
-    console.print(run_table(trained.metrics, label(config), names))
+    if trained.metrics.get("test") or trained.metrics.get("valid"):
+        console.print(run_table(trained.metrics, label(config), names))
+    else:
+        console.print("no pairs are held out: nothing is measured")
     console.print(caption(trained.metrics), markup=False, highlight=False)

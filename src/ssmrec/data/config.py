@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ssmrec.config import Config
 from ssmrec.data.aliases import is_number
@@ -24,7 +24,8 @@ class SplitConfig(Config):
             user; `time` all rows from `cut` on. `auto` is `given` when test files exist, else
             `temporal` when there are timestamps, else `random`.
         test: share of a user's rows (of all rows for `time`), rounded down per user. When that
-            gives no row at all, each user with 3 rows or more gives 1 (counted).
+            gives no row at all, each user with 3 rows or more gives 1 (counted). 0 for no test part:
+            all rows are learned from, those of a test file too, for lists that people will see.
         valid: share of the rows left after test, taken in the manner of the strategy and with the
             same rule for few rows; 0 for no validation part. With `last` any value above 0 means
             `last_k` rows.
@@ -38,7 +39,7 @@ class SplitConfig(Config):
     """
 
     strategy: Strategy = "auto"
-    test: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=0.2, ge=0, lt=1)
     valid: float = Field(default=0.1, ge=0, lt=1)
     last_k: int = Field(default=1, ge=1)
     cut: str | float | None = None
@@ -67,6 +68,13 @@ class SplitConfig(Config):
             if not is_number(value):
                 raise ValueError(_MOMENT) from None
         return value
+
+    @model_validator(mode="after")
+    def _has_test(self) -> SplitConfig:
+        if self.test == 0 and (self.strategy == "given" or self.cut is not None):
+            other = "data.split.cut" if self.cut is not None else "data.split.strategy=given"
+            raise ValueError(f"test=0 leaves no test part: leave {other} out")
+        return self
 
     @field_validator("cut", "last_k")
     @classmethod

@@ -87,14 +87,17 @@ def prepare(source: DataConfig | str | Path, seed: int = 0, **options: Any) -> S
         raise ConfigError(
             "a valid file needs a test file: set data.test=..., or data.split.valid to carve it"
         )
-    given = strategy == "given" or (strategy == "auto" and "test" in files)
+    kept = "test" in files and config.split.test > 0
+    given = strategy == "given" or (strategy == "auto" and kept)
     for reason, keys in idle(config, files, given).items():
         log.warning("%s, so without effect: %s", reason, ", ".join(keys))
     frames, counts = _read(files, config)
     if given:
         return _given(frames, files, config, counts, seed)
     if len(files) > 1:
-        log.info("data.split.strategy=%s splits the rows of %s anew", strategy, ", ".join(files))
+        key = "strategy" if config.split.test else "test"
+        log.info("data.split.%s=%s splits the rows of %s anew", key, getattr(config.split, key) or 0,
+                 ", ".join(files))  # fmt: skip
     return split_by(_together(frames, files, config, counts, config.source), config.split, seed)
 
 
@@ -113,7 +116,7 @@ def idle(config: DataConfig, files: Files, given: bool) -> dict[str, list[str]]:
         ),
         "all parts come from one table": [] if given else ["split.overlap"],
         f"data.split.strategy={strategy}": {
-            "last": ["split.test"],
+            "last": ["split.test"] if config.split.test else [],
             "random": ["split.ties"],
             "time": ["split.ties"],
         }.get(strategy, []),

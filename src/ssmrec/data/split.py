@@ -51,7 +51,7 @@ def split(
     Args:
         interactions: all rows.
         strategy: auto, random, temporal, last or time; see `SplitConfig`.
-        test, valid: shares; `valid=0` gives no validation part.
+        test, valid: shares; 0 gives no such part.
         last_k: rows per user for `last`.
         cut: ISO date (UTC if it names no zone), seconds or quantile for `time`.
         seed: decides the random split; the others are the same for all seeds.
@@ -79,8 +79,10 @@ def split_by(interactions: Interactions, config: SplitConfig, seed: int) -> Spli
         )
     random = generator(seed)
     counts = dict(interactions.counts)
-    held = held_out(interactions, strategy, config.test, config, random, config.cut, counts)
-    train, test = interactions.take(~held), interactions.take(held)
+    train, test = interactions, None
+    if config.test > 0:
+        held = held_out(interactions, strategy, config.test, config, random, config.cut, counts)
+        train, test = interactions.take(~held), interactions.take(held)
     train, valid = carve(train, strategy, config, random, counts)
     return counted(train, valid, test, strategy, counts)
 

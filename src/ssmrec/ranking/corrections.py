@@ -201,9 +201,16 @@ def corrected_vectors(
     """User (m, d) and item (n, d) vectors of `model` after a correction; their dot product ranks.
 
     Raises:
-        ConfigError: as `correction`; or the model has no vectors that could be corrected.
+        ConfigError: as `correction`; or the model has no vectors that could be corrected, or they grow
+            beyond what a float holds.
     """
-    return correction(asked).vectors(model, train, similarity)
+    found = correction(asked).vectors(model, train, similarity)
+    whole = all(part.isfinite().all() for part in found)
+    if not whole and all(part.isfinite().all() for part in model.parameters()):
+        raise ConfigError(
+            f"correction {asked}: vectors grow beyond what a float holds; lower its settings"
+        )
+    return found
 
 
 def k_means(points: Tensor, clusters: int, iterations: int = 10) -> Tensor:

@@ -176,6 +176,8 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
         chosen = default_negatives(loss_class) | extra
     negatives = _part(chosen, SAMPLERS, "negatives", "in_batch")
     check_mixing(loss["name"], negatives["name"])
+    # What is asked of a sampler that the loss has no use for decides nothing.
+    ranked_for = default_negatives(loss_class) if loss_class.on_vectors else negatives
     _check_metrics(run)
     if MODELS[model["name"]].own_scores and run.ranking.similarity == "cosine":
         raise ConfigError(
@@ -193,7 +195,7 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
                 if run.ranking.similarity != "auto"
                 else "dot"
                 if MODELS[model["name"]].closed_form
-                else fitting_similarity(loss["similarity"], debiased(negatives))
+                else fitting_similarity(loss["similarity"], debiased(ranked_for))
             ),
         }
     )

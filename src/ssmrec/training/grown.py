@@ -6,7 +6,9 @@ now: it would be judged on what it knows.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +24,8 @@ from ssmrec.training.protocols import Trained
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
+
+log = logging.getLogger(__name__)
 
 _HELD_OUT = 0.1
 """Share of the new pairs that choose the epoch, where the run itself held nothing out."""
@@ -79,6 +83,7 @@ def grown(
     _check(old, new)
     if not len(fresh) + gone:
         raise DataError(_nothing(len(new), overlap["new_overlap"], dropped, config))
+    _tell_dropped(dropped, config)
     counts = {
         **_compared(old.train, merge(known, fresh)),
         "pairs_known": len(known),
@@ -95,6 +100,17 @@ def grown(
     told = {**new.counts, **dropped, "test_overlap": overlap.get("test_overlap", 0)}
     split = counted(train, valid, None if test is None else _tested(coded.part(2)), "update", told)
     return Grown(split, counts)
+
+
+def _tell_dropped(dropped: Mapping[str, int], config: RunConfig) -> None:
+    """Rows that are too few today are in no run: a later update does not count them again."""
+    for side in ("user", "item"):
+        if count := dropped.get(f"dropped_min_{side}", 0):
+            log.warning(
+                "%d pairs dropped by data.min_%s=%d, and kept nowhere: name them again in a later update, "
+                "with those that have come by then, or they do not count", count, side,
+                getattr(config.data, f"min_{side}"),
+            )  # fmt: skip
 
 
 def _check(old: Trained, new: Interactions) -> None:

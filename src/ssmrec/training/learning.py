@@ -22,6 +22,8 @@ _TEMPERATURES = 0.02, 1.0
 _RATES = 1e-4, 0.1
 """Learning rates of Adam that are in use lie between these."""
 _L2 = 1e-2
+_MANY = 16
+"""Negatives of a positive from which on the first thing that binary losses learn is to say no."""
 _FEW = 10
 """Steps an epoch below which half the patience is hardly any training."""
 
@@ -130,10 +132,17 @@ def likely_causes(config: RunConfig, steps: int) -> list[str]:
     if train.l2 > _L2:
         found.append(f"train.l2={train.l2:g} pulls all vectors to zero; take 1e-5")
     found += mismatches(config)
+    if config.loss["name"] in ("bce", "gbce") and config.negatives.get("n", 0) > _MANY:
+        found.append(
+            f"with {config.negatives['n']} negatives loss.name={config.loss['name']} learns popularity "
+            "first, for dozens of epochs; take train.lr=0.01, train.batch_size=256, a larger train.patience, or "
+            "negatives.n=4 negatives.shared=false"
+        )
     if steps < _FEW:
         found.append(f"{steps} steps an epoch are few; lower train.batch_size")
     return found or [
-        "loss.temperature",
         "train.lr",
+        "train.batch_size",
+        "loss.temperature",
         "which negatives fit which ranking (docs/pairs.md)",
     ]

@@ -57,6 +57,11 @@ def mismatches(run: RunConfig) -> list[str]:
     if model.closed_form:
         return []
     found = _untrained(run)
+    if run.loss["name"] == "softmax" and run.negatives["name"] != "all":
+        found.append(
+            f"negatives.name={run.negatives['name']} makes loss.name=softmax the sampled one, ssm: leave the "
+            "negatives out for all items"
+        )
     if LOSSES[run.loss["name"]].on_vectors:  # no negatives, so nothing to be out of step with
         return found
     if run.loss["similarity"] == "dot":
