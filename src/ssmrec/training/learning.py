@@ -135,8 +135,8 @@ def likely_causes(config: RunConfig, steps: int) -> list[str]:
     if config.loss["name"] in ("bce", "gbce") and config.negatives.get("n", 0) > _MANY:
         found.append(
             f"with {config.negatives['n']} negatives loss.name={config.loss['name']} learns popularity "
-            "first, for dozens of epochs; take train.lr=0.01, train.batch_size=256, a larger train.patience, or "
-            "negatives.n=4 negatives.shared=false"
+            "first, for dozens of epochs; take train.lr=0.01, train.batch_size=256, a larger "
+            "train.patience, or negatives.n=4 negatives.shared=false"
         )
     if steps < _FEW:
         found.append(f"{steps} steps an epoch are few; lower train.batch_size")
