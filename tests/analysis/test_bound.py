@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ssmrec.analysis.bound import TERMS, batch_dcg, bound_chain, catalogue_chain, softmax_loss
+from ssmrec.errors import DataError
 from ssmrec.losses import LOSSES
 
 scores = st.floats(-50, 50, width=32)
@@ -101,3 +102,16 @@ def test_catalogue_equals_the_plain_form_row_by_row():
         assert getattr(found, term) == pytest.approx(getattr(plain, term))
     dcg = np.exp(-plain.neg_log_gain).sum()
     assert found.neg_log_dcg.tolist() == pytest.approx([-np.log(dcg)] * 3)
+
+
+def test_rows_without_a_rank_are_refused():
+    one, others, live = np.ones(1), np.zeros((1, 2)), np.ones((1, 2), bool)
+    for pos, rest in ((one * np.nan, others), (one, others * np.nan)):
+        with pytest.raises(DataError, match="not numbers, which have no rank"):
+            bound_chain(pos, rest, live)
+    with pytest.raises(DataError, match="not numbers, which have no rank"):
+        catalogue_chain(np.array([1.0, np.nan]), np.array([0]))
+    with pytest.raises(DataError, match="no relevant item among the candidates"):
+        catalogue_chain(others[0], np.array([], int))
+    with pytest.raises(DataError, match="DCG of a row must be above 0"):
+        bound_chain(one, others, live, np.zeros(1))

@@ -60,6 +60,8 @@ def test_trade_by_hand():
     })  # fmt: skip
     with pytest.raises(DataError, match="no pair is on an item"):
         trade(np.full((1, 2), -1), np.zeros((1, 2), bool), np.array([1]), np.array([1]))
+    with pytest.raises(DataError, match="held-out items of user 1 is 0"):
+        trade(ids, hits, np.array([1, 0]), np.ones(5, int))
 
 
 def test_lines_meet_the_run_where_they_must(runs):

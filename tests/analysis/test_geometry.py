@@ -12,6 +12,7 @@ from ssmrec.analysis.geometry import (
     singular_values,
     uniformity,
 )
+from ssmrec.errors import DataError
 
 
 def test_alignment_is_two_minus_twice_the_cosine():
@@ -42,3 +43,21 @@ def test_effective_rank_and_mean_share():
     assert np.isnan(effective_rank(np.zeros(3)))
     assert mean_share(np.array([[1.0, 2.0]] * 5)) == pytest.approx(1)
     assert mean_share(np.array([[1.0, 2.0], [-1.0, -2.0]])) == 0
+
+
+def test_rows_without_a_direction_are_left_out():
+    users, items = np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([[0.0, 5.0], [3.0, 3.0]])
+    assert alignment(users, items) == pytest.approx(2) == alignment(items, users)
+    assert np.isnan(alignment(np.zeros((2, 2)), items)) and np.isnan(alignment(*np.ones((2, 0, 3))))
+    assert uniformity(np.vstack([np.eye(5), np.zeros(5)])) == pytest.approx(-4)
+    assert np.isnan(uniformity(np.eye(2)[:1])) and np.isnan(uniformity(np.zeros((4, 3))))
+    assert np.isnan(mean_share(np.zeros((3, 2)))) and np.isnan(mean_share(np.zeros((0, 2))))
+
+
+def test_what_has_no_geometry_is_refused():
+    with pytest.raises(DataError, match=r"users \(2, 3\) and items \(1, 3\) are no pairs"):
+        alignment(np.ones((2, 3)), np.ones((1, 3)))
+    with pytest.raises(DataError, match="not finite numbers: they have no spectrum"):
+        singular_values(np.array([[1.0, np.nan]]))
+    with pytest.raises(DataError, match="at least 0, not -1"):
+        effective_rank(np.array([2.0, -1.0]))

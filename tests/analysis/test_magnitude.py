@@ -11,6 +11,7 @@ from scipy import stats
 from ssmrec.analysis.magnitude import (
     by_degree,
     degree_bins,
+    degree_range,
     lemma,
     lemma_coefficients,
     mean_ranks,
@@ -18,6 +19,7 @@ from ssmrec.analysis.magnitude import (
     simulate_message,
     spearman,
 )
+from ssmrec.errors import ConfigError, DataError
 
 
 @settings(max_examples=60, deadline=None)
@@ -34,6 +36,24 @@ def test_spearman_is_scipys_with_ties(seed, n, distinct):
 
 def test_spearman_of_too_few():
     assert np.isnan(spearman(np.array([1.0]), np.array([2.0])))
+
+
+def test_spearman_with_a_nan_is_nan_and_of_no_pairs_an_error():
+    x, y = np.array([1.0, 2.0, np.nan]), np.array([1.0, 2.0, 3.0])
+    assert np.isnan(spearman(x, y)) and np.isnan(spearman(y, x))
+    with pytest.raises(DataError, match="3 and 1 values are no pairs"):
+        spearman(x, y[:1])
+
+
+@pytest.mark.parametrize("degrees", [[], [3, 0], [-1]])
+def test_degrees_below_one_are_refused(degrees):
+    degrees = np.array(degrees, int)
+    calls = (degree_bins, degree_range, lambda d: by_degree(d, d), lambda d: lemma(d, 1.0, 1.0))
+    for call in calls:
+        with pytest.raises(DataError, match="degrees must be at least 1, not"):
+            call(degrees)
+    with pytest.raises(ConfigError, match="bins of degree must be at least 1, not 0"):
+        degree_bins(np.ones(3), 0)
 
 
 def test_bins_are_even_in_log_degree():
@@ -76,3 +96,17 @@ def test_length_grows_with_degree_only_if_the_mean_is_not_zero():
 def test_moment_is_that_of_the_pareto_law():
     draws = stats.pareto(3.0).rvs(200_000, random_state=0)
     assert (draws**-0.5).mean() == pytest.approx(pareto_moment(3.0, 0.5), rel=2e-3)
+
+
+def test_a_moment_that_is_infinite_and_laws_that_are_none():
+    assert pareto_moment(3, -3) == pareto_moment(3, -4) == np.inf
+    assert pareto_moment(3, -2) == 3
+    random = np.random.default_rng(0)
+    for shape in (0, -1, float("nan")):
+        with pytest.raises(ConfigError, match="shape of a Pareto law must be above 0, not"):
+            pareto_moment(shape, 1)
+        with pytest.raises(ConfigError, match="shape of a Pareto law must be above 0, not"):
+            simulate_message(3, random, shape=shape)
+    for degree, repeats in ((0, 9), (3, 1)):
+        with pytest.raises(ConfigError, match="needs degree 1 and 2 repeats at least, not"):
+            simulate_message(degree, random, repeats=repeats)

@@ -13,6 +13,7 @@ from ssmrec.analysis.optimum import (
     minimised_scores,
     slope_within,
 )
+from ssmrec.errors import DataError
 
 
 def fixed_point(counts: np.ndarray) -> np.ndarray:
@@ -77,3 +78,22 @@ def test_slope_within_removes_what_is_constant_in_a_row():
     assert slope_within(y, x, rows) == pytest.approx(-0.5)
     assert centred(y, rows)[3:].tolist() == [0.5, -0.5]
     assert np.isnan(slope_within(y, np.ones(5), rows))
+
+
+@pytest.mark.parametrize("counts", [[], [0.0, 1.0], [-1.0], [np.nan], [np.inf], [1e-30, 1e-30]])
+def test_counts_without_a_best_score_are_refused(counts):
+    for call in (minimised_scores, lambda c: expected_loss(np.zeros(len(c)), c)):
+        with pytest.raises(DataError, match="finite expected counts of 1e-16 at least"):
+            call(np.array(counts))
+
+
+def test_the_closed_form_of_items_that_are_never_drawn():
+    assert closed_form_scores(np.array([0.0, 0.5])).tolist() == [0, -np.log(2)]
+    for counts in ([-0.1], [np.nan], [np.inf]):
+        with pytest.raises(DataError, match="at least 0 and finite"):
+            closed_form_scores(np.array(counts))
+
+
+def test_rare_draws_still_have_their_minimum():
+    counts = np.array([1e-16, 1.0])  # a (1 + a) = 1 / (c S), S = 1 / 2 up to 1e-8
+    assert minimised_scores(counts) == pytest.approx([np.log(2e16) / 2, 0], abs=1e-6)

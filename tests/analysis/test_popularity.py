@@ -50,6 +50,30 @@ def test_groups_hold_equal_shares_up_to_one_item(degrees, n):
 def test_groups_need_a_number():
     with pytest.raises(ConfigError, match="at least 1, not 0"):
         popularity_groups(np.ones(3, int), 0)
+    with pytest.raises(DataError, match="the degree of item 1 is -2, and must be at least 0"):
+        popularity_groups(np.array([1, -2]), 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"relevant": [1, 0]}, "number of held-out items of user 1 is 0, and must be at least 1"),
+        ({"ids": np.zeros((0, 2), int), "hits": np.zeros((0, 2), bool), "relevant": []}, "no user"),
+        ({"ids": [[0, 1], [2, 3]]}, "a list holds item 3, but there are 3 items"),
+        ({"groups": [0, 1, 2]}, "groups must be -1 to 1, not 0 to 2"),
+    ],
+)
+def test_lists_without_a_mean_are_refused(changed, message):
+    given = {
+        "ids": [[0, 1], [2, -1]],
+        "hits": [[1, 0], [1, 0]],
+        "relevant": [2, 1],
+        "groups": [0, 1, 1],
+    }
+    ids, hits, relevant, groups = (np.array(value) for value in (given | changed).values())
+    for metric in (recall_by_group, ndcg_by_group):
+        with pytest.raises(DataError, match=message):
+            metric(ids, hits, relevant, groups, 2)
 
 
 def test_metrics_by_group_by_hand():
@@ -87,6 +111,12 @@ def test_exposure_by_hand():
     assert found.gini == pytest.approx(gini(np.array([0, 0, 1, 2])))
     with pytest.raises(DataError, match="no pair is on an item"):
         exposure(np.array([0]), np.array([0]), degrees)
+    for row, item, message in ((0, 5, "item 5, but there are 5"), (0, -1, "item of pair 0 is -1"),
+                               (-1, 1, "user of pair 0 is -1")):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            exposure(np.array([row]), np.array([item]), degrees)
+    with pytest.raises(DataError, match="count of item 1 is -2"):
+        gini(np.array([1, -2]))
 
 
 def test_hits_outside_the_groups_count_in_the_total_only():

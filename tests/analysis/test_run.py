@@ -14,10 +14,10 @@ import torch
 from ssmrec.analysis import Effort, Run, analyze, write_analysis
 from ssmrec.analysis import run as run_module
 from ssmrec.analysis.files import plain
-from ssmrec.analysis.negatives import user_pulls
 from ssmrec.analysis.optimum import expected_counts
+from ssmrec.analysis.weights import user_pulls
 from ssmrec.config import merged
-from ssmrec.data import Vocabulary
+from ssmrec.data import Split, Vocabulary
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import find_hits
 from ssmrec.negatives import Batch, Negatives
@@ -270,6 +270,22 @@ def test_expected_counts_follow_the_sampler(made):
     assert not reason and (values == 1).all()
     assert "exclude_known" in counts("corrected")[1]
     assert "bpr" in counts("few")[1] and "not trained with" in counts("solved")[1]
+
+
+def test_items_that_are_next_to_never_drawn_have_no_best_score(make_interactions):
+    """Degrees 12,000, 1 and 1, to the power of 4: the minimum is that of the paper's sampler instead."""
+    likes, held = np.zeros((2, 12_000, 3), bool)
+    likes[:, 0] = likes[0, 1] = likes[1, 2] = held[0, 2] = True
+    train, test = make_interactions(likes), make_interactions(held)
+    settings = {
+        "model": {"name": "mf", "dim": 2},
+        "negatives": {"name": "popularity", "n": 1, "beta": 4, "exclude_known": False},
+    }
+    config = resolve({**SMALL, **settings})
+    run = Run(train_run(config, Split(train, None, test, "given")), test)
+    values, reason = expected_counts(run.subject())
+    assert "draws some items so rarely" in reason and values.min() > 1e-5
+    assert analyze(run, groups=2, k=1, effort=EFFORT)["popularity"]["theory"]["users"] == 2
 
 
 def test_theory_bins_hold_all_pairs_and_pull_popular_items_down(made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_set_wins_over_the_plan_and_study_and_tune_are_read_as_yaml(place):
             "baseline: no method 'mf + bce' on clicks, did you",
         ),
         (["plan.yaml", "--test", "ttest"], "test: "),
+        (["plan.yaml", "--seeds", "0", "--dry-run"], "at least 1, or a list of seeds (got 0)\n"),
         (["plan.yaml", "--losses", "smm"], "did you mean 'ssm'"),
         (["plan.yaml", "--out", "clicks.csv"], "clicks.csv: cannot be written"),
         (["plan.yaml", "--data", "gone.csv"], "gone.csv"),
@@ -206,6 +208,39 @@ def test_a_metric_is_added_to_those_of_the_plan(place):
     assert "[1/1]" not in err  # what is finished has it already
     code, out, err = compare("plan.yaml", "--metric", "hit@5", "--no-run", cwd=place)
     assert out.splitlines()[1].split()[:4] == ["method", "recall@5", "ndcg@5", "hit@5"]
+
+
+def test_no_run_prints_all_that_is_on_file_and_keeps_the_tests(place):
+    write_plan(place, epochs=1, models="mf", metrics=["recall@5", "ndcg@5"], metric="ndcg@5")
+    code, whole, err = compare("plan.yaml", "--out", "o", cwd=place)
+    assert code == 0, err
+    only_print = ["plan.yaml", "--out", "o", "--no-run"]
+    tests = place / "o/tests.json"
+    kept = tests.read_text()
+    tests.unlink()
+    assert compare(*only_print, cwd=place)[:2] == (0, whole) and tests.read_text() == kept
+    shutil.rmtree(place / "o/users")
+    assert compare(*only_print, cwd=place)[:2] == (0, whole)
+
+    code, out, _ = compare(*only_print, "--metric", "hit@5", cwd=place)
+    rows = [line.split() for line in out.splitlines()[3:5]]
+    assert code == 0 and all(row[-1] == "-" and row.count("±") == 2 for row in rows)
+    assert "seeds: 2" in out and "INCOMPLETE" not in out
+    assert "hit@5: 4 of 4 runs were finished without it; ssmrec compare without --no-run" in out
+    code, out, err = compare("plan.yaml", "--out", "o", "--metric", "hit@5", cwd=place)
+    assert code == 0 and "finished without it" not in out and err.count("hit@5 0.") == 4
+
+
+def test_no_run_prints_from_a_folder_that_cannot_be_written(place):
+    write_plan(place, epochs=1, models="mf", seeds=1)
+    code, whole, err = compare("plan.yaml", "--out", "o", cwd=place)
+    assert code == 0, err
+    (place / "o/tests.json").unlink()
+    (place / "o/tests.json.part").mkdir()  # where it would be written first
+    assert compare("plan.yaml", "--out", "o", "--no-run", cwd=place)[:2] == (0, whole)
+    assert not (place / "o/tests.json").exists()
+    code, _, err = compare("plan.yaml", "--out", "o", cwd=place)
+    assert code == 2 and "o: cannot be written" in err
 
 
 @pytest.mark.parametrize("option", ["--study", "--tune"])

@@ -81,6 +81,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):
     assert err.splitlines()[-1].startswith(message) and "Traceback" not in err
 
 
+def test_a_comparison_without_run_folders_is_told_as_such(folder):
+    words = ["--data", "clicks.csv", "--models", "mf", "--losses", "bpr", "--set", "train.epochs=1"]
+    code, _, err = ssmrec("compare", *words, "--out", "c", cwd=folder)
+    assert code == 0, err
+    assert ssmrec("report", "c", "--out", "c.html", cwd=folder)[:2] == (0, "1 run in c.html\n")
+    shutil.rmtree(folder / "c/runs")
+    code, _, err = ssmrec("report", "c", "--out", "c.html", cwd=folder)
+    assert code == 2 and err == (
+        "error: c: a comparison without its run folders (c/runs): print its table with ssmrec compare PLAN "
+        "--out c --no-run, or delete c/results and compare again, which trains the runs to report on\n"
+    )
+
+
 def test_without_plotly_the_error_names_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     code, _, err = ssmrec("report", "runs/mf", cwd=folder)

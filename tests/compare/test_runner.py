@@ -97,6 +97,21 @@ def test_a_run_is_a_normal_run_folder_and_its_result_stands_alone(small, tmp_pat
     assert tables(plan, methods, out) == before
 
 
+def test_a_table_that_is_only_printed_takes_what_the_json_files_hold(small, tmp_path):
+    """The runs are there and the users' values are not: the next run measures them again."""
+    out = tmp_path / "out"
+    plan, methods, _, _ = run(small, out)
+    store, before = Store(out), tables(plan, methods, out)
+    aggregate(plan, methods, store)
+    store.save_tests()
+    kept = {path.name: path.read_bytes() for path in (out / "users").iterdir()}
+    shutil.rmtree(out / "users")
+    assert tables(plan, methods, out) == before and before[0][1][2] is not None
+    *_, log = run(small, out)
+    assert len(log.titles) == 8 and kept.keys() == {p.name for p in (out / "users").iterdir()}
+    assert tables(plan, methods, out) == before
+
+
 def test_a_result_tells_how_its_lists_are_spread(small, tmp_path):
     out = tmp_path / "out"
     small |= {"models": "mf", "losses": "ssm", "seeds": 1}

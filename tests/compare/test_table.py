@@ -175,6 +175,41 @@ def test_without_the_values_of_users_the_change_stays(made, tmp_path):
     assert any(line.startswith("change: ndcg@20 against mf + ssm; no p, as") for line in lines)
 
 
+def test_a_metric_that_some_runs_lack_leaves_the_others_as_they_are(made, tmp_path):
+    plan, methods, store, base, _, worse = made
+    more = make_plan({**PLAN, "metrics": [*PLAN["metrics"], "hit@5"], "metric": "hit@5"})
+    (first, second, third) = aggregate(more, methods, store)[0].rows
+    assert first.mean("ndcg@20") == pytest.approx(base.mean()) and first.sd("recall@20") is not None
+    assert first.mean("hit@5") is second.sd("hit@5") is second.change is third.p is None
+    assert [row.seeds for row in (first, second, third)] == [2, 2, 1]
+    said = (
+        "hit@5: {} of 5 runs were finished without it; ssmrec compare without --no-run measures it"
+    )
+    assert said.format(5) in FORMATS["text"](more, aggregate(more, methods, store))
+    # measured of the baseline's first seed and of the method that has no other
+    for number, each in ((0, base[0]), (2, worse[0])):
+        found = outcome(each)
+        found.record["metrics"]["hit@5"] = float(each.mean())
+        found.per_user["hit@5"] = each
+        store.save(run_of(methods[number], 0, {}), found)
+    blocks = aggregate(more, methods, store)
+    third = blocks[0].rows[2]
+    assert third.change == pytest.approx(worse[0].mean() / base[0].mean() - 1)
+    assert third.p == aggregate(plan, methods, store)[0].rows[2].p
+    assert said.format(3) in FORMATS["md"](more, blocks)
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](more, blocks))))
+    of = {line["method"]: line for line in lines if line["metric"] == "hit@5"}
+    assert [line["seeds"] for line in of.values()] == ["1", "0", "1"]
+    assert of["svdpp + ssm"]["mean"] == ""
+
+
+def test_a_tuned_method_without_its_trials_says_why_it_has_no_run(tmp_path):
+    more = {"models": "mf", "seeds": 1, "tune": {"loss.temperature": [0.1, 0.2]}}
+    plan = make_plan({**PLAN, **more})
+    text = FORMATS["text"](plan, aggregate(plan, expand(plan), Store(tmp_path)))
+    assert "tuned methods without a run: their trials, which choose by ndcg@20, are not" in text
+
+
 def test_markdown_marks_the_best(made):
     text = FORMATS["md"](made[0], aggregate(*made[:3]))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]

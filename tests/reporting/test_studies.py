@@ -11,6 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
+from ssmrec.errors import RunError
 from ssmrec.reporting.html import report_page
 from ssmrec.reporting.runs import RunRecord, read_runs
 from ssmrec.reporting.studies import over_seeds, study_charts
@@ -150,7 +151,27 @@ def test_a_comparison_stands_for_its_runs_and_not_for_its_trials(folders, tmp_pa
     (tmp_path / "empty").mkdir()
     runs, left = read_runs([place, tmp_path / "empty"])
     assert [run.name for run in runs] == ["a-s0-1"]
-    assert left == [f"{tmp_path / 'empty'} is left out: it is empty"]
+    assert left == [
+        f"{place}: 1 of 2 runs left out: their folders are gone",
+        f"{tmp_path / 'empty'} is left out: it is empty",
+    ]
+
+
+def test_a_comparison_without_any_run_folder_is_told_as_such(tmp_path):
+    place = tmp_path / "compare"
+    (place / "results").mkdir(parents=True)
+    (place / "results/a-t1-s0-2.json").write_text('{"trial": {"train.lr": 0.1}}')
+    with pytest.raises(RunError, match="compare: a comparison without a finished run; go on with"):
+        read_runs([place])
+    (place / "results/a-s0-1.json").write_text('{"trial": null}')
+    with pytest.raises(
+        RunError, match=r"without its run folders \(.*/runs\): print its .* --no-run"
+    ):
+        read_runs([place])
+    (place / "results/a-s0-1.json").write_text('{"of": "something else"}')
+    (place / "results/a-t1-s0-2.json").unlink()
+    with pytest.raises(RunError, match="not a run folder"):
+        read_runs([place])
 
 
 def test_the_page_has_the_studies(folders, tmp_path):

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ssmrec.analysis.magnitude import spearman
-from ssmrec.analysis.negatives import known_candidates, temperature_grid
+from ssmrec.analysis.negatives import known_candidates
 from ssmrec.analysis.subject import Subject, scores_at
+from ssmrec.analysis.weights import temperature_grid
 from ssmrec.data import Interactions
+from ssmrec.errors import DataError
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
@@ -52,9 +54,15 @@ def bound_chain(pos: Array, others: Array, live: Array, dcg: Array | None = None
         pos: (B,) logits of the positives.
         others: (B, N) logits of the other candidates; log q is not subtracted, it would change ranks.
         live: bool (B, N), which candidates are in I.
-        dcg: (B,) DCG over all relevant items of I; None where the positive is the only one.
+        dcg: (B,) DCG over all relevant items of I, above 0; None where the positive is the only one.
+
+    Raises:
+        DataError: a logit is NaN, so that it has no rank, or a DCG not above 0.
     """
     pos = np.asarray(pos, dtype=np.float64)
+    _check_numbers(pos, others)
+    if dcg is not None and not (dcg > 0).all():
+        raise DataError("the DCG of a row must be above 0: its positive alone adds to it")
     rank = ranks(pos, others, live)
     gain = 1 / np.log2(1 + rank)
     return Chain(
@@ -63,6 +71,11 @@ def bound_chain(pos: Array, others: Array, live: Array, dcg: Array | None = None
         log_rank=np.log(rank),
         ssm=softmax_loss(pos, others, live),
     )
+
+
+def _check_numbers(*logits: Array) -> None:
+    if any(np.isnan(each).any() for each in logits):
+        raise DataError("logits hold values that are not numbers, which have no rank")
 
 
 def ranks(pos: Array, others: Array, live: Array) -> Array:
@@ -100,8 +113,14 @@ def catalogue_chain(scores: Array, positives: Array) -> Chain:
     Args:
         scores: (n,) logits of the candidates.
         positives: int (p,), positions of all relevant items among them, p at least 1.
+
+    Raises:
+        DataError: no positive, or a logit is NaN, so that it has no rank.
     """
     scores = np.asarray(scores, dtype=np.float64)
+    if not len(positives):
+        raise DataError("the user has no relevant item among the candidates: leave him out")
+    _check_numbers(scores)
     pos = scores[positives]
     rank = 1 + len(scores) - np.searchsorted(np.sort(scores), pos, side="right")
     gain = 1 / np.log2(1 + rank)

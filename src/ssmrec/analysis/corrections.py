@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmrec.analysis.popularity import exposure_of_lists
+from ssmrec.analysis.popularity import check_lists, exposure_of_lists
 from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation.metrics import measure, parse_metric
@@ -36,8 +36,9 @@ def trade(ids: Array, hits: Array, relevant: Array, degrees: Array) -> dict[str,
         degrees: int (n_items,), training users of each item.
 
     Raises:
-        DataError: no list holds an item.
+        DataError: no list holds an item, a user has no held-out item, or an item is not there.
     """
+    check_lists(ids, relevant, len(degrees))
     k = ids.shape[1]
     metrics = [parse_metric(f"{name}@{k}") for name in ("recall", "ndcg")]
     recall, ndcg = (float(values.mean()) for values in measure(hits, relevant, metrics).values())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ssmrec.analysis.subject import Subject, unit
 from ssmrec.data import Interactions
+from ssmrec.errors import DataError
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
@@ -19,9 +20,26 @@ Array = np.ndarray
 def alignment(users: Array, items: Array) -> float:
     """Mean squared distance of matching rows on the sphere, 0 (equal) to 4 (opposite).
 
-    It is 2 - 2 mean cosine. Args: users (n, d), items (n, d), row by row a positive pair; any length.
+    It is 2 - 2 mean cosine. A pair with a zero row, which has no direction, is left out; NaN without a pair.
+
+    Args:
+        users, items: (n, d), row by row a positive pair; any length.
+
+    Raises:
+        DataError: the two are not of one shape.
     """
-    return float(((unit(users) - unit(items)) ** 2).sum(1).mean())
+    users, items = np.asarray(users), np.asarray(items)
+    if users.shape != items.shape:
+        raise DataError(f"users {users.shape} and items {items.shape} are no pairs row by row")
+    known = _directed(users) & _directed(items)
+    if not known.any():
+        return float("nan")
+    return float(((unit(users[known]) - unit(items[known])) ** 2).sum(1).mean())
+
+
+def _directed(vectors: Array) -> Array:
+    """Rows that `unit` makes as long as 1, bool (n,): the others have no direction."""
+    return ~(np.linalg.norm(vectors, axis=1) < 1e-12)
 
 
 def uniformity(vectors: Array, t: float = 2.0) -> float:
@@ -31,10 +49,13 @@ def uniformity(vectors: Array, t: float = 2.0) -> float:
     orthogonal rows.
 
     Args:
-        vectors: (n, d), n at least 2; any length.
+        vectors: (n, d), any length; zero rows, which have no direction, are left out. NaN below two others.
     """
-    x = unit(vectors)
+    vectors = np.asarray(vectors)
+    x = unit(vectors[_directed(vectors)])
     n = len(x)
+    if n < 2:
+        return float("nan")
     # ||x - y||^2 = 2 - 2 x'y; the diagonal holds the n pairs of a row with itself.
     powers = np.exp(-t * np.maximum(2 - 2 * (x @ x.T), 0))
     return float(np.log((powers.sum() - np.trace(powers)) / (n * (n - 1))))
@@ -44,8 +65,15 @@ def singular_values(vectors: Array) -> Array:
     """Singular values of the (n, d) matrix, largest first, float64 (d,); rows are not centred.
 
     From the d x d Gram matrix in float64, so n may be large; values below 1e-8 of the largest are noise.
+
+    Raises:
+        DataError: a value is not a finite number.
     """
     x = np.asarray(vectors, dtype=np.float64)
+    if not np.isfinite(x).all():
+        raise DataError(
+            "the vectors hold values that are not finite numbers: they have no spectrum"
+        )
     return np.sqrt(np.maximum(np.linalg.eigvalsh(x.T @ x)[::-1], 0))
 
 
@@ -53,7 +81,15 @@ def effective_rank(values: Array) -> float:
     """e^H of p_k = sigma_k / sum sigma (Roy & Vetterli, EUSIPCO 2007): 1 to the number of values.
 
     NaN where all values are zero.
+
+    Args:
+        values: (d,), at least 0.
+
+    Raises:
+        DataError: a value is negative.
     """
+    if (values < 0).any():
+        raise DataError(f"singular values must be at least 0, not {values.min()}")
     total = values.sum()
     if total <= 0:
         return float("nan")
@@ -62,9 +98,12 @@ def effective_rank(values: Array) -> float:
 
 
 def mean_share(vectors: Array) -> float:
-    """||mean row||^2 over the mean of ||row||^2, 0 to 1: how much all rows point the same way."""
+    """||mean row||^2 over the mean of ||row||^2, 0 to 1: how much all rows point the same way.
+
+    NaN where all rows are zero, or there is none.
+    """
     x = np.asarray(vectors, dtype=np.float64)
-    square = (x**2).sum(1).mean()
+    square = (x**2).sum(1).mean() if len(x) else 0.0
     return float((x.mean(0) ** 2).sum() / square) if square > 0 else float("nan")
 
 

@@ -14,12 +14,14 @@ zero and b = 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ssmrec.analysis.subject import Subject
+from ssmrec.errors import ConfigError, DataError
 from ssmrec.models import Graph
 from ssmrec.training.seeds import numpy_generator
 
@@ -33,9 +35,16 @@ LEMMA_SHAPE = 3.0
 def spearman(x: Array, y: Array) -> float:
     """Rank correlation, -1 to 1: Pearson's of the ranks, ties sharing their mean rank.
 
-    NaN where either is constant or there are fewer than two values.
+    NaN where either is constant or holds a NaN, or there are fewer than two values.
+
+    Raises:
+        DataError: the two are of different lengths.
     """
-    if len(x) < 2:
+    if len(x) != len(y):
+        raise DataError(
+            f"{len(x)} and {len(y)} values are no pairs, so they have no rank correlation"
+        )
+    if len(x) < 2 or np.isnan(x).any() or np.isnan(y).any():
         return float("nan")
     a, b = (r - r.mean() for r in (mean_ranks(x), mean_ranks(y)))
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
@@ -43,7 +52,7 @@ def spearman(x: Array, y: Array) -> float:
 
 
 def mean_ranks(values: Array) -> Array:
-    """Ranks from 1, equal values sharing the mean of their ranks, float64 (n,)."""
+    """Ranks from 1, equal values sharing the mean of their ranks, float64 (n,); NaN counts as the largest."""
     _, at, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return ((2 * last - counts + 1) / 2)[at]
@@ -53,12 +62,27 @@ def degree_bins(degrees: Array, n: int = 10) -> Array:
     """Bin of each node, int64: equal widths in log degree between the least and the largest degree.
 
     Args:
-        degrees: int (m,), at least 1.
-        n: number of bins; a bin may be empty.
+        degrees: int (m,), at least 1, m at least 1.
+        n: number of bins, at least 1; a bin may be empty.
+
+    Raises:
+        ConfigError: `n` below 1.
+        DataError: no degree, or one below 1.
     """
+    if n < 1:
+        raise ConfigError(f"the number of bins of degree must be at least 1, not {n}")
+    _check_degrees(degrees)
     logs = np.log(degrees)
     edges = np.linspace(logs.min(), logs.max(), n + 1)[1:-1]
     return np.searchsorted(edges, logs, side="right")
+
+
+def _check_degrees(degrees: Array) -> None:
+    if not len(degrees) or not (degrees >= 1).all():
+        least = degrees.min() if len(degrees) else "none"
+        raise DataError(
+            f"degrees must be at least 1, not {least}: leave nodes without a neighbour out"
+        )
 
 
 def by_degree(values: Array, degrees: Array, n: int = 10) -> list[dict[str, float]]:
@@ -66,6 +90,9 @@ def by_degree(values: Array, degrees: Array, n: int = 10) -> list[dict[str, floa
 
     Returns:
         For each bin degree_min, degree_max, degree (mean), nodes, mean, q25 and q75 (quartiles).
+
+    Raises:
+        ConfigError, DataError: as `degree_bins`.
     """
     bins = degree_bins(degrees, n)
     rows = []
@@ -84,7 +111,12 @@ def by_degree(values: Array, degrees: Array, n: int = 10) -> list[dict[str, floa
 
 
 def degree_range(degrees: Array) -> dict[str, float]:
-    """Extent of a bin: degree_min, degree_max, degree (mean) and nodes."""
+    """Extent of a bin: degree_min, degree_max, degree (mean) and nodes.
+
+    Raises:
+        DataError: no degree, or one below 1.
+    """
+    _check_degrees(degrees)
     return {
         "degree_min": int(degrees.min()),
         "degree_max": int(degrees.max()),
@@ -94,8 +126,18 @@ def degree_range(degrees: Array) -> dict[str, float]:
 
 
 def pareto_moment(shape: float, s: float) -> float:
-    """E[D^-s] = A / (A + s) for D from a Pareto law of shape A and minimum 1."""
-    return shape / (shape + s)
+    """E[D^-s] = A / (A + s) for D from a Pareto law of shape A and minimum 1; infinity for s <= -A.
+
+    Raises:
+        ConfigError: the shape is not above 0.
+    """
+    _check_shape(shape)
+    return shape / (shape + s) if s > -shape else math.inf
+
+
+def _check_shape(shape: float) -> None:
+    if not shape > 0:
+        raise ConfigError(f"the shape of a Pareto law must be above 0, not {shape}")
 
 
 def lemma_coefficients(
@@ -112,8 +154,13 @@ def lemma_coefficients(
 
 
 def lemma(degrees: Array, a: float, b: float, a0: float = 0.5) -> Array:
-    """a d^(1 - 2 a0) + b d^(2 - 2 a0) at degrees d (Eq 23)."""
+    """a d^(1 - 2 a0) + b d^(2 - 2 a0) at degrees d (Eq 23), float64 (m,).
+
+    Raises:
+        DataError: no degree, or one below 1.
+    """
     d = np.asarray(degrees, dtype=np.float64)
+    _check_degrees(d)
     return a * d ** (1 - 2 * a0) + b * d ** (2 - 2 * a0)
 
 
@@ -130,14 +177,22 @@ def simulate_message(
     """Monte Carlo of E[q_i^2] per dimension under the lemma's assumptions.
 
     Args:
-        degree: number of neighbours |P_i|.
+        degree: number of neighbours |P_i|, at least 1.
         alpha: (a0, a1); shape: A of the Pareto law of the neighbours' degrees.
         mean, deviation: mu and sigma of the normal rows.
-        repeats: independent items, each with its own neighbours.
+        repeats: independent items, each with its own neighbours; at least 2.
 
     Returns:
         The mean of q_i^2 and its standard error.
+
+    Raises:
+        ConfigError: the shape is not above 0, or a number is too small.
     """
+    _check_shape(shape)
+    if degree < 1 or repeats < 2:
+        raise ConfigError(
+            f"a simulated message needs degree 1 and 2 repeats at least, not {degree} and {repeats}"
+        )
     neighbours = 1 + generator.pareto(shape, (repeats, degree))
     rows = generator.normal(mean, deviation, (repeats, degree))
     squares = ((neighbours ** -alpha[1] * rows).sum(1) * degree ** -alpha[0]) ** 2

@@ -22,9 +22,13 @@ import numpy as np
 
 from ssmrec.analysis.magnitude import by_degree, spearman
 from ssmrec.analysis.subject import Subject
+from ssmrec.errors import DataError
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
+
+RAREST = 1e-16
+"""Below this expected count a draw adds less to the loss than float64 can tell apart."""
 
 MOST_ITEMS = 1000
 """Users with more items are not minimised for: a Newton step takes the cube of their number."""
@@ -34,9 +38,14 @@ def closed_form_scores(expected: Array) -> Array:
     """Eq 9 at the positives of one user, without the user's constant log Z: -log(1 + |P| c_i).
 
     Args:
-        expected: float (p,), expected counts c_i = N p(i) of the user's positives.
+        expected: float (p,), expected counts c_i = N p(i) of the user's positives, at least 0.
+
+    Raises:
+        DataError: a count is negative, or no finite number.
     """
     expected = np.asarray(expected, dtype=np.float64)
+    if not ((expected >= 0) & (expected < np.inf)).all():
+        raise DataError("expected counts must be at least 0 and finite")
     return -np.log1p(len(expected) * expected)
 
 
@@ -47,13 +56,16 @@ def minimised_scores(expected: Array, steps: int = 100) -> Array:
     are at their best, minus infinity, and take no part.
 
     Args:
-        expected: float (p,), expected counts of the user's positives, above 0.
+        expected: float (p,), expected counts of the user's positives, at least `RAREST`; p at least 1.
         steps: Newton steps, at most; a handful is enough.
 
     Returns:
         float64 (p,), relative to log Z, as `closed_form_scores`.
+
+    Raises:
+        DataError: no positive, or one of a smaller count: that of one never drawn has no best score.
     """
-    counts = np.asarray(expected, dtype=np.float64)
+    counts = _positive(expected)
     scores = closed_form_scores(counts)
     for _ in range(steps):
         gradient, hessian = _derivatives(scores, counts)
@@ -69,8 +81,23 @@ def minimised_scores(expected: Array, steps: int = 100) -> Array:
 
 
 def expected_loss(scores: Array, counts: Array) -> float:
-    """L of the module's docstring for positives (p,) with the other items at minus infinity."""
+    """L of the module's docstring for positives (p,) with the other items at minus infinity.
+
+    Raises:
+        DataError: as `minimised_scores`.
+    """
+    counts = _positive(counts)
     return float(np.logaddexp(0, _log_z(scores, counts) - scores).sum())
+
+
+def _positive(counts: Array) -> Array:
+    counts = np.asarray(counts, dtype=np.float64)
+    if not counts.size or not ((counts >= RAREST) & (counts < np.inf)).all():
+        raise DataError(
+            f"the loss of a user needs a positive item, and finite expected counts of {RAREST} at least: "
+            "leave out items that are never drawn"
+        )
+    return counts
 
 
 def _log_z(scores: Array, counts: Array) -> float:
@@ -181,7 +208,13 @@ def expected_counts(subject: Subject) -> tuple[Array, str]:
     if settings["name"] in ("in_batch", "popularity", "uniform"):
         beta = {"in_batch": 1.0, "uniform": 0.0}.get(settings["name"], settings.get("beta", 1.0))
         weights = np.where(train.item_degrees > 0, train.item_degrees, 0 if beta else 1) ** beta
-        return n * weights / weights.sum(), ""
+        counts = n * weights / weights.sum()
+        if counts[train.item_degrees > 0].min() < RAREST:
+            return (
+                popular,
+                "the sampler draws some items so rarely that no best score is told apart",
+            )
+        return counts, ""
     return popular, f"the noise distribution of sampler {settings['name']} is not known"
 
 

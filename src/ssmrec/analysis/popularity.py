@@ -36,11 +36,12 @@ def popularity_groups(degrees: Array, n: int) -> Array:
 
     Raises:
         ConfigError: `n` below 1.
-        DataError: no item has a degree.
+        DataError: no item has a degree, or one has less than 0.
     """
     if n < 1:
         raise ConfigError(f"the number of popularity groups must be at least 1, not {n}")
     degrees = np.asarray(degrees, dtype=np.int64)
+    _check_least(degrees, 0, "the degree of item")
     if not degrees.sum():
         raise DataError("no item has an interaction: there is no popularity to group by")
     order = np.argsort(degrees, kind="stable")
@@ -49,6 +50,11 @@ def popularity_groups(degrees: Array, n: int) -> Array:
     groups[order] = (running * n - 1) // running[-1]
     groups[degrees == 0] = -1
     return groups
+
+
+def _check_least(values: Array, least: int, what: str) -> None:
+    if (low := np.flatnonzero(np.asarray(values) < least)).size:
+        raise DataError(f"{what} {low[0]} is {values[low[0]]}, and must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,13 @@ def recall_by_group(ids: Array, hits: Array, relevant: Array, groups: Array, n: 
 
     Args:
         ids: int (m, K) listed items, -1 for padding; hits: bool (m, K), held out or not.
-        relevant: int (m,), number of held-out items of each user, at least 1.
+        relevant: int (m,), number of held-out items of each user, at least 1; m at least 1.
         groups: int (n_items,), see `popularity_groups`; n: number of groups.
+
+    Raises:
+        DataError: no user, one without a held-out item, or an item or group that is not there.
     """
+    check_lists(ids, relevant, len(groups))
     return _by_group(ids, hits, np.ones(ids.shape[1]), relevant, groups, n)
 
 
@@ -81,14 +91,34 @@ def ndcg_by_group(ids: Array, hits: Array, relevant: Array, groups: Array, n: in
     """NDCG^(g) = mean_u sum over hits in group g of 1 / log2(rank + 1), over the ideal DCG of u.
 
     The ideal DCG is that of min(K, |T_u|) hits at the top, whatever their groups. Arguments as for
-    `recall_by_group`.
+    `recall_by_group`, errors too.
     """
+    check_lists(ids, relevant, len(groups))
     gains = 1 / np.log2(np.arange(2, ids.shape[1] + 2))
     ideal = np.cumsum(gains)[np.minimum(ids.shape[1], relevant) - 1]
     return _by_group(ids, hits, gains, ideal, groups, n)
 
 
+def check_lists(ids: Array, relevant: Array, n_items: int) -> None:
+    """Whether there is a mean over users: int (m, K) lists of `n_items` items, int (m,) held-out items.
+
+    Raises:
+        DataError: no user, one without a held-out item, or an item that is not there.
+    """
+    if not len(ids):
+        raise DataError("there is no user to average over")
+    _check_least(relevant, 1, "the number of held-out items of user")
+    _check_items(ids, n_items)
+
+
+def _check_items(ids: Array, n_items: int) -> None:
+    if ids.size and ids.max() >= n_items:
+        raise DataError(f"a list holds item {ids.max()}, but there are {n_items} items")
+
+
 def _by_group(ids: Array, hits: Array, gains: Array, norm: Array, groups: Array, n: int) -> Share:
+    if groups.min() < -1 or groups.max() >= n:
+        raise DataError(f"groups must be -1 to {n - 1}, not {groups.min()} to {groups.max()}")
     row, column = np.nonzero(hits)
     # One column more for group -1: a ranker that learned from other pairs may list such items.
     cell = row * (n + 1) + groups[ids[row, column]] + 1
@@ -121,7 +151,13 @@ def exposure(rows: Array, items: Array, degrees: Array) -> Exposure:
     Args:
         rows: int (n,), user of each pair; items: int (n,), its item.
         degrees: int (n_items,); items of degree 0 are not listable, pairs on them are left out.
+
+    Raises:
+        DataError: no pair is on a listable item, or one has an item or user that is not there.
     """
+    _check_least(rows, 0, "the user of pair")
+    _check_least(items, 0, "the item of pair")
+    _check_items(items, len(degrees))
     warm = degrees[items] > 0
     rows, items = rows[warm], items[warm]
     if not len(items):
@@ -151,14 +187,19 @@ def gini(counts: Array) -> float:
     """Gini coefficient of counts x_1 <= ... <= x_n: sum_i (2 i - n - 1) x_i / (n sum_i x_i).
 
     It is half the mean absolute difference of two items, over the mean; 0 when all are zero.
+
+    Raises:
+        DataError: a count is negative.
     """
-    x = np.sort(np.asarray(counts, dtype=np.float64))
+    x = np.asarray(counts, dtype=np.float64)
+    _check_least(x, 0, "the count of item")
+    x = np.sort(x)
     n, total = len(x), x.sum()
     return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * total)) if total else 0.0
 
 
 def exposure_of_lists(ids: Array, degrees: Array) -> Exposure:
-    """`exposure` of the places of ranked lists: ids int (m, K), -1 for padding."""
+    """`exposure` of the places of ranked lists: ids int (m, K), -1 for padding; errors are its too."""
     row, column = np.nonzero(ids >= 0)
     return exposure(row, ids[row, column], degrees)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from ssmrec.compare import (
 )
 from ssmrec.compare.progress import CompareBars
 from ssmrec.config import choose, override, read_yaml
-from ssmrec.errors import ConfigError
+from ssmrec.errors import ConfigError, RunError
 from ssmrec.training.run import write_text
 
 logger = logging.getLogger("ssmrec")
@@ -133,8 +133,10 @@ def compare(
         _tell(failures)
         raise typer.Exit(2)
     blocks = done or blocks
-    if not no_run:
+    # A table can be printed from a folder that cannot be written.
+    with suppress(RunError) if no_run else nullcontext():
         store.save_tests()
+    if not no_run:
         write_text(folder / "table.md", FORMATS["md"](agreed, blocks))
         write_text(folder / "table.csv", FORMATS["csv"](agreed, blocks))
     typer.echo(write(agreed, blocks), nl=False)

@@ -91,7 +91,7 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
             for metric in plan.metrics:
                 tested = (row.change, row.p, row.holm) if metric == plan.metric else (None,) * 3
                 writer.writerow(
-                    [block.data, row.label, metric, row.seeds, row.mean(metric), row.sd(metric),
+                    [block.data, row.label, metric, len(row.held(metric)), row.mean(metric), row.sd(metric),
                      block.baseline, *tested, " ".join(shown(row.tuned)),
                      *(row.device if name == "device" else row.cost.get(name) for name in cost)]
                 )  # fmt: skip
@@ -119,6 +119,12 @@ def notes(plan: Plan, block: Block) -> list[str]:
         found.append(f"INCOMPLETE: {done} of {total} runs")
     spread = ", mean ± standard deviation" if max(counts) > 1 else ""
     found.append(f"seeds: {len(plan.seeds)}{spread}")
+    for metric in plan.metrics:
+        if lacking := done - sum(len(row.held(metric)) for row in block.rows):
+            found.append(
+                f"{metric}: {lacking} of {done} runs were finished without it; ssmrec compare without --no-run "
+                "measures it from their run folders, and trains those again whose folder is gone"
+            )
     found += sorted({fact for row in block.rows for fact in row.facts})
     if any("chosen on test" in fact for fact in found):
         found.append("WARNING: chosen on TEST, as papers did; no honest estimate")

@@ -116,7 +116,7 @@ class Plan(Config):
         if isinstance(value, bool) or not isinstance(value, int):
             return value
         if value < 1:
-            raise ValueError(f"must be at least 1, or a list of seeds (got {value})")
+            raise ValueError("must be at least 1, or a list of seeds")
         return range(value)
 
     @field_validator("metrics", mode="before")

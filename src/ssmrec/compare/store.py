@@ -37,7 +37,7 @@ class Outcome:
             there are none.
         users: int32 (m,) indices of the averaged users; None for a trial, or where only the JSON
             file was kept.
-        per_user: float32 (m,) for each metric.
+        per_user: float32 (m,) for each metric that was measured.
     """
 
     record: dict[str, Any]
@@ -51,6 +51,7 @@ class Store:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._tests: dict[str, dict[str, Any]] | None = None
+        self._new_tests = False
 
     def prepare(self) -> None:
         """Make the folder.
@@ -71,7 +72,25 @@ class Store:
         return "interrupted" if (self.folder(job) / CHECKPOINT).exists() else "missing"
 
     def load(self, job: Job, metrics: tuple[str, ...]) -> Outcome | None:
-        """The result of a job; None when it has none with all `metrics`.
+        """The result of a job that needs no more work; None where it is to be trained or measured.
+
+        Measured again is what lacks one of `metrics`, or its users' values while its run folder is there.
+
+        Raises:
+            RunError: as `kept`.
+        """
+        found = self.kept(job, metrics)
+        if found is None or found.record.get("failed"):
+            return found
+        lacking = not set(metrics) <= set(found.record["metrics"])
+        lost = job.trial is None and found.users is None
+        again = lost and (self.folder(job) / "metrics.json").exists()
+        return None if lacking or again else found
+
+    def kept(self, job: Job, metrics: tuple[str, ...]) -> Outcome | None:
+        """What the files hold of a job, for a table that is only printed; None without a result.
+
+        Of `metrics` it has those that were measured.
 
         Raises:
             RunError: a file is damaged, or of a version with other defaults.
@@ -81,20 +100,16 @@ class Store:
             return None
         try:
             record = json.loads(path.read_text())
-            differs = job.difference(record["settings"])
-            current = (record["format"], record["metric_version"]) == (FORMAT, METRIC_VERSION)
-            known = record.get("failed") or set(metrics) <= set(record["metrics"])
-            if differs:
+            if differs := job.difference(record["settings"]):
                 raise ValueError(f"made with other defaults: {differs}")
-            if not current or not known:
+            if (record["format"], record["metric_version"]) != (FORMAT, METRIC_VERSION):
                 return None
-            if job.trial is not None:
-                return Outcome(record)
+            held = [name for name in metrics if name in record["metrics"]]
             path = self.out / "users" / f"{path.stem}.npz"
-            if not path.exists():  # measured again where the run is there, else left out of tests
-                return None if (self.folder(job) / "metrics.json").exists() else Outcome(record)
+            if job.trial is not None or not path.exists():
+                return Outcome(record)
             with np.load(path, allow_pickle=False) as file:
-                return Outcome(record, file["users"], {name: file[name] for name in metrics})
+                return Outcome(record, file["users"], {name: file[name] for name in held})
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise RunError(f"{path}: not of use ({error}); delete it and compare again") from None
 
@@ -126,18 +141,21 @@ class Store:
 
     def remember(self, name: str, values: Sequence[Sequence[float]], p: float) -> None:
         """Note p of a test, and the means it stands on; `save_tests` writes it."""
-        self._known_tests()[name] = {"p": p, "values": [list(pair) for pair in values]}
+        test, known = {"p": p, "values": [list(pair) for pair in values]}, self._known_tests()
+        self._new_tests |= known.get(name) != test
+        known[name] = test
 
     def save_tests(self) -> None:
-        """Write what was tested, where there is anything.
+        """Write what was tested, where anything of it is new.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        if not self._tests:
+        if not self._new_tests:
             return
         try:
             write_text(self.out / TESTED, json.dumps(self._tests, indent=1, sort_keys=True) + "\n")
+            self._new_tests = False
         except OSError as error:
             raise unwritable(self.out, error) from None
 

@@ -22,7 +22,7 @@ class Row:
 
     Args:
         label: of the method.
-        values: metric to its value for each finished seed.
+        values: metric to its value for each finished seed; None where a run was finished without it.
         tuned: the settings its trials chose.
         change: mean of the tested metric relative to the baseline's, minus 1.
         p: of the paired test against the baseline; holm: corrected for the rows of this data set.
@@ -32,11 +32,11 @@ class Row:
             `tail_share`; empty where results do not say.
         groups: `recall`, `ndcg` and `length` of each popularity group, tail to head, means over
             seeds; None for an empty group; without those that results do not say.
-        facts: protocol, and what chose the epoch.
+        facts: protocol, and what chose the epoch; why a tuned method has no run.
     """
 
     label: str
-    values: Mapping[str, Sequence[float]]
+    values: Mapping[str, Sequence[float | None]]
     tuned: Mapping[str, Any] = field(default_factory=dict)
     change: float | None = None
     p: float | None = None
@@ -52,14 +52,18 @@ class Row:
         """Finished runs."""
         return len(next(iter(self.values.values())))
 
+    def held(self, metric: str) -> list[float]:
+        """Its values, of the finished runs that were measured by it."""
+        return [value for value in self.values[metric] if value is not None]
+
     def mean(self, metric: str) -> float | None:
-        """Mean over seeds; None without a run."""
-        found = self.values[metric]
-        return float(np.mean(found)) if len(found) else None
+        """Mean over the seeds that have it; None without any."""
+        found = self.held(metric)
+        return float(np.mean(found)) if found else None
 
     def sd(self, metric: str) -> float | None:
-        """Standard deviation over seeds (n - 1); None below two runs."""
-        found = self.values[metric]
+        """Standard deviation over those seeds (n - 1); None below two."""
+        found = self.held(metric)
         return float(np.std(found, ddof=1)) if len(found) > 1 else None
 
 
@@ -73,7 +77,7 @@ class Block:
 
 
 def aggregate(plan: Plan, methods: Sequence[Method], store: Store) -> list[Block]:
-    """The table of all finished runs.
+    """The table of all finished runs, from what is on file: nothing is measured.
 
     Raises:
         RunError: a result is damaged, or results were measured on different held-out pairs.
@@ -116,7 +120,7 @@ def _outcomes(plan: Plan, method: Method, store: Store) -> dict[int, Outcome]:
     tuned = tuned_settings(plan, method, store)
     if tuned is None:
         return {}
-    found = {seed: store.load(run_of(method, seed, tuned), plan.metrics) for seed in plan.seeds}
+    found = {seed: store.kept(run_of(method, seed, tuned), plan.metrics) for seed in plan.seeds}
     return {seed: outcome for seed, outcome in found.items() if outcome is not None}
 
 
@@ -136,11 +140,14 @@ def _check_same_test(data: str, done: Mapping[str, Mapping[int, Outcome]]) -> No
 
 def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcome]) -> Row:
     records = [outcome.record for outcome in outcomes.values()]
-    values = {name: [record["metrics"][name] for record in records] for name in plan.metrics}
+    values = {name: [record["metrics"].get(name) for record in records] for name in plan.metrics}
     tuned = tuned_settings(plan, method, store) if method.grid else {}
-    facts = frozenset(
-        f"protocol {r['protocol']}: epoch chosen on {r['selected_on']}" for r in records
-    )
+    facts = {f"protocol {r['protocol']}: epoch chosen on {r['selected_on']}" for r in records}
+    if tuned is None:
+        facts.add(
+            f"tuned methods without a run: their trials, which choose by {plan.metric}, are not finished, "
+            "or none gave a result"
+        )
     cost, device = {}, ""
     if records:
         # Seconds are those of one device: a mean over several would be that of none.
@@ -157,7 +164,7 @@ def _row(plan: Plan, method: Method, store: Store, outcomes: Mapping[int, Outcom
     groups = _groups([record["groups"] for record in records if record.get("groups")])
     return Row(
         method.label, values, tuned or {}, cost=cost, device=device, lists=lists, groups=groups,
-        facts=facts,
+        facts=frozenset(facts),
     )  # fmt: skip
 
 
@@ -211,6 +218,7 @@ def _p(
     store: Store,
 ) -> float | None:
     """p of the paired test; what an earlier test of these very results said, where users are not kept."""
+    one, other = (_measured(side, plan.metric) for side in (one, other))
     seeds = [seed for seed in one if seed in other]
     means = [[side[s].record["metrics"][plan.metric] for side in (one, other)] for s in seeds]
     kept = all(side[seed].users is not None for side in (one, other) for seed in seeds)
@@ -224,3 +232,7 @@ def _p(
     if kept:
         store.remember(name, means, p)
     return p
+
+
+def _measured(outcomes: Mapping[int, Outcome], metric: str) -> dict[int, Outcome]:
+    return {seed: found for seed, found in outcomes.items() if metric in found.record["metrics"]}

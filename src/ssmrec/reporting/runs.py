@@ -66,21 +66,27 @@ class RunRecord:
 def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
     """The finished runs among `folders`, and a line for each that is left out.
 
-    The folder of a comparison stands for its runs. What `runs/*` may name besides runs (an unfinished
-    training, a file, an empty folder) is left out with a warning.
+    The folder of a comparison stands for its runs. Those whose folders are gone, and what `runs/*` may
+    name besides runs (an unfinished training, a file, an empty folder), are left out with a warning.
 
     Raises:
         RunError: a folder does not exist or holds something else, a run is damaged, or none is finished.
     """
-    kept, left = [], []
-    inside = [path for folder in folders for path in _of_comparison(folder) or [folder]]
+    kept, left, inside = [], [], []
+    for folder in dict.fromkeys(folders):
+        runs, gone = _of_comparison(folder)
+        inside += runs or [folder]
+        if gone:
+            left.append(
+                f"{folder}: {gone} of {gone + len(runs)} runs left out: their folders are gone"
+            )
     for folder in dict.fromkeys(inside):
-        reason = _reason_to_leave(folder)
-        if reason:
+        if reason := _reason_to_leave(folder):
             left.append(f"{folder} is left out: {reason}")
-            logger.warning(left[-1])
         else:
             kept.append(folder)
+    for line in left:
+        logger.warning(line)
     if not kept:
         raise RunError(f"no finished run to report on: {'; '.join(left) or 'name run folders'}")
     names = _names(kept)
@@ -144,14 +150,25 @@ def rival(results: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return name, found
 
 
-def _of_comparison(folder: Path) -> list[Path]:
-    """The run folders of a comparison that are still there, without trials; none for another folder."""
-    found = []
-    for path in sorted((folder / "results").glob("*.json")):
-        run = folder / "runs" / path.stem
-        if _json(path).get("trial") is None and run.is_dir():
-            found.append(run)
-    return found
+def _of_comparison(folder: Path) -> tuple[list[Path], int]:
+    """The run folders of a comparison, without trials, and how many are gone; none for another folder.
+
+    Raises:
+        RunError: it has not a single one.
+    """
+    paths = sorted((folder / "results").glob("*.json"))
+    trials = {path.stem: record["trial"] for path in paths if "trial" in (record := _json(path))}
+    finished = [folder / "runs" / name for name, trial in trials.items() if trial is None]
+    there = [run for run in finished if run.is_dir()]
+    if trials and not finished:
+        raise RunError(f"{folder}: a comparison without a finished run; go on with ssmrec compare")
+    if finished and not there:
+        raise RunError(
+            f"{folder}: a comparison without its run folders ({folder / 'runs'}): print its table with "
+            f"ssmrec compare PLAN --out {folder} --no-run, or delete {folder / 'results'} and compare again, "
+            "which trains the runs to report on"
+        )
+    return there, len(finished) - len(there)
 
 
 def _reason_to_leave(folder: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssmrec.analysis.negatives import (
+from ssmrec.analysis.weights import (
     WEIGHTS,
     concentration,
     histogram,
@@ -16,6 +16,7 @@ from ssmrec.analysis.negatives import (
     weight_curve,
     weight_peak,
 )
+from ssmrec.errors import ConfigError, DataError
 from ssmrec.losses import LOSSES
 
 
@@ -117,3 +118,41 @@ def test_histogram_shares():
 def test_temperature_grid_is_geometric_about_the_runs_own():
     grid = temperature_grid(0.2)
     assert grid[4] == 0.2 and grid[0] == pytest.approx(0.05) and grid[-1] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("temperature", [1e-8, 1e-4, 0.2, 1e8])
+def test_the_curve_is_1_at_its_peak_at_any_temperature(temperature):
+    peak = weight_peak(temperature)
+    assert 0 < peak < 1 and weight_curve(np.array(peak), temperature) == pytest.approx(1)
+    found = weight_curve(np.array([-1.1, -1, 0.9, 1, 1.1]), temperature)
+    assert (found[[0, 1, 3, 4]] == 0).all() and 0 <= found[2] < 1
+
+
+def test_the_curve_is_g_over_its_largest_value():
+    x = np.array([-0.3, 0.4, 0.9])
+    g = np.sqrt(1 - x**2) * np.exp(x / 0.2)
+    assert weight_curve(x, 0.2) / weight_curve(x[:1], 0.2) == pytest.approx(g / g[0])
+
+
+@pytest.mark.parametrize("temperature", [0, -0.1, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    one = np.ones(2)
+    for call in (
+        lambda: weight_peak(temperature),
+        lambda: weight_curve(np.array([0.5]), temperature),
+        lambda: temperature_grid(temperature),
+        lambda: user_pulls(one, one, one[None], temperature),
+    ):
+        with pytest.raises(ConfigError, match="temperature must be above 0 and finite, not"):
+            call()
+
+
+def test_vectors_and_weights_that_are_none_are_refused():
+    one, zero = np.ones(2), np.zeros(2)
+    for vectors in ((zero, one, one[None]), (one, zero, one[None]), (one, one, zero[None])):
+        with pytest.raises(DataError, match="length zero has no cosine"):
+            user_pulls(*vectors, 0.2)
+    live = np.array([[True, False]])
+    for weights in ([[-1.0, 0.0]], [[1.0, 0.5]]):
+        with pytest.raises(DataError, match="at least 0, and 0 where a candidate is not live"):
+            concentration(np.array(weights), np.ones((1, 2)), live)
