@@ -160,14 +160,15 @@ def test_an_index_of_another_run_or_of_none_is_refused_in_one_line(folder):
     ("words", "message"),
     [
         (["similar", "run", "999"], "1 item(s) were not trained on: '999'"),
-        (["recommend", "run", "--liked", "999"], "none of the 1 items was trained on"),
+        (["recommend", "run", "--liked", "999"], "--liked 999: the model knows none of its 1 items"),
         (["recommend", "run", "--all", "--users", "u1"], "choose one of --users, --all and --liked"),
         (["recommend", "run", "--allow", "no.txt"], "--allow no.txt: neither a file nor an id that the run"),
         (["recommend", "run", "--deny", "no/stock"], "--deny no/stock: neither a file nor an id that"),
         (["recommend", "run", "--users", "u1", "u.csv"], "--users u.csv: neither a file nor an id that"),
         (["recommend", "run", "--liked", "3", "--liked", "l.tsv"], "--liked l.tsv: neither a file nor"),
         (["recommend", "run", "--liked", "3", "--unknown", "skip"], "leave it out with --liked"),
-        (["recommend", "run", "--allow", "999"], "allow: the model knows none of its 1 items"),
+        (["recommend", "run", "--allow", "999"], "--allow 999: the model knows none of its 1 items"),
+        (["recommend", "run", "--deny", "999"], "--deny 999: the model knows none of its 1 items"),
         (["recommend", "run", "--to", "oracle://x/y"], "oracle://: unknown database"),
         (["recommend", "run", "--to", "sqlite:///s.db", "--table", "a.b.c"], "must be a name"),
         (["recommend", "run", "--table", "recs"], "--table is a table of --to"),
@@ -285,9 +286,10 @@ def test_lists_as_windows_writes_them(folder):
 
 def test_an_id_longer_than_a_file_name_is_an_id(folder):
     long = "9" * 300
-    code, _, err = ssmrec("recommend", "run", "--users", long, "u1", "--deny", long, cwd=folder)
+    words = ["recommend", "run", "--users", long, "u1", "--deny", long, "--deny", "3"]
+    code, _, err = ssmrec(*words, cwd=folder)
     assert code == 0 and f"1 user(s) were not trained on: '{long}'" in err.replace("\n", ""), err
-    assert f"1 of 1 items were not trained on: '{long}'" in err.replace("\n", "")
+    assert f"1 of 2 items were not trained on: '{long}'" in err.replace("\n", "")
 
 
 def test_a_file_of_lists_gets_its_folder(folder):

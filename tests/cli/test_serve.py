@@ -50,7 +50,7 @@ def shops(tmp_path, trained):
     return save
 
 
-def test_a_swap_takes_the_titles_of_the_new_run(shops, tmp_path):
+def test_a_swap_takes_the_titles_of_the_new_run(shops, tmp_path, caplog):
     shops("lamps")
     read = partial(load, titles=Titles(None))
     service = Service(read(tmp_path / "live"), read)
@@ -60,8 +60,24 @@ def test_a_swap_takes_the_titles_of_the_new_run(shops, tmp_path):
     (tmp_path / "lamps/items.csv").write_text("item,colour\n5,red\n")
     shops("lamps")  # its titles have a fault: it is live without any, not with those of the books
     assert service.look() and service.loaded.titles == {}
-    with pytest.raises(DataError, match="needs a column item"):
-        Titles(None)(service.loaded.live)
+    assert caplog.text.count("without titles: ") == 1
+
+
+def test_items_without_titles_are_served_but_a_file_asked_for_must_have_them(
+    shops, tmp_path, caplog
+):
+    table = tmp_path / "lamps/items.csv"
+    table.write_text("item,category,price\n5,lamp,3.5\n")
+    shops("lamps")
+    assert load(tmp_path / "live", titles=Titles(None)).titles == {}
+    assert caplog.text.count("without titles: ") == 1
+    assert f"{table}: needs a column of item ids" in caplog.text
+    with pytest.raises(
+        DataError, match=r"one of titles \(title, name, description\); it has item, cat"
+    ):
+        load(tmp_path / "live", titles=Titles(table))
+    table.write_text("sku,title,category\n5,Lava lamp,lamp\n")
+    assert load(tmp_path / "live", titles=Titles(None)).titles == {"5": "Lava lamp"}
 
 
 def test_the_file_of_titles_is_read_again_and_its_loss_stops_no_swap(shops, tmp_path, caplog):

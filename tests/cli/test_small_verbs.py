@@ -8,6 +8,7 @@ import yaml
 
 from ssmrec.cli import demo, titles
 from ssmrec.config import merged, read_recipe, recipes
+from ssmrec.data import DataConfig
 from ssmrec.errors import DataError
 
 
@@ -23,15 +24,28 @@ def test_recipes_are_listed_and_printed(command):
 def test_titles_of_a_file(tmp_path):
     file = tmp_path / "titles.csv"
     file.write_text("item,title\n7,Lamp\n8,\n7,Other lamp\n9,Cup\n")
-    assert titles.titles_of("x.csv", file) == {"7": "Lamp", "9": "Cup"}
-    file.write_text("item,colour\n7,red\n")
-    with pytest.raises(DataError, match="needs a column item and one of"):
-        titles.titles_of("x.csv", file)
+    assert titles.titles_of(DataConfig(), file) == {"7": "Lamp", "9": "Cup"}
+    for names in ("item,colour", "colour,title"):
+        file.write_text(f"{names}\n7,red\n")
+        with pytest.raises(DataError, match=f"needs a column of item ids .*; it has {names[:4]}"):
+            titles.titles_of(DataConfig(), file)
+
+
+@pytest.mark.parametrize(
+    "names", ["sku,title,category", "Product_ID,Name,price", "what,description,item"]
+)
+def test_titles_by_the_shops_own_names(tmp_path, names):
+    """The name that the run was given, here `what`, goes before the usual ones."""
+    (tmp_path / "items.csv").write_text(f"{names}\n007,Lamp,x\n00239,Cup,y\n")
+    data = DataConfig(source=str(tmp_path), item="what")
+    want = {"007": "Lamp", "00239": "Cup"}
+    assert titles.titles_or_none(data) == want
+    assert titles.titles_of(data, tmp_path / "items.csv") == want
 
 
 def test_titles_of_the_data_set_and_of_none():
-    assert titles.titles_of(titles.PYTHON) == {}
-    assert "HAND WARMER" in " ".join(titles.titles_of("online-retail").values())
+    assert titles.titles_of(DataConfig(source=titles.PYTHON)) == {}
+    assert "HAND WARMER" in " ".join(titles.titles_of(DataConfig(source="online-retail")).values())
 
 
 @pytest.mark.slow
@@ -67,11 +81,11 @@ def test_a_recipe_of_ones_own_is_printed(command, tmp_path):
 
 def test_titles_that_cannot_be_read_stop_no_list(tmp_path, caplog):
     (tmp_path / "items.csv").write_text("item,colour\n7,red\n")
-    assert titles.titles_or_none(str(tmp_path)) == {}
-    assert "without titles: " in caplog.text and "needs a column item and one of" in caplog.text
+    assert titles.titles_or_none(DataConfig(source=str(tmp_path))) == {}
+    assert "without titles: " in caplog.text and "needs a column of item ids" in caplog.text
 
 
 def test_titles_by_ids_that_parquet_holds_as_floats(tmp_path):
     file = tmp_path / "titles.parquet"
     pl.DataFrame({"item": [7.0, 8.0], "name": ["Lamp", "Cup"]}).write_parquet(file)
-    assert titles.titles_of("x.csv", file) == {"7": "Lamp", "8": "Cup"}
+    assert titles.titles_of(DataConfig(), file) == {"7": "Lamp", "8": "Cup"}

@@ -50,18 +50,31 @@ def test_allow_and_deny(ranker, include_seen):
 
 def test_candidates_are_of_each_user(ranker, caplog):
     candidates = pl.DataFrame(
-        {"user": [101, 101, 102, 102, 999], "item": [103, 105, 108, 100, 100]}
+        {"user": [101, 101, 102, 102, 999, 999], "item": [103, 105, 108, 100, 100, 105]}
     )
     choice = ranker.choice(9, include_seen=True, candidates=candidates)
     found = lists(ranker.recommend(pl.Series([101, 102, 103]), choice))
     assert found == {101: brute(ranker, 1, 9, {103, 105}, False), 102: [100]}
-    assert "candidates: 1 of 5 items were not trained on: 108" in caplog.text
-    assert "candidates: 1 of 5 users were not trained on: 999" in caplog.text
+    assert "candidates: 1 of 4 items were not trained on: 108" in caplog.text
+    assert "candidates: 1 of 3 users were not trained on: 999" in caplog.text
     with pytest.raises(DataError, match="candidates: the model knows none of its 2 users"):
-        ranker.choice(9, candidates=pl.DataFrame({"user": [7, 999], "item": [103, 105]}))
+        ranker.choice(9, candidates=pl.DataFrame({"user": [7, 999, 7], "item": [103, 105, 105]}))
     with pytest.raises(ConfigError, match="unknown=popular cannot keep to candidates"):
         ranker.recommend(pl.Series([101, 999]), choice, "popular")
     assert set(ranker.recommend(pl.Series([101, 999]), choice, "skip")["user"]) == {101}
+
+
+def test_who_or_what_is_named_twice_is_counted_once(ranker, caplog):
+    candidates = pl.DataFrame({"user": [101], "item": [103]})
+    choice = ranker.choice(2, deny=[107, "ghost", "ghost"], candidates=candidates)
+    assert "deny: 1 of 2 items were not trained on: 'ghost'" in caplog.text
+    ranker.recommend(pl.Series([101, 999, 999, 102, 102]), choice, "skip")
+    assert "1 user(s) were not trained on: 999; left out" in caplog.text
+    assert "1 user(s) have no candidates: 102; left out" in caplog.text
+    with pytest.raises(DataError, match=r"1 item\(s\) were not trained on: 108"):
+        ranker.similar([108, 108])
+    with pytest.raises(DataError, match="allow: the model knows none of its 2 items"):
+        ranker.choice(5, allow=[108, 7, 108])
 
 
 def test_a_short_list_is_never_filled(ranker):

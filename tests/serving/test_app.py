@@ -74,8 +74,11 @@ def test_unknown_users_are_marked_and_never_taken_for_others(ask, run):
         known.known_users == 103), known.choice(3))["item"].to_list()  # fmt: skip
     skipped = ask("post", "/recommend", json={"users": [5], "unknown": "skip"}).json()
     assert skipped["lists"] == [{"user": 5, "known": False, "items": []}]
-    refused = ask("post", "/recommend", json={"users": [5, 103], "unknown": "error"})
-    assert refused.status_code == 404 and "not trained on: [5]" in refused.json()["detail"]
+    refused = ask("post", "/recommend", json={"users": [5, 103, 5], "unknown": "error"})
+    assert (
+        refused.status_code == 404
+        and "1 user(s) were not trained on: [5]" in refused.json()["detail"]
+    )
 
 
 def test_filters(ask, run):
@@ -114,6 +117,33 @@ def test_fold_in_names_unknown_items(ask, live):
     assert items(answer["lists"][0]) == want["item"].to_list()
     assert answer["lists"][0]["unknown_items"] == [9999]
     assert not answer["lists"][1]["known"] and items(answer["lists"][1])[0] == 100
+
+
+def test_fold_in_takes_the_filters_of_recommend(ask, live):
+    liked, strange = [101, 103], ["ghost"]
+    body = {"users": [liked, strange], "k": 9, "allow": [100, 105, 111, 120], "deny": ["105"]}
+    his, popular = ask("post", "/fold-in", json=body).json()["lists"]
+    choice = live.ranker.choice(9, allow=[100, 111, 120])
+    want, _ = live.fold_in([pl.Series(liked)], choice)
+    assert items(his) == want["item"].to_list() and len(want) == 3
+    assert items(popular) == live.ranker.popular(pl.Series([5]), choice)["item"].to_list()
+    wrong = ask("post", "/fold-in", json={"users": [liked], "allow": ["ghost"]})
+    assert wrong.status_code == 404 and "knows none of its 1 items" in wrong.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/recommend", {"users": [1], "topk": 3}, "body.topk: no such key; choose from: allow, cand"),
+        ("/recommend", {"usres": [1]}, "body.usres: no such key, did you mean 'users'?"),
+        ("/fold-in", {"users": [[1]], "alow": [3]}, "body.alow: no such key, did you mean 'allow'?"),
+        ("/fold-in", {"users": [[1]], "xyz": 3}, "choose from: allow, deny, details, k, users"),
+        ("/similar", {"items": [1], "q" * 99: 3}, f"body.{'q' * 40}: no such key; choose from: det"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_key_is_told_what_there_is(ask, path, body, told):
+    answer = ask("post", path, json=body)
+    assert answer.status_code == 422 and told in answer.json()["detail"]
 
 
 def test_history_and_users_for_the_page(ask, run):

@@ -277,9 +277,21 @@ def test_a_table_of_something_else_is_spared(uri):
     write_table(uri, "spared", iter([ROWS]))
     for make in ("VIEW odd_view AS SELECT user_id FROM spared", "TABLE odd_table (name INTEGER)"):
         run_in(uri, f"CREATE {make}")
-        with pytest.raises(RunError, match="table odd_.*nothing was changed"):
+        told = r"table odd_\w+: has columns \w+, not user_id, .*: name another --table, or drop it; nothing"
+        with pytest.raises(RunError, match=told):
             write_table(uri, make.split()[1], iter([ROWS]))
     assert len(read_query(uri, "SELECT 1 AS one FROM spared")) == 3
+
+
+def test_a_table_of_clicks_is_spared(uri):
+    run_in(uri, "CREATE TABLE clicks (user_id BIGINT, item_id TEXT, ts BIGINT)")
+    run_in(uri, "INSERT INTO clicks VALUES (1, 'a', 5)")
+    told = (
+        "^table clicks: has columns user_id, item_id, ts, not .*: name another --table, or drop it;"
+    )
+    with pytest.raises(RunError, match=told):
+        write_table(uri, "clicks", iter([ROWS]))
+    assert read_query(uri, "SELECT * FROM clicks").rows() == [(1, "a", 5)]
 
 
 def test_tables_with_more_columns_are_spared(uri):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import polars as pl
 import typer
 from rich.console import Console
@@ -16,9 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from ssmrec.cli.lists import Side, assert_any, ids_of, named
 from ssmrec.cli.titles import titles_or_none
 from ssmrec.data import load
-from ssmrec.errors import ConfigError, DataError
+from ssmrec.errors import ConfigError
 from ssmrec.ranking import Choice, Ranker, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.reporting.cells import score
@@ -28,16 +27,15 @@ from ssmrec.serving.sql import write_table
 
 logger = logging.getLogger("ssmrec")
 
-Find = Callable[[pl.Series], np.ndarray]
-LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|parquet|gz)$", re.IGNORECASE)
-
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     users: Annotated[
         list[str] | None,
         typer.Option(
-            "--users", "-u", help="User ids, or a file with one id a line; repeat. Default: all."
+            "--users",
+            "-u",
+            help="User ids, or a file of them, as for --allow; repeat. Default: all.",
         ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(help="More user ids.")] = None,
@@ -67,7 +65,9 @@ def recommend(
     ] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Only these items: an id, or a file with one a line; repeat."),
+        typer.Option(
+            help="Only these items: an id, or a file with one a line or a column of them; repeat."
+        ),
     ] = None,
     deny: Annotated[list[str] | None, typer.Option(help="Never these items; likewise.")] = None,
     candidates: Annotated[
@@ -104,19 +104,22 @@ def recommend(
         raise ConfigError("--table is a table of --to: name the database, or leave it out")
     live = Live.load(run)
     ranker = live.ranker if correct is None else _corrected(live, correct, liked)
+    items = Side(ranker, "item")
     choice = ranker.choice(
         top,
         include_seen=include_seen,
-        allow=_ids(allow or [], "--allow", ranker.find_items),
-        deny=_ids(deny or [], "--deny", ranker.find_items),
+        allow=ids_of(allow or [], "--allow", items),
+        deny=ids_of(deny or [], "--deny", items),
         candidates=None if candidates is None else load(candidates).frame(),
     )
     if liked:
         asked, frames = 1, iter([_new_user(live, liked, choice)])
     else:
-        wanted = _ids(names, "--users", ranker.find_users)
-        if unknown is None:
-            _check_known(ranker, wanted)
+        people = Side(ranker, "user")
+        wanted = ids_of(names, "--users", people, needed=False)
+        if wanted and unknown is None:
+            popular = "; for strangers there is --unknown popular"
+            assert_any(wanted, f"--users {named(names)}", people, popular)
         ids = None if wanted is None else as_ids(wanted)
         asked = len(ranker.known_users if ids is None else ids)
         frames = shown(blocks, ranker, ids, choice, unknown or "skip")
@@ -131,7 +134,7 @@ def recommend(
     else:
         frame = pl.concat(frames)
         rows = len(frame)
-        _show(frame, titles_or_none(live.trained.config.data.source))
+        _show(frame, titles_or_none(live.trained.config.data))
     _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()), rows)
 
 
@@ -186,22 +189,11 @@ def _corrected(live: Live, correct: str, liked: list[str] | None) -> Ranker:
 
 def _new_user(live: Live, liked: list[str], choice: Choice) -> pl.DataFrame:
     """The list of a user who has the items `liked`; unknown ones are told and left out."""
-    ids = as_ids(_ids(liked, "--liked", live.ranker.find_items) or [])
+    ids = as_ids(ids_of(liked, "--liked", Side(live.ranker, "item")) or [])
     frame, left_out = live.fold_in([ids], choice)
     if left_out[0]:
         logger.warning("--liked: not trained on, left out: %s", ", ".join(map(str, left_out[0])))
     return frame.with_columns(user=pl.lit("new user"))
-
-
-def _check_known(ranker: Ranker, wanted: list[str] | None) -> None:
-    """Nothing to do for anyone is an error where no policy is asked for; a mistyped file looks like that."""
-    if wanted is not None and (ranker.find_users(as_ids(wanted)) < 0).all():
-        shown = ", ".join(wanted[:3]) + (" ..." if len(wanted) > 3 else "")
-        raise DataError(
-            f"--users {shown}: neither a file nor ids of users the run was trained on "
-            f"(such as {', '.join(str(name) for name in ranker.known_users.head(2))}); for strangers "
-            "there is --unknown popular"
-        )
 
 
 def _tell_short(top: int, known: int, allowed: int, rows: int) -> None:
@@ -211,40 +203,6 @@ def _tell_short(top: int, known: int, allowed: int, rows: int) -> None:
     elif top > allowed:
         why = "the run knows" if allowed == known else "--allow and --deny leave"
         logger.warning("--top %d: %s %d items, so the lists are shorter", top, why, allowed)
-
-
-def _ids(values: list[str], option: str, find: Find) -> list[str] | None:
-    """Ids given directly, and those of files, one a line; None for none."""
-    found: list[str] = []
-    for value in values:
-        if not _is_file(value, option, find):
-            found.append(value)
-            continue
-        path = Path(value)
-        try:
-            lines = path.read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read as ids, one a line ({error})") from None
-        found += [line.strip() for line in lines if line.strip()]
-    if values and not found:
-        raise DataError(f"{option} {', '.join(values)}: no ids in it")
-    return list(dict.fromkeys(found)) if values else None
-
-
-def _is_file(value: str, option: str, find: Find) -> bool:
-    """Whether `value` is a file of ids, and not an id.
-
-    Raises:
-        DataError: it looks like a file, and is neither one nor an id.
-    """
-    try:
-        if Path(value).is_file():
-            return True
-    except OSError:  # longer than the name of a file may be
-        return False
-    if LIKE_A_FILE.search(value) and find(as_ids([value]))[0] < 0:
-        raise DataError(f"{option} {value}: neither a file nor an id that the run was trained on")
-    return False
 
 
 def _show(frame: pl.DataFrame, titles: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ssmrec.cli.titles import titles_of
+from ssmrec.cli.titles import titles_of, titles_or_none
 from ssmrec.errors import ConfigError, SsmrecError
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import Service, load
@@ -30,7 +30,8 @@ def serve(
         float, typer.Option(help="Seconds between looks for a new run; 0 for never.", min=0)
     ] = 2.0,
     titles: Annotated[
-        Path | None, typer.Option(help="File with columns item and title, for the page.")
+        Path | None,
+        typer.Option(help="File with a column of item ids and one of titles, for the page."),
     ] = None,
     index: Annotated[
         str | None,
@@ -103,20 +104,22 @@ def _address(place: socket.socket) -> str:
 class Titles:
     """Titles for each run that is served: of a file, or of the run's own data set.
 
-    A fault in them is an error for the first run. A later run is served in spite of it, with the titles
-    that the file had, or without any.
+    A fault in those of the data set is told, and the run is served without. One in the file is an error
+    for the first run; a later run is served with the titles that it had.
     """
 
     def __init__(self, file: Path | None) -> None:
-        self.file, self.last = file, None
+        self.file = file
+        self.last: dict[str, str] | None = None
 
     def __call__(self, live: Live) -> dict[str, str]:
+        data = live.trained.config.data
+        if self.file is None:
+            return titles_or_none(data)
         try:
-            found = titles_of(live.trained.config.data.source, self.file)
+            self.last = titles_of(data, self.file)
         except (SsmrecError, OSError) as error:
             if self.last is None:
                 raise
             logger.warning("titles of the new run: %s", error)
-            found = self.last if self.file else {}
-        self.last: dict[str, str] | None = found
-        return found
+        return self.last

@@ -7,32 +7,32 @@ from pathlib import Path
 
 import polars as pl
 
-from ssmrec.data import item_titles
-from ssmrec.data.named import read_titles
+from ssmrec.data import DataConfig, item_titles
+from ssmrec.data.titles import read_titles
 from ssmrec.errors import DataError
 from ssmrec.recommender import PYTHON
 
 logger = logging.getLogger("ssmrec")
 
 
-def titles_of(source: str, file: Path | None = None) -> dict[str, str]:
-    """Title by the text of the id: of a file, or of the data set `source` of a run; none where it has none.
+def titles_of(data: DataConfig, file: Path | None = None) -> dict[str, str]:
+    """Title by the text of the id: of a file, or of the data set of a run; none where it has none.
 
     Raises:
         DataError: they cannot be read.
     """
-    if file is None and source == PYTHON:
+    if file is None and data.source == PYTHON:
         return {}
-    table = item_titles(source) if file is None else read_titles(file)
+    table = item_titles(data.source, data.item) if file is None else read_titles(file, data.item)
     if table is None:
         return {}
     return dict(table.select(pl.col("item").cast(pl.String), "title").drop_nulls().iter_rows())
 
 
-def titles_or_none(source: str) -> dict[str, str]:
-    """As `titles_of`; what is wrong with them is told, and stops nothing."""
+def titles_or_none(data: DataConfig) -> dict[str, str]:
+    """As `titles_of` the data set; what is wrong with them is told, and stops nothing."""
     try:
-        return titles_of(source)
-    except DataError as error:
+        return titles_of(data)
+    except (DataError, OSError) as error:
         logger.warning("without titles: %s", error)
         return {}

@@ -11,15 +11,14 @@ import polars as pl
 
 from ssmrec.config import nearest
 from ssmrec.data.config import DataConfig
-from ssmrec.data.folder import files_of_source, is_pattern, open_source
-from ssmrec.data.ids import to_ids
+from ssmrec.data.folder import files_of_source, is_pattern
 from ssmrec.data.remote import Remote, assert_there, located, parts
 from ssmrec.data.sniff import SUFFIXES
+from ssmrec.data.titles import read_titles
 from ssmrec.errors import DataError
 
 BUNDLED = Path(__file__).parent / "bundled"
 PARTS = ("train", "valid", "test")
-TITLES = ("title", "name", "description")
 Files = dict[str, Path | Remote]
 """The file, folder, pattern or address of each part."""
 
@@ -271,7 +270,7 @@ def files_of(config: DataConfig) -> Files:
     return files
 
 
-def item_titles(source: str | Path) -> pl.DataFrame | None:
+def item_titles(source: str | Path, item: str | int | None = None) -> pl.DataFrame | None:
     """Titles of the items of a named set or folder, from its items.* file.
 
     Returns:
@@ -281,28 +280,4 @@ def item_titles(source: str | Path) -> pl.DataFrame | None:
     near = isinstance(place, Path) and place.is_dir() and str(source) not in NAMED
     folder = place if near else search(str(source))
     file = part_file(folder, "items") if isinstance(folder, Path) else None
-    return None if file is None else read_titles(file)
-
-
-def read_titles(file: Path) -> pl.DataFrame:
-    """Titles of items, from a file with a column item and one of `TITLES`.
-
-    Returns:
-        Columns item (Int64 where all ids are integers, else String) and title (String), one row for
-        each item.
-
-    Raises:
-        DataError: it cannot be read, or lacks such columns.
-    """
-    table = open_source(file, DataConfig())
-    title = next((name for name in TITLES if name in table.names), None)
-    if title is None or "item" not in table.names:
-        raise DataError(f"{file}: needs a column item and one of {', '.join(TITLES)}")
-    rows = table.collect({"item": "item", "title": title})
-    try:
-        items = to_ids(rows["item"], "auto", table.text, table.where)
-    except DataError:  # a word among integers is at worst an item without a title
-        items = to_ids(rows["item"], "str", table.text, table.where)
-    items = items if items.dtype == pl.Int64 else items.cast(pl.String)
-    rows = rows.with_columns(items, pl.col("title").cast(pl.String))
-    return rows.unique("item", keep="first").sort("item")
+    return None if file is None else read_titles(file, item)

@@ -156,7 +156,7 @@ class Ranker:
         """Warn of users without training pairs, or refuse them under `error`, and of any without candidates."""
         _check_policy(policy)
         index = self.find_users(users)
-        missing = users.filter(pl.Series(index < 0))
+        missing = _distinct(users, index < 0)
         if len(missing):
             text = _named(missing, "user")
             if policy == "error":
@@ -166,8 +166,10 @@ class Ranker:
         if choice.only is not None:
             none = (index >= 0) & (choice.only.user_degrees[index] == 0)
             if none.any():
-                some = _some(users.filter(pl.Series(none)))
-                logger.warning("%d user(s) have no candidates: %s; left out", none.sum(), some)
+                some = _distinct(users, none)
+                logger.warning(
+                    "%d user(s) have no candidates: %s; left out", len(some), _some(some)
+                )
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular items that each of `users` may get and has not; score is the number of users."""
@@ -206,7 +208,7 @@ class Ranker:
         choice = self.choice(k)
         index = self.find_items(wanted)
         if (index < 0).any():
-            missing = wanted.filter(pl.Series(index < 0))
+            missing = _distinct(wanted, index < 0)
             raise DataError(f"{_named(missing, 'item')}; nothing is known of what is similar")
         own = ItemRows(np.arange(len(index) + 1), index, self.train.n_items)
         histories = HistoryRows(own.indptr, own.indices, own.n_items)
@@ -254,17 +256,17 @@ class Ranker:
     def _tell(
         self, ids: pl.Series, index: Array, name: str, side: Vocabulary, needed: bool
     ) -> None:
-        """Warn of ids that are unknown; where one is needed, refuse to have none."""
-        missing, what = int((index < 0).sum()), "users" if side is self.train.users else "items"
-        if needed and missing == len(index):
+        """Warn of ids that are unknown, each counted once; where one is needed, refuse to have none."""
+        what = "users" if side is self.train.users else "items"
+        missing, count = _distinct(ids, index < 0), ids.n_unique()
+        if needed and len(missing) == count:
             raise DataError(
-                f"{name}: the model knows none of its {missing} {what} "
+                f"{name}: the model knows none of its {count} {what} "
                 f"(it knows such as {', '.join(map(repr, side.ids.head(2)))})"
             )
-        if missing:
-            unknown = ids.filter(pl.Series(index < 0)).unique(maintain_order=True)
+        if len(missing):
             logger.warning("%s: %d of %d %s were not trained on: %s",
-                           name, missing, len(index), what, _some(unknown))  # fmt: skip
+                           name, len(missing), count, what, _some(missing))  # fmt: skip
 
 
 def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
@@ -298,6 +300,11 @@ def _find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
         text = ids.cast(pl.Int64, strict=False).cast(pl.String)
         found &= (text == ids).fill_null(False).to_numpy()  # "007" is not 7
     return np.where(found, index, np.int32(-1))
+
+
+def _distinct(ids: pl.Series, chosen: Array) -> pl.Series:
+    """The ids where `chosen` (bool (n,)) holds, each once."""
+    return ids.filter(pl.Series(chosen)).unique(maintain_order=True)
 
 
 def _named(missing: pl.Series, what: str) -> str:

@@ -67,8 +67,8 @@ async def recommend(
     index = ranker.find_users(ids)
     known = index >= 0
     if unknown == "error" and not known.all():
-        missing = [users[at] for at in np.flatnonzero(~known)[:3]]
-        raise DataError(f"{(~known).sum()} user(s) were not trained on: {missing}")
+        missing = list(dict.fromkeys(users[at] for at in np.flatnonzero(~known).tolist()))
+        raise DataError(f"{len(missing)} user(s) were not trained on: {missing[:3]}")
     lists = await service.top(loaded, index[known], choice) if known.any() else None
 
     def answer() -> dict[str, Any]:
@@ -119,14 +119,23 @@ async def fold_in(
     service: Service,
     items: Sequence[Sequence[Id]],
     k: int,
+    *,
+    allow: Sequence[Id] | None = None,
     deny: Sequence[Id] | None = None,
     details: bool = False,
 ) -> dict[str, Any]:
-    """Lists for new users from the items each liked; unknown items are named, and count for nothing."""
+    """Lists for new users from the items each liked; unknown items are named, and count for nothing.
+
+    Listed are items that are in `allow`, where given, and not in `deny`.
+
+    Raises:
+        DataError: no item of `allow` is known.
+    """
     loaded = service.loaded
     live = loaded.live
     asked = sum(10 + len(ids) for ids in items)  # to look up a user's items has a cost of its own
-    choice = await aside(len(deny or ()), _choice, live.ranker, k, False, None, deny, None)
+    filters = len(allow or ()) + len(deny or ())
+    choice = await aside(filters, _choice, live.ranker, k, False, allow, deny, None)
     liked, missing, some = await aside(asked, _liked, live.ranker, items)
     frame = await service.run(live.fold_in, [liked[at] for at in some], choice) if some else None
 

@@ -183,8 +183,9 @@ def _add_bodies(app: FastAPI, service: Service, limits: Limits) -> None:
 
     @app.post("/fold-in", response_model=Folded, **ASKED)
     async def fold_in(body: bodies.fold_in):  # type: ignore[name-defined]
-        """Lists for new users, from the items each of them liked."""
-        found = await answers.fold_in(service, body.users, body.k, body.deny, body.details)
+        """Lists for new users, from the items each of them liked, filtered as those of trained users."""
+        asked = body.model_dump()
+        found = await answers.fold_in(service, asked.pop("users"), asked.pop("k"), **asked)
         return await _lists(found)
 
 
@@ -271,15 +272,23 @@ def _json(content: dict[str, Any]) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """What is wrong and where, in one line; the input is not sent back."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     if first["type"] == "json_invalid":
         at, why = first["loc"][-1], first.get("ctx", {}).get("error", "")
         return JSONResponse({"detail": f"body: not JSON, from character {at} on ({why})"}, 422)
     if first["loc"] == ("body",):
         told = "body: must be a JSON object, with the header content-type: application/json"
         return JSONResponse({"detail": told}, 422)
-    place = ".".join(str(part) for part in first["loc"])
-    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+    place, told = ".".join(str(part) for part in first["loc"]), first["msg"]
+    if first["type"] == "extra_forbidden":
+        (body,) = request.scope["route"].dependant.body_params
+        name = str(first["loc"][-1])[:40]
+        place, told = (
+            f"body.{name}",
+            f"no such key{nearest(name, body.field_info.annotation.model_fields)}",
+        )
+    return JSONResponse({"detail": f"{place}: {told}"}, 422)
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:

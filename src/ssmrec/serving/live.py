@@ -72,11 +72,11 @@ class Live:
         missing = [
             ids.filter(pl.Series(at < 0)).to_list() for ids, at in zip(liked, found, strict=True)
         ]
-        for number, at in enumerate(found):
+        for number, (ids, at) in enumerate(zip(liked, found, strict=True)):
             if not (at >= 0).any():
                 some = self.ranker.train.items.ids.filter(pl.Series(self.ranker.known_items))[:2]
                 raise DataError(
-                    f"new user {number}: none of the {len(at)} items was trained on, so nothing tells "
+                    f"new user {number}: none of the {ids.n_unique()} items was trained on, so nothing tells "
                     f"the taste; name items the model knows, such as {', '.join(map(str, some))}"
                 )
         rows = ItemRows.of([np.unique(at[at >= 0]) for at in found], self.ranker.train.n_items)

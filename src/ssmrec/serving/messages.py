@@ -158,6 +158,7 @@ class Bodies:
         class FoldInBody(Body):
             users: Annotated[list[Annotated[list[Id], some]], batch]
             k: Annotated[StrictInt, length, whole] = min(10, limits.k)
+            allow: Annotated[list[Id], some] | None = None
             deny: Annotated[list[Id], some] | None = None
             details: StrictBool = False
 

@@ -167,7 +167,7 @@ def _put_adbc(
     place = "catalog_name" if sqlite else "db_schema_name"
     where = {place: parts[0]} if len(parts) > 1 else {}
     with closing(connection.cursor()) as cursor:
-        if first and (sqlite or not _is_there(cursor, parts)):
+        if first and not (_columns(cursor, parts) if sqlite else _is_there(cursor, parts)):
             nothing = frame[:0].to_arrow(compat_level=pl.CompatLevel.oldest())
             cursor.adbc_ingest(parts[-1], nothing, "create_append", **where)
         cursor.execute(f"SELECT * FROM {_quoted(parts)} LIMIT 0")
@@ -185,6 +185,13 @@ def _is_there(cursor: Any, parts: list[str]) -> bool:
     """Whether PostgreSQL has the table."""
     cursor.execute("SELECT to_regclass($1) IS NOT NULL", (_quoted(parts),))
     return cursor.fetchone()[0]
+
+
+def _columns(cursor: Any, parts: list[str]) -> dict[str, str]:
+    """The declared type of each column of an SQLite table; none where it is missing."""
+    schema = f"{_quoted(parts[:-1])}." if len(parts) > 1 else ""
+    cursor.execute(f"PRAGMA {schema}table_info({_quoted(parts[-1:])})")
+    return {row[1]: str(row[2]).upper() for row in cursor.fetchall()}
 
 
 def _refuse_other(
@@ -235,10 +242,8 @@ def _put_sqlite(connection: Any, parts: list[str], frame: pl.DataFrame, first: b
 def _refuse_text(connection: Any, parts: list[str], frame: pl.DataFrame) -> None:
     """SQLite takes any text for a column of whole numbers; a join would not find it."""
     texts = [name for name in ("user_id", "item_id") if frame[name].dtype == pl.String]
-    schema = f"{_quoted(parts[:-1])}." if len(parts) > 1 else ""
     with closing(connection.cursor()) as cursor:
-        cursor.execute(f"PRAGMA {schema}table_info({_quoted(parts[-1:])})")
-        kinds = {row[1]: str(row[2]).upper() for row in cursor.fetchall()}
+        kinds = _columns(cursor, parts)
     for name in (name for name in texts if "INT" in kinds.get(name, "")):
         odd = frame[name].filter(~frame[name].str.contains(r"^-?\d+$"))
         if len(odd):
