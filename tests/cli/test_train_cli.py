@@ -86,8 +86,9 @@ def test_without_a_test_part_lists_hold_nothing_a_user_has(clicks, command):
     code, out, err = command(*train, *whole, "--protocol", "refit")
     assert code == 0, err
     assert "validation, lists of" in out and "test, lists of" not in out
-    code, _, err = command("recommend", "run", "--all", "--top", "5", "--out", "lists.csv")
-    assert code == 0, err
+    asked = ("recommend", "run", "--all", "--top", "5", "--out", "lists.csv")
+    code, out, err = command(*asked)
+    assert code == 0 and "held out for test" not in out + err
     lists = pl.read_csv(clicks / "lists.csv").select("user", "item")
     bought = pl.read_csv(clicks / "clicks.csv").unique()
     assert len(lists) == 200 and lists.join(bought, on=["user", "item"]).is_empty()
@@ -95,3 +96,6 @@ def test_without_a_test_part_lists_hold_nothing_a_user_has(clicks, command):
     assert code == 2 and "clicks.csv: has no test part; try --on valid" in err
     code, out, err = command(*train, *whole, "--protocol", "fixed")
     assert code == 0 and "no pairs are held out: nothing is measured" in out, err
+    assert command(*train, "--out", "run", "--overwrite")[0] == 0
+    code, out, err = command(*asked)
+    assert code == 0 and "the 80 pairs held out for test are not known to the run" in out + err

@@ -97,8 +97,8 @@ def test_weights_of_bpr_and_bce_are_the_sigmoid():
 
 def test_weights_of_the_hinge_are_a_step():
     found = row("ccl")
-    beyond = found.scores > 0.8 + 1e-9
-    assert torch.allclose(found.weights, torch.where(beyond, 150 / 201, 0.0).double())
+    beyond = found.scores > 0.6 + 1e-9
+    assert torch.allclose(found.weights, torch.where(beyond, 10 / 201, 0.0).double())
 
 
 def test_pictures_and_shares_are_those_of_the_losses():

@@ -126,6 +126,8 @@ def recommend(
         if ids is not None:
             kind = _kind(ranker, ids, strangers=unknown == "popular")
             frames = (frame.with_columns(pl.col("user").cast(kind)) for frame in frames)
+    if everybody and not include_seen:
+        _tell_held_out(live)
     if out is not None or to is not None:
         table = table or "recommendations"
         rows, count = write_lists(out, frames) if out else write_table(str(to), table, frames)
@@ -194,6 +196,15 @@ def _new_user(live: Live, liked: list[str], choice: Choice) -> pl.DataFrame:
     if left_out[0]:
         logger.warning("--liked: not trained on, left out: %s", ", ".join(map(str, left_out[0])))
     return frame.with_columns(user=pl.lit("new user"))
+
+
+def _tell_held_out(live: Live) -> None:
+    """Say that a run knows nothing of its test pairs, so that they are not left out of lists."""
+    if count := live.trained.metrics.get("counts", {}).get("data", {}).get("test"):
+        logger.info(
+            "the %s pairs held out for test are not known to the run, so lists may hold them: "
+            "data.split.test=0 learns from all", f"{count:,}",
+        )  # fmt: skip
 
 
 def _tell_short(top: int, known: int, allowed: int, rows: int) -> None:
