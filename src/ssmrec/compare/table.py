@@ -206,8 +206,11 @@ def _tested(
         name = f"{data}: {row.label} against {baseline}"
         p = _p(plan, name, done[row.label], done[baseline], store)
         out.append(replace(row, change=value / least - 1 if least else None, p=p))
-    corrected = iter(holm([row.p for row in out if row.p is not None]))
-    return [row if row.p is None else replace(row, holm=next(corrected)) for row in out]
+    # A row that could not be tested counts as one more comparison, else lost values made others significant.
+    compared = [row for row in out if row is not base and row.mean(plan.metric) is not None]
+    corrected = iter(holm([1.0 if row.p is None else row.p for row in compared]))
+    at = {row.label: next(corrected) for row in compared}
+    return [row if row.p is None else replace(row, holm=at[row.label]) for row in out]
 
 
 def _p(
