@@ -46,8 +46,8 @@ def test_dry_run_shows_the_space_and_trains_nothing(shop, command):
     assert [line.split("   starts with ") for line in out.splitlines()] == [
         ["train.l2     1e-06..0.1:log", "1e-05"],
         ["negatives.n  64..2048:log", "1024"],
-        ["loss.margin  0.1..1", "0.8"],
-        ["loss.weight  1..1000:log", "150.0"],
+        ["loss.margin  0.1..1", "0.6"],
+        ["loss.weight  1..1000:log", "10.0"],
         ["model.dim    32, 64", "64"],
     ]
 

@@ -148,7 +148,7 @@ def test_wrong_kinds_are_told_in_plain_words():
         ("seed=1.5", "seed: must be a whole number from 0 to 9223372036854775807 (got 1.5)"),
         ("train.epochs=many", "train.epochs: must be a whole number at least 0 (got 'many')"),
         ("train.lr=.nan", "train.lr: must be a finite number above 0 (got nan)"),
-        ("data.split.test=2", "data.split.test: must be above 0 and below 1 (got 2)"),
+        ("data.split.test=2", "data.split.test: must be at least 0 and below 1 (got 2)"),
         ("model.dim=5000", "model.dim: must be from 1 to 4096 (got 5000)"),
         (
             "train.protocol=vaild",

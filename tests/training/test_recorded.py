@@ -180,7 +180,7 @@ def test_steps_no_two_of_which_are_alike_are_not_recorded_forever(monkeypatch):
         Recorder, "_record", lambda self, *step: made.append(1) or record(self, *step)
     )
     train = synthetic(60, 50, 400, seed=1)
-    layers = {"negatives": {"name": "varied"}, "loss": {"name": "ccl"}}
+    layers = {"negatives": {"name": "varied"}, "loss": {"name": "ssm"}}
     plain, ours = (trained(train, 9, kind, **layers) for kind in (False, True))
     assert len(made) == 32 and not ours.recorder.suits
     assert_same(ours, plain)
