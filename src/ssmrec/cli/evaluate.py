@@ -136,11 +136,10 @@ def held_out_pairs(
         DataError: as `split_of`, the data lack that part, or have no id in common with the run.
     """
     split = split_of(trained, source, fingerprint)
-    part = split.test if on == "test" else split.valid
+    parts = {"test": split.test, "valid": split.valid}
+    part = parts[on]
     if part is None:
-        other = "valid" if on == "test" else "test"
-        there = split.valid if on == "test" else split.test
-        advice = "" if there is None else f"; try --on {other}"
+        advice = "".join(f"; try --on {other}" for other in parts if parts[other] is not None)
         raise DataError(f"{source or trained.config.data.source}: has no {on} part{advice}")
     return aligned(part, trained.train)
 
