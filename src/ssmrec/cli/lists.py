@@ -15,7 +15,7 @@ from ssmrec.data import DataConfig
 from ssmrec.data.aliases import find_alias, is_known
 from ssmrec.data.folder import open_source
 from ssmrec.data.formats import first_lines, is_parquet
-from ssmrec.data.ids import to_ids
+from ssmrec.data.ids import ids_or_text
 from ssmrec.data.sniff import DELIMITERS, split_line
 from ssmrec.data.table import Table, readable
 from ssmrec.errors import DataError
@@ -140,10 +140,7 @@ def _column(table: Table, side: Side) -> list[str]:
             f"{table.where}: cannot tell the {side.role} column among {', '.join(names[:20])}; {side.advice}"
         )
     ids = table.collect({side.role: column})[side.role]
-    try:
-        ids = to_ids(ids, "str" if side.text else "auto", table.text, table.where)
-    except DataError:  # a word among integers is at worst an id that is unknown
-        ids = to_ids(ids, "str", table.text, table.where)
+    ids = ids_or_text(ids, "str" if side.text else "auto", table.text, table.where)
     return ids.cast(pl.String).drop_nulls().to_list()
 
 

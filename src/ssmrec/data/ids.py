@@ -46,6 +46,14 @@ def to_ids(values: pl.Series, wanted: str, text: bool, where: Place) -> pl.Serie
     return _told(values, where) if wanted == "auto" and text else values
 
 
+def ids_or_text(values: pl.Series, wanted: str, text: bool, where: Place) -> pl.Series:
+    """As `to_ids`; all is text where a word stands among integers, at worst an id that nobody knows."""
+    try:
+        return to_ids(values, wanted, text, where)
+    except DataError:
+        return to_ids(values, "str", text, where)
+
+
 def _told(values: pl.Series, where: Place) -> pl.Series:
     """Text as integers when every id is one, `1.0` too; a doubtful mixture is refused or told."""
     column = Distinct(values)

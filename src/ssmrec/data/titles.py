@@ -9,7 +9,7 @@ import polars as pl
 from ssmrec.data.aliases import find_alias, plain
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import open_source
-from ssmrec.data.ids import to_ids
+from ssmrec.data.ids import ids_or_text
 from ssmrec.errors import DataError
 
 TITLES = ("title", "name", "description")
@@ -39,10 +39,7 @@ def read_titles(file: Path, item: str | int | None = None) -> pl.DataFrame:
             f"({', '.join(TITLES)}); it has {', '.join(table.names[:20])}"
         )
     rows = table.collect({"item": str(ids), "title": title})
-    try:
-        items = to_ids(rows["item"], "auto", table.text, table.where)
-    except DataError:  # a word among integers is at worst an item without a title
-        items = to_ids(rows["item"], "str", table.text, table.where)
+    items = ids_or_text(rows["item"], "auto", table.text, table.where)
     items = items if items.dtype == pl.Int64 else items.cast(pl.String)
     rows = rows.with_columns(items, pl.col("title").cast(pl.String))
     return rows.unique("item", keep="first").sort("item")
