@@ -7,10 +7,10 @@ import math
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssmrec.distributed.meeting import Meeting
-from ssmrec.distributed.place import RESTARTS, cores
+from ssmrec.distributed.place import LOST, RESTARTS, cores
 from ssmrec.errors import ConfigError, RunError
 
 logger = logging.getLogger("ssmrec")
@@ -99,14 +99,25 @@ def _run(words: Sequence[str], place: Meeting | None) -> tuple[int, str]:
         logger.warning("stopped: %s", _GOES_ON)
         return 128 + int(error.sigval), ""
     except ChildFailedError as error:
-        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        killed = [
-            f"process {rank} was killed ({signal.Signals(-code).name})"
-            for rank, code in codes.items() if code < 0
-        ]  # fmt: skip
-        return next((code for code in codes.values() if code > 0), 2), next(iter(killed), "")
+        return _meaning({rank: failure.exitcode for rank, failure in error.failures.items()})
     except DistError as error:
         if place is None:
             raise
         raise place.failed(error) from None
     return 0, ""
+
+
+def _meaning(codes: Mapping[int, int]) -> tuple[int, str]:
+    """The command's exit code, and which process was killed, if that is why it ended.
+
+    torchrun itself ends by SIGTERM what still runs after a process has failed.
+
+    Args:
+        codes: exit codes of the processes that failed; -15 is SIGTERM.
+    """
+    own = [code for code in codes.values() if code > 0 and code != LOST]
+    killed = [
+        f"process {rank} was killed ({signal.Signals(-code).name})"
+        for rank, code in codes.items() if code < 0 and not (own and code == -signal.SIGTERM)
+    ]  # fmt: skip
+    return next(iter(own), 2), next(iter(killed), "")

@@ -20,6 +20,8 @@ _ASK_ADDRESS = 0x8915
 """SIOCGIFADDR of Linux: the IPv4 address of a network interface."""
 RESTARTS = "SSMREC_RESTARTS"
 """How often `ssmrec launch` has started all again, which torchrun does not count."""
+LOST = 3
+"""Exit code of a process that ends because another has."""
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from ssmrec.distributed.group import Together
-from ssmrec.distributed.place import Place, interface_to
+from ssmrec.distributed.place import LOST, Place, interface_to
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training.peers import joined
 
@@ -42,7 +42,7 @@ def work(app: Callable[[], object], said: Callable[[Exception], str | None], pla
     """Run the command line as one of several processes; does not return.
 
     Process 0 writes and tells, the others are silent. After an error one line is printed by the
-    process that failed first, and all end with exit code 2.
+    process that failed first, and all end with exit code 2, or `LOST`.
 
     Args:
         app: the command line, which reads `sys.argv`.
@@ -61,11 +61,12 @@ def work(app: Callable[[], object], said: Callable[[Exception], str | None], pla
             if code == 0:
                 peers.meet()
     except Exception as error:
-        _fail(_lost(error) or error, said, board, place, console)
+        lost = _lost(error)
+        _fail(lost or error, said, board, place, console)
         if place.rank == 0 and not os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
             # The store is in this process and not in torchrun's, and the others still look at it.
             time.sleep(2 * _TURN.total_seconds())
-        code = 2
+        code = LOST if lost else 2
     _end(code, console)
 
 
