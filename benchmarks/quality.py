@@ -62,7 +62,7 @@ def _curves(source: str, settings: Settings) -> dict[str, Any]:
 def _ours(settings: Settings) -> Iterator[tuple[str, dict[str, Any], int]]:
     """Name, changes to the recipe, and epochs: the beginning, where the curves differ."""
     if settings.small:
-        few_steps = {"train": {"batch_size": 4096, "lr": 5e-3}}
+        few_steps = {"train": {"batch_size": 1024, "lr": 3e-3}}
         yield "ours", few_steps, 1
         yield "ours, spectral start", few_steps | {"model": {"init": "spectral"}}, 1
         return
