@@ -19,7 +19,7 @@ from ssmrec.data.ids import ids_or_text
 from ssmrec.data.sniff import DELIMITERS, split_line
 from ssmrec.data.table import Table, readable
 from ssmrec.errors import DataError
-from ssmrec.ranking import Ranker, as_ids
+from ssmrec.ranking import Ranker, as_ids, none_known
 
 LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|parquet|pq|gz)$", re.IGNORECASE)
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -93,10 +93,8 @@ def assert_any(ids: list[str], what: str, side: Side, more: str = "") -> None:
     """
     if side.known(ids).any():
         return
-    raise DataError(
-        f"{what}: the model knows none of its {len(set(ids))} {side.role}s "
-        f"(it knows such as {', '.join(map(repr, side.examples))}); in a file, {side.advice}{more}"
-    )
+    told = none_known(what, len(set(ids)), f"{side.role}s", side.examples)
+    raise DataError(f"{told}; in a file, {side.advice}{more}")
 
 
 def named(values: list[str]) -> str:

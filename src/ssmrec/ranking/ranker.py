@@ -18,6 +18,7 @@ from ssmrec.config import nearest
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.models import HistoryRows, ScoringRows, SummedRows
+from ssmrec.ranking.ids import as_ids, distinct, find, none_known, some, untrained
 from ssmrec.ranking.recommend import recommend_frame
 from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
@@ -71,11 +72,11 @@ class Ranker:
 
     def find_users(self, ids: pl.Series) -> Array:
         """Index of each user, -1 for one without training pairs."""
-        return _find(self.train.users, ids, self.train.user_degrees > 0)
+        return find(self.train.users, ids, self.train.user_degrees > 0)
 
     def find_items(self, ids: pl.Series) -> Array:
         """Index of each item, -1 for one without training pairs."""
-        return _find(self.train.items, ids, self.known_items)
+        return find(self.train.items, ids, self.known_items)
 
     def choice(
         self,
@@ -156,9 +157,9 @@ class Ranker:
         """Warn of users without training pairs, or refuse them under `error`, and of any without candidates."""
         _check_policy(policy)
         index = self.find_users(users)
-        missing = _distinct(users, index < 0)
+        missing = distinct(users, index < 0)
         if len(missing):
-            text = _named(missing, "user")
+            text = untrained(missing, "user")
             if policy == "error":
                 raise DataError(f"{text}; choose unknown=skip or unknown=popular")
             given = "left out" if policy == "skip" else "given the most popular items"
@@ -166,10 +167,8 @@ class Ranker:
         if choice.only is not None:
             none = (index >= 0) & (choice.only.user_degrees[index] == 0)
             if none.any():
-                some = _distinct(users, none)
-                logger.warning(
-                    "%d user(s) have no candidates: %s; left out", len(some), _some(some)
-                )
+                who = distinct(users, none)
+                logger.warning("%d user(s) have no candidates: %s; left out", len(who), some(who))
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular items that each of `users` may get and has not; score is the number of users."""
@@ -183,7 +182,7 @@ class Ranker:
         """
         if choice.only is not None:
             raise ConfigError("unknown=popular cannot keep to candidates: choose unknown=skip")
-        index = _find(self.train.users, users, self.seen.user_degrees > 0)
+        index = find(self.train.users, users, self.seen.user_degrees > 0)
         own = (index >= 0) & (not choice.include_seen)
         degrees = torch.from_numpy(self.train.item_degrees.astype(np.float32))[:, None]
         ones, k, allowed = torch.ones(1 + int(own.sum()), 1), choice.k, choice.allowed
@@ -208,8 +207,8 @@ class Ranker:
         choice = self.choice(k)
         index = self.find_items(wanted)
         if (index < 0).any():
-            missing = _distinct(wanted, index < 0)
-            raise DataError(f"{_named(missing, 'item')}; nothing is known of what is similar")
+            missing = distinct(wanted, index < 0)
+            raise DataError(f"{untrained(missing, 'item')}; nothing is known of what is similar")
         own = ItemRows(np.arange(len(index) + 1), index, self.train.n_items)
         histories = HistoryRows(own.indptr, own.indices, own.n_items)
         if isinstance(self.users, HistoryRows):
@@ -258,62 +257,12 @@ class Ranker:
     ) -> None:
         """Warn of ids that are unknown, each counted once; where one is needed, refuse to have none."""
         what = "users" if side is self.train.users else "items"
-        missing, count = _distinct(ids, index < 0), ids.n_unique()
+        missing, count = distinct(ids, index < 0), ids.n_unique()
         if needed and len(missing) == count:
-            raise DataError(
-                f"{name}: the model knows none of its {count} {what} "
-                f"(it knows such as {', '.join(map(repr, side.ids.head(2)))})"
-            )
+            raise DataError(none_known(name, count, what, side.ids.head(2)))
         if len(missing):
             logger.warning("%s: %d of %d %s were not trained on: %s",
-                           name, len(missing), count, what, _some(missing))  # fmt: skip
-
-
-def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
-    """External ids as one column; numbers beside text, or too large for an id, become text.
-
-    Raises:
-        DataError: `values` is a single value, not a list, or holds True or False.
-    """
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise DataError(f"{what} must be a list of ids, not the single value {values!r}")
-    table = values if isinstance(values, pl.Series) else None
-    ids = [] if table is not None else list(values)
-    if (table is not None and table.dtype == pl.Boolean) or any(
-        isinstance(one, (bool, np.bool_)) for one in ids
-    ):
-        raise DataError(f"{what} must be ids, numbers or text: True and False are none")
-    if table is not None:
-        return table
-    if any(isinstance(one, str) or (type(one) is int and abs(one) >= 2**63) for one in ids):
-        return pl.Series([None if one is None else str(one) for one in ids], dtype=pl.String)
-    return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
-
-
-def _find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
-    """Index of each id, -1 where it is unknown; text finds a number only when written like it."""
-    if not len(ids) or not len(vocabulary):
-        return np.full(len(ids), -1, dtype=np.int32)
-    index = vocabulary.encode(ids)
-    found = (index >= 0) & known[np.maximum(index, 0)]
-    if ids.dtype == pl.String and vocabulary.ids.dtype == pl.Int64:
-        text = ids.cast(pl.Int64, strict=False).cast(pl.String)
-        found &= (text == ids).fill_null(False).to_numpy()  # "007" is not 7
-    return np.where(found, index, np.int32(-1))
-
-
-def _distinct(ids: pl.Series, chosen: Array) -> pl.Series:
-    """The ids where `chosen` (bool (n,)) holds, each once."""
-    return ids.filter(pl.Series(chosen)).unique(maintain_order=True)
-
-
-def _named(missing: pl.Series, what: str) -> str:
-    return f"{len(missing)} {what}(s) were not trained on: {_some(missing)}"
-
-
-def _some(ids: pl.Series) -> str:
-    """The first three of some ids."""
-    return ", ".join(map(repr, ids.head(3).to_list())) + (" ..." if len(ids) > 3 else "")
+                           name, len(missing), count, what, some(missing))  # fmt: skip
 
 
 def _check_policy(unknown: str) -> None:

@@ -1,0 +1,74 @@
+"""External ids: as one column, found among those of a model, and named in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ssmrec.data import Vocabulary
+from ssmrec.errors import DataError
+
+Array = np.ndarray
+
+
+def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
+    """External ids as one column; numbers beside text, or too large for an id, become text.
+
+    Raises:
+        DataError: `values` is a single value, not a list, or holds True or False.
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise DataError(f"{what} must be a list of ids, not the single value {values!r}")
+    table = values if isinstance(values, pl.Series) else None
+    ids = [] if table is not None else list(values)
+    if (table is not None and table.dtype == pl.Boolean) or any(
+        isinstance(one, (bool, np.bool_)) for one in ids
+    ):
+        raise DataError(f"{what} must be ids, numbers or text: True and False are none")
+    if table is not None:
+        return table
+    if any(isinstance(one, str) or (type(one) is int and abs(one) >= 2**63) for one in ids):
+        return pl.Series([None if one is None else str(one) for one in ids], dtype=pl.String)
+    return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
+
+
+def find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
+    """Index of each id, -1 where it is unknown; text finds a number only when written like it."""
+    if not len(ids) or not len(vocabulary):
+        return np.full(len(ids), -1, dtype=np.int32)
+    index = vocabulary.encode(ids)
+    found = (index >= 0) & known[np.maximum(index, 0)]
+    if ids.dtype == pl.String and vocabulary.ids.dtype == pl.Int64:
+        text = ids.cast(pl.Int64, strict=False).cast(pl.String)
+        found &= (text == ids).fill_null(False).to_numpy()  # "007" is not 7
+    return np.where(found, index, np.int32(-1))
+
+
+def distinct(ids: pl.Series, chosen: Array) -> pl.Series:
+    """The ids where `chosen` (bool (n,)) holds, each once."""
+    return ids.filter(pl.Series(chosen)).unique(maintain_order=True)
+
+
+def untrained(missing: pl.Series, what: str) -> str:
+    """Begin of a message on ids, each there once, that a model was not trained on."""
+    return f"{len(missing)} {what}(s) were not trained on: {some(missing)}"
+
+
+def some(ids: pl.Series) -> str:
+    """The first three of some ids."""
+    return ", ".join(map(repr, ids.head(3).to_list())) + (" ..." if len(ids) > 3 else "")
+
+
+def none_known(name: str, count: int, what: str, examples: Iterable[Any]) -> str:
+    """Message on `count` ids of which a model knows none.
+
+    Args:
+        name: where they were given; what: users or items; examples: ids that it knows.
+    """
+    return (
+        f"{name}: the model knows none of its {count} {what} "
+        f"(it knows such as {', '.join(map(repr, examples))})"
+    )
