@@ -1,16 +1,13 @@
 """The HTTP service: routes, limits, metrics. Needs the extra `serve`."""
 
 import asyncio
-import json
-from collections import Counter as Counts
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from fastapi.routing import APIRoute
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -20,8 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from ssmrec.config import nearest
-from ssmrec.errors import ConfigError, DataError, SsmrecError
+from ssmrec.errors import SsmrecError
 from ssmrec.serving import answers
 from ssmrec.serving.messages import (
     Bodies,
@@ -36,6 +32,7 @@ from ssmrec.serving.messages import (
     Users,
 )
 from ssmrec.serving.middleware import Bounded, Measured
+from ssmrec.serving.refusals import StrictRoute, invalid, named, refused, unreadable
 from ssmrec.serving.service import Service
 
 PAGE = Path(__file__).with_name("page.html")
@@ -52,45 +49,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def _named(request: Request) -> None:
-    """Refuse a parameter that is misspelt, or given twice: it would be answered as if it were not there."""
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
-    for name in request.query_params:
-        if name not in known:
-            told = nearest(name, known) if known else ""
-            raise ConfigError(f"query.{name}: no such parameter{told}")
-        if len(request.query_params.getlist(name)) > 1:
-            raise ConfigError(f"query.{name}: given more than once")
-
-
-class _Route(APIRoute):
-    """Refuses a key that a JSON body gives twice: one of the values would be dropped."""
-
-    def get_route_handler(self):
-        handle = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            return await handle(_Strict(request.scope, request.receive))
-
-        return strict
-
-
-class _Strict(Request):
-    async def json(self) -> Any:
-        return json.loads(await self.body(), object_pairs_hook=_object)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        ((key, _),) = Counts(key for key, _ in pairs).most_common(1)
-        raise HTTPException(422, f"body: the key {key[:40]!r} is given more than once")
-    return found
-
-
-ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(_named)]}
+ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(named)]}
 """What all questions have in common."""
-PLAIN: dict[str, Any] = {"responses": {422: ERRORS[422]}, "dependencies": [Depends(_named)]}
+PLAIN: dict[str, Any] = {"responses": {422: ERRORS[422]}, "dependencies": [Depends(named)]}
 """And what those that take no parameter have."""
 
 
@@ -146,10 +107,10 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
         title="ssmrec", summary="Recommendations from one trained run.", version="1",
         docs_url=None, redoc_url=None, lifespan=lifespan,
     )  # fmt: skip
-    app.router.route_class = _Route
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(SsmrecError, _refused)
-    app.add_exception_handler(400, _unreadable)
+    app.router.route_class = StrictRoute
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(SsmrecError, refused)
+    app.add_exception_handler(400, unreadable)
     _add_bodies(app, service, limits)
     _add_queries(app, service, limits)
     _add_pages(app, service, metrics)
@@ -267,36 +228,3 @@ async def _lists(content: dict[str, Any]) -> Response:
 def _json(content: dict[str, Any]) -> JSONResponse:
     """Past validation: what is answered was made here."""
     return JSONResponse(content)
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """What is wrong and where, in one line; the input is not sent back."""
-    assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-    if first["type"] == "json_invalid":
-        at, why = first["loc"][-1], first.get("ctx", {}).get("error", "")
-        return JSONResponse({"detail": f"body: not JSON, from character {at} on ({why})"}, 422)
-    if first["loc"] == ("body",):
-        told = "body: must be a JSON object, with the header content-type: application/json"
-        return JSONResponse({"detail": told}, 422)
-    place, told = ".".join(str(part) for part in first["loc"]), first["msg"]
-    if first["type"] == "extra_forbidden":
-        (body,) = request.scope["route"].dependant.body_params
-        name = str(first["loc"][-1])[:40]
-        place, told = (
-            f"body.{name}",
-            f"no such key{nearest(name, body.field_info.annotation.model_fields)}",
-        )
-    return JSONResponse({"detail": f"{place}: {told}"}, 422)
-
-
-async def _unreadable(request: Request, error: Exception) -> JSONResponse:
-    """The one fault of a body that the framework tells without a reason."""
-    told = "body: not JSON that can be read: not UTF-8, nested too deep, or a number too long"
-    return JSONResponse({"detail": told}, 400)
-
-
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    code = 404 if isinstance(error, DataError) else 422 if isinstance(error, ConfigError) else 500
-    return JSONResponse({"detail": str(error)}, code)
