@@ -61,6 +61,21 @@ def test_new_users_and_items_are_learned_and_told(shop):
     assert code == 0 and "u49" in out, err
 
 
+def test_an_updated_run_says_how_it_is_measured_again(shop):
+    words = ("update", "run", "new.csv", "--test", "test.csv", "--out", "measured")
+    assert ssmrec(*words, cwd=shop)[0] == 0
+    code, _, err = ssmrec("evaluate", "measured", cwd=shop)
+    assert code == 2 and "was updated with further data" in err
+    (later := shop / "later").mkdir()
+    frames = [pl.read_csv(shop / name) for name in ("clicks.csv", "new.csv")]
+    pl.concat(frames).write_csv(later / "train.csv")
+    pl.read_csv(shop / "test.csv").write_csv(later / "test.csv")
+    words = ("evaluate", "measured", "--data", "later", "--any-data", "--json")
+    code, out, err = ssmrec(*words, cwd=shop)
+    assert code == 0, err
+    assert json.loads(out)["test"] == metrics(shop / "measured")["test"]
+
+
 def test_the_new_run_says_where_it_began(shop):
     assert ssmrec("update", "run", "new.csv", "--out", "told", cwd=shop)[0] == 0
     record = yaml.safe_load((shop / "told/config.yaml").read_text())

@@ -10,6 +10,7 @@ from pydantic import Field
 from ssmrec.config import Config, build, choose, merged, nearest, override, read_recipe, read_yaml
 from ssmrec.config import recipes as list_recipes
 from ssmrec.errors import ConfigError
+from ssmrec.losses import LOSSES
 from ssmrec.training import resolve
 
 
@@ -207,3 +208,11 @@ def test_override_of_a_name_starts_the_part_afresh_as_a_flag_does():
     assert override(start, pairs) == {"loss": {"name": "ccl", "margin": 3}, "train": {"lr": 1}}
     assert override(start, ["loss.name=ssm"]) == start
     assert override(start, ["loss.name=bpr"]) == merged(start, {"loss": {"name": "bpr"}})
+
+
+def test_a_function_registered_as_a_part_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(LOSSES, "plain", lambda pos, neg: neg - pos)
+    with pytest.raises(
+        ConfigError, match=r"loss.name='plain': <function .* is no part, but a class"
+    ):
+        resolve({"loss": {"name": "plain"}})

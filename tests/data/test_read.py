@@ -191,7 +191,15 @@ BAD_TEXT = {
     "user,item\n1,2\n1,2,3\n": "line 3 has 3 fields, but the header has 2; mend the line",
     "user,item,date\n1,2,12/1/2010\n": "timestamps are not all numbers or ISO dates",
     "user,item,date\n1,2,2020-01-01\n1,3,2020-13-01\n": "such as line 3: '2020-13-01'",
+    "user,item,ts\n1,2,2020-01-01 10:00\n1,3,2020-01-02 10:00\n1,4,2020-13-45 00:00\n1,5,2020-01-01 10:00\n": (
+        "such as line 4: '2020-13-45 00:00' (before it '2020-01-02 10:00')"
+    ),
+    "user,item,date\n1,2,2020-01-01T10:00:00Z\n1,3,2020-01-02T10:00:00\n": (
+        "ISO dates of one form (2011-10-31, 2011-10-31T12:00:00Z), such as line 3: "
+        "'2020-01-02T10:00:00' (before it '2020-01-01T10:00:00Z')"
+    ),
     "user,item,weight\n1,2,3\n1,2,x\n": "column weight, line 3: 'x' is not a number",
+    "user;item;weight\n1;2;3\n1;2;1.045,56\n": "'1.045,56' is not a number; a decimal comma must",
 }
 
 
@@ -223,6 +231,12 @@ def test_wrong_settings_name_the_remedy(tmp_path):
         ConfigError, match="unknown key data.delimeter, did you mean 'data.delimiter'"
     ):
         read_frame(path, delimeter=",")
+
+
+def test_an_event_that_no_row_has_is_told_beside_one_that_some_have(caplog):
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "kind": ["view", "buy"]})
+    read_frame(frame, event="kind", events=("purchase", "buy"))
+    assert "no event is purchase (data.events)" in caplog.text and "is buy" not in caplog.text
 
 
 def test_row_numbers_are_those_of_the_file():

@@ -358,6 +358,16 @@ def test_a_link_can_be_turned_and_a_broken_run_changes_nothing(models, tmp_path,
         assert (service.swaps, service.failures) == (swaps, failures)
     assert not service.look() and service.failures == 1  # told once
     assert f"not served, run {service.loaded.version} stays live: " in caplog.text
+    link.unlink()
+    link.symlink_to(tmp_path / "nothing")
+    service.look()
+    assert service.failures == 1  # a run that is being replaced may be gone for a moment
+    for _ in range(2):
+        assert not service.look() and service.failures == 2
+    assert f"{link}: no finished run is there" in caplog.text
+    link.unlink()
+    link.symlink_to(tmp_path / "lightgcn")
+    assert service.look() and service.failures == 2
 
 
 def test_every_ranked_list_survives_filters_in_the_same_round(service):

@@ -502,3 +502,21 @@ def test_resumed_equals_unbroken(old, later, few, tmp_path, monkeypatch, protoco
     assert torch.equal(resumed.model.table, unbroken.model.table)
     assert resumed.metrics["valid"] == unbroken.metrics["valid"]
     assert resumed.metrics["warm_start"] == unbroken.metrics["warm_start"]
+
+
+def test_an_update_that_never_reaches_the_model_is_told(tastes, later, few):
+    """The first epochs of `bc` train its popularity branch alone, also those of an update."""
+    config = few(loss={"name": "bc"}, train={"protocol": "fixed", "epochs": 6})
+    old = train_run(config, early(tastes))
+    heard = []
+
+    class Ear(Listener):
+        def warning(self, text):
+            heard.append(text)
+
+    for epochs in (6, 2):
+        config = few(loss={"name": "bc"}, train={"protocol": "fixed", "epochs": epochs})
+        trained = update_run(old, grown(old, later, config), config, {}, Ear())
+        assert len(heard) == (epochs == 2)
+    assert "its 2 epochs went to the parameters of loss.name=bc alone" in heard[0]
+    assert trained.metrics["epochs"] == 2

@@ -65,6 +65,11 @@ def evaluate(
         parse_metric(name)
     made = {asked: correction(asked) for asked in correct or ()}  # refused before anything is read
     trained, fingerprint = load_run(run)
+    if data is None and _learned(trained, on):
+        raise ConfigError(
+            f"{run}: --on valid: after its epoch was chosen the model was trained on the validation pairs "
+            "too (train.protocol=refit), so they say nothing of it; its values then are in metrics.json"
+        )
     rank: Any = similarity or trained.config.ranking.similarity
     vectors = {"": ranking_vectors(trained.model, rank)}
     for asked in made:
@@ -139,9 +144,17 @@ def held_out_pairs(
     parts = {"test": split.test, "valid": split.valid}
     part = parts[on]
     if part is None:
-        advice = "".join(f"; try --on {other}" for other in parts if parts[other] is not None)
+        told = [
+            other for other in parts if parts[other] is not None and not _learned(trained, other)
+        ]
+        advice = "".join(f"; try --on {other}" for other in told)
         raise DataError(f"{source or trained.config.data.source}: has no {on} part{advice}")
     return aligned(part, trained.train)
+
+
+def _learned(trained: Trained, on: str) -> bool:
+    """Whether the model was trained on that held-out part."""
+    return on == "valid" and trained.metrics["protocol"] == "refit"
 
 
 def split_of(
@@ -170,6 +183,11 @@ def split_of(
     # A run trained from Python knew the parts it was given, and test was none of them.
     alike = (split.fingerprint, replace(split, test=None).fingerprint)
     if fingerprint is not None and fingerprint not in alike:
+        if trained.metrics.get("warm_start"):
+            raise DataError(
+                f"{settings.source}: the run was updated with further data, which are not in there; measure "
+                "it by --data FOLDER, with test.* of what came later in it, and --any-data"
+            )
         raise DataError(
             f"{settings.source}: the data differ from those the run was trained on; "
             f"give the right ones with --data{remedy}"

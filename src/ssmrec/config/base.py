@@ -114,6 +114,11 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
 def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
     """The settings of a part, a class of a registry, in those of a run: all but its name."""
     options = {key: value for key, value in part.items() if key != "name"}
+    if not hasattr(cls, "Config"):
+        raise ConfigError(
+            f"{where}.name={part.get('name')!r}: {cls!r} is no part, but a class with settings "
+            "in its Config is one (docs/extending.md)"
+        )
     return build(cls.Config, options, where)
 
 

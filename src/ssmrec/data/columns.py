@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import polars as pl
@@ -23,6 +24,7 @@ PARSERS: tuple[Callable[[pl.Series], pl.Series], ...] = (
     lambda text: text.str.to_datetime(strict=False, time_unit="us"),
     lambda text: text.str.to_date(strict=False),
 )
+_COMMA = "; a decimal comma must become a point (polars: pl.read_csv(..., decimal_comma=True))"
 EARLIEST = 1e8  # a column without a name is taken for seconds when all values are from 1973 on
 
 
@@ -154,20 +156,41 @@ def to_seconds(values: pl.Series, where: Place) -> pl.Series:
 
 def _dates(values: pl.Series, where: Place) -> pl.Series:
     iso = values.str.contains(YEAR_FIRST)  # 12/1/2010 is in January or December: not guessed
-    for parse in PARSERS if iso.all() else ():
-        try:
-            parsed = parse(values)
-        except pl.exceptions.PolarsError:
-            continue
-        iso = parsed.is_not_null() | values.is_null()
-        if iso.all():
-            return parsed
-    row = first_row(~iso.fill_null(True)) if not iso.all() else 0
+    if iso.all():
+        for parse in PARSERS:
+            parsed = _parsed(parse, values)
+            if parsed is not None:
+                return parsed
+        row = max(_first_unread(parse, values) for parse in PARSERS)
+    else:
+        row = first_row(~iso.fill_null(True))
+    before = f" (before it {values[row - 1]!r})" if row else ""
     raise DataError(
-        f"{where}: timestamps are not all numbers or ISO dates (2011-10-31, 2011-10-31T12:00:00Z), "
-        f"such as {where.row(row)}: {values[row]!r}; convert them, or name another column with "
-        "data.timestamp=..."
+        f"{where}: timestamps are not all numbers or ISO dates of one form (2011-10-31, "
+        f"2011-10-31T12:00:00Z), such as {where.row(row)}: {values[row]!r}{before}; convert them, or name "
+        "another column with data.timestamp=..."
     )
+
+
+def _parsed(parse: Callable[[pl.Series], pl.Series], values: pl.Series) -> pl.Series | None:
+    """Dates, or None where not all can be read."""
+    try:
+        parsed = parse(values)
+    except pl.exceptions.PolarsError:
+        return None
+    return parsed if (parsed.is_not_null() | values.is_null()).all() else None
+
+
+def _first_unread(parse: Callable[[pl.Series], pl.Series], values: pl.Series) -> int:
+    """Position of the first date that cannot be read, found by halves: some fail as a whole only."""
+    read, unread = 0, len(values)
+    while unread - read > 1:
+        half = (read + unread) // 2
+        if _parsed(parse, values[:half]) is None:
+            unread = half
+        else:
+            read = half
+    return read
 
 
 def to_numbers(values: pl.Series, where: Place) -> pl.Series:
@@ -178,6 +201,7 @@ def to_numbers(values: pl.Series, where: Place) -> pl.Series:
         row = first_row(bad)
         raise DataError(
             f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not a number"
+            f"{_COMMA if re.fullmatch(r'-?[0-9.]*,[0-9]+', str(values[row])) else ''}"
         )
     return numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +18,8 @@ from ssmrec.data.remote import located
 from ssmrec.data.table import Table
 from ssmrec.data.text import prepared
 from ssmrec.errors import DataError
+
+log = logging.getLogger(__name__)
 
 RESULT = ("user", "item", "timestamp", "weight")
 FRAME = Place("frame")
@@ -173,6 +176,8 @@ def _wanted(
                 f"{where}: no event is {' or '.join(config.events)} (data.events); "
                 f"the names present are {present}"
             )
+        for absent in sorted(set(config.events) - set(names.drop_nulls().unique())):
+            log.warning("%s: no event is %s (data.events)", where, absent)
         counts["dropped_events"] = len(rows) - int(kept.sum())
         rows = rows.filter(kept)
     if config.min_rating is not None:

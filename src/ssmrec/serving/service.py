@@ -167,7 +167,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "ranking")
         self._waiting: list[_Asked] = []
         self._drain: asyncio.Task[None] | None = None
-        self._looked = loaded.stamp
+        self._looked, self._gone = loaded.stamp, False
 
     async def top(self, loaded: Loaded, users: Array, choice: Choice) -> TopK:
         """Lists of users by index, ranked together with the questions of others."""
@@ -200,18 +200,25 @@ class Service:
         What cannot be served is told once, and the live run stays.
         """
         now = stamp(self.loaded.folder, self.loaded.asked)
-        if now == self._looked:
+        again, self._looked = now == self._looked, now
+        if not now:
+            if again and not self._gone:  # longer than a run is gone that is being replaced
+                self._failed(f"{self.loaded.folder}: no finished run is there")
+            self._gone = again
             return False
-        self._looked = now
-        if now in ((), self.loaded.stamp):
+        self._gone = False
+        if again or now == self.loaded.stamp:
             return False
         try:
             self.swap(self.loaded.folder)
         except Exception as error:  # whatever is wrong with it, the live one goes on
-            self.failures += 1
-            logger.error("not served, run %s stays live: %s", self.loaded.version, error)
+            self._failed(error)
             return False
         return True
+
+    def _failed(self, why: object) -> None:
+        self.failures += 1
+        logger.error("not served, run %s stays live: %s", self.loaded.version, why)
 
     async def _rank_waiting(self) -> None:
         while self._waiting:

@@ -40,6 +40,7 @@ class LearningCheck:
 
     def __init__(self) -> None:
         self.told = False
+        self.warm = False  # a start that is good already need not get better
         self.popular: float | None = None
 
     def __call__(self, trainer: Trainer) -> None:
@@ -57,6 +58,8 @@ class LearningCheck:
         if not busy and state.epoch == trainer.epochs:
             own = f"its {state.epoch} epochs went to the parameters of loss.name={trainer.config.loss['name']}"
             return f"{own} alone, and a longer training would reach the model"
+        if self.warm:
+            return ""
         at = [record["epoch"] for record in busy if watch is None or metric in record]
         if len(at) <= needed:
             return ""

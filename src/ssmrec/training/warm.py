@@ -143,7 +143,7 @@ class WarmStart(Checkpoint):
 
     def restore(self, phase: str, trainer: Trainer) -> None:
         """Set `trainer` to the saved state if this `phase` was saved, else to the run's."""
-        trainer.learning.told = True  # a start that is good already need not get better
+        trainer.learning.warm = True
         if phase not in self.phases or (trainer.watch and phase not in self.values):
             self._begin(phase, trainer)
         super().restore(phase, trainer)
