@@ -24,6 +24,7 @@ PARSERS: tuple[Callable[[pl.Series], pl.Series], ...] = (
     lambda text: text.str.to_datetime(strict=False, time_unit="us"),
     lambda text: text.str.to_date(strict=False),
 )
+_WITH_COMMA = re.compile(r"-?[0-9.]*,[0-9]+")
 _COMMA = "; a decimal comma must become a point (polars: pl.read_csv(..., decimal_comma=True))"
 EARLIEST = 1e8  # a column without a name is taken for seconds when all values are from 1973 on
 
@@ -199,10 +200,8 @@ def to_numbers(values: pl.Series, where: Place) -> pl.Series:
     bad = (numbers.is_null() & values.is_not_null()) | ~numbers.is_finite().fill_null(True)
     if bad.any():
         row = first_row(bad)
-        raise DataError(
-            f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not a number"
-            f"{_COMMA if re.fullmatch(r'-?[0-9.]*,[0-9]+', str(values[row])) else ''}"
-        )
+        told = f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not a number"
+        raise DataError(told + (_COMMA if _WITH_COMMA.fullmatch(str(values[row])) else ""))
     return numbers
 
 

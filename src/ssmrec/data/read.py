@@ -170,13 +170,13 @@ def _wanted(
     if config.events:
         names = rows["event"].cast(pl.String)
         kept = names.is_in(config.events).fill_null(False)
+        present = set(names.drop_nulls().unique())
         if not kept.any():
-            present = ", ".join(sorted(names.drop_nulls().unique().to_list())[:10])
             raise DataError(
                 f"{where}: no event is {' or '.join(config.events)} (data.events); "
-                f"the names present are {present}"
+                f"the names present are {', '.join(sorted(present)[:10])}"
             )
-        for absent in sorted(set(config.events) - set(names.drop_nulls().unique())):
+        for absent in sorted(set(config.events) - present):
             log.warning("%s: no event is %s (data.events)", where, absent)
         counts["dropped_events"] = len(rows) - int(kept.sum())
         rows = rows.filter(kept)
