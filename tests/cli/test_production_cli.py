@@ -13,6 +13,7 @@ from command_line import ssmrec
 from ssmrec.cli.rows import Query, rows_of
 from ssmrec.recommender import Recommender
 from ssmrec.reporting.cells import score
+from ssmrec.serving import Live
 
 CLICKS = "select user_id, item_id, ts from clicks"
 
@@ -119,6 +120,21 @@ def test_similar(folder):
     want = Recommender.load(folder / "run").similar([3], 4)
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
     assert [row[2] for row in cells] == [str(item) for item in want["similar"]]
+
+
+def test_explain(folder):
+    code, out, err = ssmrec("explain", "run", "u1", "3", "7", "--reasons", "2", cwd=folder)
+    assert code == 0, err
+    want = Live.load(folder / "run").explain("u1", [3, 7], reasons=2)
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    items = [str(row["item"]) if row["rank"] == 1 else "" for row in want.iter_rows(named=True)]
+    assert [row[0] for row in cells] == items
+    assert [row[1:] for row in cells] == [
+        [str(reason), score(effect)]
+        for reason, effect in want.select("reason", "effect").iter_rows()
+    ]
+    code, _, err = ssmrec("explain", "run", "nobody", cwd=folder)
+    assert code == 2 and err == "error: 1 user(s) were not trained on: 'nobody'\n"
 
 
 def test_index_and_export(folder):

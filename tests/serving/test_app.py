@@ -119,6 +119,22 @@ def test_fold_in_names_unknown_items(ask, live):
     assert not answer["lists"][1]["known"] and items(answer["lists"][1])[0] == 100
 
 
+def test_explain_equals_python(ask, live):
+    answer = ask("get", "/explain", params={"user": 104, "k": 3, "reasons": 2}).json()
+    want = live.explain(104, k=3, reasons=2)
+    found = [
+        (part["item"], row["item"], row["effect"])
+        for part in answer["items"]
+        for row in part["reasons"]
+    ]
+    assert found == list(want.select("item", "reason", "effect").iter_rows())
+    assert answer["how"] == "propagation" and len(answer["items"]) == 3
+    one = ask("get", "/explain", params={"user": 104, "item": 117}).json()
+    assert [part["item"] for part in one["items"]] == [117]
+    lost = ask("get", "/explain", params={"user": "ghost"})
+    assert lost.status_code == 404 and "1 user(s) were not trained on" in lost.json()["detail"]
+
+
 def test_fold_in_takes_the_filters_of_recommend(ask, live):
     liked, strange = [101, 103], ["ghost"]
     body = {"users": [liked, strange], "k": 9, "allow": [100, 105, 111, 120], "deny": ["105"]}

@@ -22,7 +22,16 @@ def document(run):
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-PATHS = {"/recommend", "/similar", "/fold-in", "/history", "/users", "/health", "/metrics"}
+PATHS = {
+    "/recommend",
+    "/similar",
+    "/fold-in",
+    "/explain",
+    "/history",
+    "/users",
+    "/health",
+    "/metrics",
+}
 
 
 def test_every_route_keeps_to_its_document(document):
@@ -41,7 +50,7 @@ def test_every_route_keeps_to_its_document(document):
 
         check()
         asked.add((operation.method.upper(), operation.path))
-    assert {path for _, path in asked} == PATHS and len(asked) == 9
+    assert {path for _, path in asked} == PATHS and len(asked) == 10
 
 
 def test_what_the_document_forbids_is_refused(document):

@@ -71,6 +71,20 @@ def test_a_person_types_a_user_and_sees_history_and_list(page, run):
     assert page.faults == []
 
 
+def test_under_each_item_stands_what_it_is_recommended_for(page, live):
+    page.fill("input[name=user]", "105")
+    page.fill("input[name=k]", "3")
+    page.click("button")
+    page.locator("#list tbody tr:nth-child(3):last-child small").wait_for()
+    frame = live.explain(105, k=3, reasons=2)
+    titles = {100: "lamp", 101: "<img src=x onerror=alert(1)>"}
+    for row in rows(page, "list"):
+        reasons = frame.filter(item=int(row[0]))["reason"]
+        told = ", ".join(titles.get(one, str(one)) for one in reasons)
+        assert row[1].endswith(f"because of {told}")
+    assert page.faults == []
+
+
 def test_titles_are_text_and_run_nothing(page, run):
     seen = Recommender.load(run).trained_.seen
     count = seen.user_degrees[0]

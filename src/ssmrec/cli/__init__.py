@@ -19,6 +19,7 @@ from ssmrec.cli import (
     data,
     demo,
     evaluate,
+    explain,
     index,
     launch,
     recipes,
@@ -55,6 +56,7 @@ app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="analyze")(analyze.analyze)
 app.command(name="recommend")(recommend.recommend)
 app.command(name="similar")(similar.similar)
+app.command(name="explain")(explain.explain)
 app.command(name="serve")(serve.serve)
 app.command(name="index")(index.index)
 app.command(name="export")(index.export)

@@ -59,6 +59,7 @@ def demo(
     console.print(caption(trained.metrics), markup=False, highlight=False)
     _recommendations(console, Recommender.of(trained), split)
     console.print(f"run folder: {folder}\nnext: ssmrec recommend {folder} --users 17850 --top 20")
+    console.print(f"why:  ssmrec explain {folder} 17850")
 
 
 def _recommendations(console: Console, recommender: Recommender, split: Split) -> None:

@@ -159,6 +159,26 @@ async def fold_in(
     return await aside(len(items) * min(k, len(live.ranker.items)), answer)
 
 
+async def explain(
+    service: Service, user: Id, item: Id | None, k: int, reasons: int
+) -> dict[str, Any]:
+    """Which of a user's items speak most for each of the k items of the list, or for one item.
+
+    Raises:
+        DataError: the user or the item was not trained on.
+    """
+    loaded = service.loaded
+    live = loaded.live
+    items = None if item is None else [item]
+    frame = await service.run_aside(live.explain, user, items, k, reasons)
+    rows = _describe(loaded, frame.select("effect", item="reason").to_dicts(), True)
+    parts: dict[Any, list[dict[str, Any]]] = {}
+    for one, row in zip(frame["item"], rows, strict=True):
+        parts.setdefault(one, []).append(row)
+    lists = [{"item": one, "reasons": found} for one, found in parts.items()]
+    return {"run": loaded.version, "user": user, "how": live.folding.how, "items": lists}
+
+
 def history(service: Service, user: Id) -> dict[str, Any]:
     """The items a user has, most popular first; none for an unknown user."""
     loaded = service.loaded

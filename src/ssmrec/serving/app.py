@@ -21,6 +21,7 @@ from ssmrec.errors import SsmrecError
 from ssmrec.serving import answers
 from ssmrec.serving.messages import (
     Bodies,
+    Explained,
     Folded,
     Health,
     History,
@@ -172,6 +173,16 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
     async def similar_one(item: Text, k: Annotated[int, length] = usual, details: bool = False):
         """Items like an item."""
         return await _lists(await answers.similar(service, [item], k, details))
+
+    @app.get("/explain", response_model=Explained, **ASKED)
+    async def explain(
+        user: Text,
+        item: Text | None = None,
+        k: Annotated[int, length] = usual,
+        reasons: Annotated[int, Query(ge=1, le=100)] = 3,
+    ):
+        """What a user has that speaks most for one item, or for each item of the list."""
+        return _json(await answers.explain(service, user, item, k, reasons))
 
     @app.get("/history", response_model=History, **ASKED)
     async def history(user: Text):

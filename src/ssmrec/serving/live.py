@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ssmrec.errors import DataError
-from ssmrec.ranking import Choice, ItemRows, Ranker, recommend_frame, top_k
+from ssmrec.errors import ConfigError, DataError
+from ssmrec.ranking import Choice, ItemRows, Ranker, as_ids, recommend_frame, top_k
+from ssmrec.ranking.ids import distinct, untrained
 from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.serving.explain import effects
 from ssmrec.serving.foldin import FoldIn
 from ssmrec.training import Trained, load_run
 
@@ -86,3 +89,62 @@ class Live:
         )  # fmt: skip
         users = pl.Series(np.arange(len(liked)))
         return recommend_frame(lists, users, self.ranker.train.items), missing
+
+    def explain(
+        self, user: Any, items: Iterable[Any] | None = None, k: int = 10, reasons: int = 3
+    ) -> pl.DataFrame:
+        """Why a user is recommended items: which of the items he has raise their scores most.
+
+        An effect is by how much the score would fall if he had not had that item, both by fold-in
+        (`explain.effects`); what lowers a score is no reason.
+
+        Args:
+            user: external id.
+            items: external ids of the items to explain; None means the `k` best ones of his list.
+            k: how many of his list.
+            reasons: most reasons for each item, at least 1.
+
+        Returns:
+            Columns item, rank (of the reason, from 1), reason (an item he has) and effect; the items in
+            the order of his list or as given. An item that nothing he has speaks for has no row.
+
+        Raises:
+            DataError: the user, or an item, was not trained on.
+            ConfigError: `k` or `reasons` is below 1.
+        """
+        if reasons < 1:
+            raise ConfigError(f"reasons must be at least 1, not {reasons}")
+        ranker, choice = self.ranker, self.ranker.choice(k)
+        at = self._found(as_ids([user]), "user")
+        if items is None:
+            listed = ranker.top(at, choice).ids[0]
+            wanted = listed[listed >= 0]
+        else:
+            wanted = self._found(as_ids(items, "items"), "item")
+        train = ranker.train
+        history = train.indices[train.indptr[at[0]] : train.indptr[at[0] + 1]]
+        _, found = effects(self.folding, ranker.items, history, wanted)
+        found[wanted[:, None] == history] = 0  # that he has it is no reason
+        order = np.argsort(-found, axis=1, kind="stable")[:, :reasons]
+        best = np.take_along_axis(found, order, axis=1)
+        row, column = np.nonzero(best > 0)
+        return pl.DataFrame(
+            {
+                "item": train.items.decode(wanted[row]),
+                "rank": (column + 1).astype(np.int32),
+                "reason": train.items.decode(history[order[row, column]]),
+                "effect": best[row, column],
+            }
+        )
+
+    def _found(self, ids: pl.Series, what: str) -> np.ndarray:
+        """Index of each user or item.
+
+        Raises:
+            DataError: one was not trained on.
+        """
+        find = self.ranker.find_users if what == "user" else self.ranker.find_items
+        index = find(ids)
+        if (index < 0).any():
+            raise DataError(untrained(distinct(ids, index < 0), what))
+        return index

@@ -109,6 +109,25 @@ class History(BaseModel):
     items: list[Item]
 
 
+class Reason(BaseModel):
+    item: int | str
+    effect: float
+    title: str | None = None
+    popularity: int | None = None
+
+
+class Explanation(BaseModel):
+    item: int | str
+    reasons: list[Reason]
+
+
+class Explained(BaseModel):
+    run: str
+    user: int | str
+    how: str
+    items: list[Explanation]
+
+
 class Users(BaseModel):
     run: str
     users: list[int | str]

@@ -165,6 +165,7 @@ class Service:
         self.loaded, self.read, self.together = loaded, read, together
         self.swaps = self.failures = 0
         self._thread = ThreadPoolExecutor(1, "ranking")
+        self._aside = ThreadPoolExecutor(1, "explaining")
         self._waiting: list[_Asked] = []
         self._drain: asyncio.Task[None] | None = None
         self._looked, self._gone = loaded.stamp, False
@@ -181,6 +182,10 @@ class Service:
     async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Other work on the ranking thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def run_aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Work that takes long, one after the other; ranking does not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
 
     def swap(self, folder: Path) -> Loaded:
         """Serve another run from now on; questions begun before end on the old one.
