@@ -305,6 +305,20 @@ def test_a_position_is_of_plain_digits():
         read_frame(pl.DataFrame({"a": [1], "item": [2]}), user="²")
 
 
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ((20111031, 20120101), True),
+        ((20111031, 20121301), False),
+        ((1320019200, 1325376000), False),
+    ],
+)
+def test_dates_written_as_numbers_are_told(caplog, days, told):
+    frame = pl.DataFrame({"user": [1, 1], "item": [5, 6], "timestamp": days})
+    assert read_frame(frame)[0]["timestamp"].to_list() == list(days)
+    assert ("20120101 look like dates and are read as seconds" in caplog.text) == told
+
+
 def test_timestamps_within_a_second_are_told(caplog):
     frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "timestamp": [0.2, 0.9]})
     read_frame(frame)

@@ -77,6 +77,18 @@ def test_who_or_what_is_named_twice_is_counted_once(ranker, caplog):
         ranker.choice(5, allow=[108, 7, 108])
 
 
+def test_who_has_all_that_may_be_listed_is_told(ranker, caplog):
+    everybody = pl.Series([100, 101, 100])
+    mine = ranker.seen.indices[ranker.seen.indptr[1] : ranker.seen.indptr[2]]
+    ranker.recommend(everybody, ranker.choice(3))
+    assert "1 user(s) have all items that may be listed: 100; left out" in caplog.text
+    ranker.recommend(everybody, ranker.choice(3, allow=(100 + mine).tolist()))
+    assert "2 user(s) have all items that may be listed: 100, 101; left out" in caplog.text
+    caplog.clear()
+    ranker.recommend(everybody, ranker.choice(3, include_seen=True))
+    assert "left out" not in caplog.text
+
+
 def test_a_short_list_is_never_filled(ranker):
     choice = ranker.choice(5, allow=[100, 108])
     assert ranker.recommend(pl.Series([100]), choice).is_empty()  # has 100, and 108 is unknown

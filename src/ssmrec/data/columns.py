@@ -151,8 +151,20 @@ def to_seconds(values: pl.Series, where: Place) -> pl.Series:
         if whole.min() == whole.max() and values.min() != values.max():
             log.warning("%s: all timestamps are of one second, from %s to %s, and whole seconds are kept: "
                         "their order is lost", where, values.min(), values.max())  # fmt: skip
+        if _like_dates(whole):
+            log.warning("%s: timestamps such as %s look like dates and are read as seconds since 1970, so that "
+                        "their order is right and their distance is not: write dates as 2011-10-31",
+                        where, whole.max())  # fmt: skip
         return whole
     raise DataError(f"{where}: timestamp column holds {values.dtype}, not numbers or dates")
+
+
+def _like_dates(values: pl.Series) -> bool:
+    """Whether all are such numbers as 20111031; as seconds they would be of days in August 1970."""
+    some = values.drop_nulls()
+    if not len(some) or not some.is_between(19000101, 21001231).all():
+        return False
+    return (some // 100 % 100).is_between(1, 12).all() and (some % 100).is_between(1, 31).all()
 
 
 def _dates(values: pl.Series, where: Place) -> pl.Series:

@@ -154,7 +154,7 @@ class Ranker:
         return frame
 
     def tell_left_out(self, users: pl.Series, choice: Choice, policy: Unknown) -> None:
-        """Warn of users without training pairs, or refuse them under `error`, and of any without candidates."""
+        """Warn of users without training pairs, or refuse them under `error`, and of any with nothing to list."""
         _check_policy(policy)
         index = self.find_users(users)
         missing = distinct(users, index < 0)
@@ -169,6 +169,17 @@ class Ranker:
             if none.any():
                 who = distinct(users, none)
                 logger.warning("%d user(s) have no candidates: %s; left out", len(who), some(who))
+        elif choice.allowed.any() and not choice.include_seen:
+            none = (index >= 0) & (self._held(choice.allowed)[index] == choice.allowed.sum())
+            if none.any():
+                who = distinct(users, none)
+                logger.warning("%d user(s) have all items that may be listed: %s; left out",
+                               len(who), some(who))  # fmt: skip
+
+    def _held(self, allowed: Array) -> Array:
+        """How many of the allowed items each user (m,) has."""
+        held = np.concatenate(([0], np.cumsum(allowed[self.seen.indices])))
+        return np.diff(held[self.seen.indptr])
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular items that each of `users` may get and has not; score is the number of users."""
