@@ -154,7 +154,7 @@ class Ranker:
         return frame
 
     def tell_left_out(self, users: pl.Series, choice: Choice, policy: Unknown) -> None:
-        """Warn of users without training pairs, or refuse them under `error`, and of any with nothing to list."""
+        """Warn of users without training pairs, or refuse them, and of those with nothing to list."""
         _check_policy(policy)
         index = self.find_users(users)
         missing = distinct(users, index < 0)
