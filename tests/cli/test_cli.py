@@ -308,6 +308,7 @@ def test_users_of_all_blocks_have_one_type(numbered, monkeypatch, users, policy,
         (["data.weight=w"], "data.weight"),
         (["data.duplicates=count"], "data.duplicates"),
         (["data.duplicates=last"], None),
+        (["data.weight=w", "train.weight_power=1"], None),
     ],
 )
 def test_weights_that_no_training_uses_are_told(tmp_path, words, told):

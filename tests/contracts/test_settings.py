@@ -457,7 +457,7 @@ def test_numbers_at_the_edge_of_float32_train_or_are_named(number, tastes):
             warnings.simplefilter("error")
             try:
                 model = train_run(config, tastes).model
-            except RunError as error:
+            except (ConfigError, RunError) as error:
                 assert f"{key}=" in str(error) and "\n" not in str(error)
             else:
                 vectors = model.vectors()

@@ -11,7 +11,7 @@ import pytest
 
 import ssmrec.data.named as named
 from ssmrec.config import build
-from ssmrec.data import DataConfig
+from ssmrec.data import DataConfig, load
 from ssmrec.data.read import read_frame
 from ssmrec.errors import ConfigError, DataError
 
@@ -334,3 +334,35 @@ def test_a_delimiter_between_quotes_divides_nothing(tmp_path):
     assert read_frame(path)[0].rows() == [(1, 2), (2, 3), (3, 4)]
     text = 'user id,item id,title\n1,2,"a b c"\n2,3,"x, y z"\n'
     assert read_frame(write(tmp_path, "b.csv", text))[0].rows() == [(1, 2), (2, 3)]
+
+
+EVENTS = pl.DataFrame(
+    {
+        "user": [1, 1, 1, 2, 2],
+        "item": [10, 10, 11, 10, 12],
+        "event": ["view", "buy", "view", "cart", "buy"],
+        "weight": [1.0, 2.0, 1.0, 1.0, 3.0],
+    }
+)
+
+
+@pytest.mark.parametrize(("weight", "want"), [(None, [6, 1, 5]), ("weight", [11, 1, 15])])
+def test_events_have_weights_that_repeated_pairs_add_up(weight, want):
+    frame = EVENTS if weight else EVENTS.drop("weight")
+    found = load(frame, event="event", events=["buy", "view"], event_weights=[5, 1], weight=weight)
+    assert found.frame().select("user", "item").rows() == [(1, 10), (1, 11), (2, 12)]
+    assert found.weights.tolist() == want
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"events": ["buy"], "event_weights": [5, 1]}, "one for each of data.events"),
+        ({"event_weights": [1]}, "one for each of data.events"),
+        ({"events": ["buy"], "event_weights": 0}, "data.event_weights: must be above 0"),
+        ({"events": "buy", "event_weights": 2, "duplicates": "count"}, "makes other weights"),
+    ],
+)
+def test_weights_of_events_that_cannot_be(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        load(EVENTS, event="event", **settings)

@@ -43,7 +43,8 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
     loss, draws = trainer.loss, np.random.default_rng(1)
     pairs = draws.permutation(len(tastes.train))[:50]
     sides = tastes.train.rows[pairs], tastes.train.indices[pairs]
-    batch = Batch(*(torch.from_numpy(side.astype(np.int64)) for side in sides))
+    weights = torch.from_numpy(draws.random(50, dtype=np.float32))
+    batch = Batch(*(torch.from_numpy(side.astype(np.int64)) for side in sides), weights)
     with torch.no_grad():
         loss.before_epoch(1, trainer.model.vectors)
     drawn = trainer.sampler.draw(batch, draws)
@@ -52,7 +53,8 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
     users, items = (prepare(x, loss.config.similarity) for x in (vectors.users, vectors.items))
 
     def values(part: slice) -> torch.Tensor:
-        _, kept, at = rows_of(batch, drawn, places, part)
+        own, kept, at = rows_of(batch, drawn, places, part)
+        assert own.weights is not None and torch.equal(own.weights, weights[part])
         return losses(kept, at)
 
     def losses(drawn: Negatives, at: Places) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -89,9 +92,10 @@ NEGATIVES = [
 ]
 
 
-def trained(train, epochs, in_buffers, **layers):
+def trained(train, epochs, in_buffers, weight_power=0.0, **layers):
     """A training on the CPU, with steps by the buffers of a recording or one by one."""
-    trainer = Trainer(settings("cpu", train={"batch_size": 64}, **layers), train, epochs)
+    steps = {"batch_size": 64, "weight_power": weight_power}
+    trainer = Trainer(settings("cpu", train=steps, **layers), train, epochs)
     if in_buffers:
         trainer.recorder.suits, trainer.sampler.device = True, torch.device("cpu")
     trainer.run()
@@ -115,6 +119,17 @@ def test_a_step_from_the_buffers_of_a_recording_is_the_step(name, negatives):
     assert ours.recorder.shape is not None
     assert [r["loss"] for r in ours.state.history] == [r["loss"] for r in plain.state.history]
     assert_same(ours, plain)
+
+
+def test_the_weights_of_pairs_lie_in_the_buffers_of_a_recording():
+    train = synthetic(60, 50, 400, seed=1)
+    train = replace(train, weights=np.arange(1, len(train) + 1, dtype=np.float32))
+    plain, ours, alike = (
+        trained(train, 2, kind, power) for kind, power in ((False, 0.5), (True, 0.5), (False, 0))
+    )
+    assert ours.recorder.shape is not None and ours.recorder.shape.weighted
+    assert_same(ours, plain)
+    assert plain.state.history[-1]["loss"] != alike.state.history[-1]["loss"]
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -209,7 +224,7 @@ def test_a_part_that_cannot_be_recorded_is_told_and_trained(monkeypatch, caplog)
 def test_a_recording_serves_what_fits_into_it(pairs, holds):
     batch = Batch(torch.zeros(8, dtype=torch.int64), torch.zeros(8, dtype=torch.int64))
     shape = Shape.of(batch, Negatives(None, None, torch.zeros(2, 2000, dtype=torch.int64)))
-    assert shape == Shape(8, None, False, False, None, 4096)
+    assert shape == Shape(8, None, False, False, False, None, 4096)
     other = Shape.of(batch, Negatives(None))
     assert other.room == 0
     assert shape.holds(other, pairs) is holds

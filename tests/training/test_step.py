@@ -10,11 +10,12 @@ import torch
 from torch.nn import functional as F
 
 from ssmrec.config import build
+from ssmrec.errors import ConfigError
 from ssmrec.losses import LOSSES
 from ssmrec.models import MODELS
 from ssmrec.negatives import SAMPLERS, Batch, Negatives
 from ssmrec.testing import toy
-from ssmrec.training.rows import loss_rows
+from ssmrec.training.rows import loss_rows, pair_weights
 from ssmrec.training.step import objective
 
 TABLES = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
@@ -141,3 +142,36 @@ def test_case_13_through_the_engine(make_interactions):
     loss = LOSSES["ssm"](config("loss", "ssm"))
     rows = loss_rows(loss, users, torch.eye(3), torch.arange(3), drawn)
     torch.testing.assert_close(rows, torch.tensor([0.12693, 0.12693, 0.79438]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ssm", "bpr", "ccl"])
+def test_a_pair_of_weight_two_counts_as_two_pairs(name):
+    """With the same negatives for all, and without L2: value and gradient, by the mean of the rows."""
+    train = toy()
+    backbone, loss, draws = parts(train, name, "uniform", n=6)
+    batch = a_batch(train, 3)
+    drawn = replace(draws.draw(batch, np.random.default_rng(1)), masked=None, known=None)
+    at = torch.tensor([0, 0, 1, 2])
+    twice = Batch(batch.users[at], batch.items[at])
+    weighted = replace(batch, weights=torch.tensor([2.0, 1.0, 1.0]) * 3 / 4)
+    found = []
+    for rows in (twice, weighted):
+        backbone.zero_grad()
+        value, _ = objective(backbone, loss, draws, rows, drawn, 0.0)
+        value.backward()
+        found.append((value.detach(), backbone.table.grad.clone()))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
+
+
+def test_weights_are_one_on_average_and_their_power_is_taken():
+    train = replace(toy(), weights=np.full(len(toy()), 4, np.float32))
+    train.weights[0] = 64
+    found = pair_weights(train, 0.5)
+    rest = 2 / ((8 + 2 * (len(train) - 1)) / len(train))
+    assert found.dtype == np.float32 and found.mean() == pytest.approx(1)
+    np.testing.assert_allclose(found[:2], [4 * rest, rest], rtol=1e-6)
+    assert pair_weights(train, 0) is None
+    with pytest.raises(
+        ConfigError, match="weight_power=1: the training pairs have no weights; name"
+    ):
+        pair_weights(toy(), 1)

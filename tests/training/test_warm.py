@@ -121,6 +121,12 @@ def test_counts_where_the_new_data_are_everything(old, few):
     }  # fmt: skip
 
 
+def test_a_run_that_weighs_its_pairs_is_not_updated(old, few):
+    """It keeps no weights of its own pairs, which would then count for nothing."""
+    with pytest.raises(ConfigError, match="weight_power=0.5: a run keeps no weights of its pairs"):
+        grown(old, pairs([(1, 10)]), few(train={"protocol": "fixed", "weight_power": 0.5}))
+
+
 def test_what_the_run_saw_only_to_choose_its_epoch_is_trained_on_now(old, few, later):
     """Those pairs are known: never held out again, and no rows were learned from them alone."""
     data = grown(old, later, few())

@@ -270,9 +270,10 @@ def tell_settings(config: RunConfig, idle: Mapping[str, list[str]] | None = None
     told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
     if idle is None:
-        kept = [k for k in ("data.weight", "data.duplicates") if own.get(k, "last") != "last"]
-        alike = "every pair counts alike in training, weights are only kept"
-        idle = unused(config) | ({alike: kept} if kept else {})
+        weights = ("data.weight", "data.event_weights", "data.duplicates")
+        kept = [k for k in weights if own.get(k, "last") != "last"]
+        alike = "every pair counts alike in training (train.weight_power=0), weights are only kept"
+        idle = unused(config) | ({alike: kept} if kept and not config.train.weight_power else {})
     for reason, keys in idle.items():
         logger.warning("%s, so without effect: %s", reason, ", ".join(keys))
 

@@ -37,7 +37,7 @@ from ssmrec.errors import ConfigError, DataError
 log = logging.getLogger(__name__)
 
 SIDES = ("user", "item")
-_LATER = ("events", "min_rating", "min_user", "min_item", "duplicates", "split")
+_LATER = ("events", "event_weights", "min_rating", "min_user", "min_item", "duplicates", "split")
 """Settings for what is done when the coded rows are read."""
 _ROWS = 1 << 18
 """Rows that are checked at once."""

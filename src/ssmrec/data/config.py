@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -110,9 +110,12 @@ class DataConfig(Config):
         user, item: columns of the ids: a name, or a position (0, 1, ...).
         timestamp: column of seconds since 1970, or of ISO dates.
         rating: column that `min_rating` looks at.
-        weight: column of numbers above 0, kept with the pairs; in training every pair counts alike.
+        weight: column of numbers above 0, kept with the pairs; `train.weight_power` says how much they
+            count in training.
         event: column that `events` looks at.
         events: keep only rows whose event is one of these; one name or a list.
+        event_weights: weight of the rows of each of `events`, in their order, as in 5, 1 for buy, view;
+            times `weight` where there is one.
         delimiter: of text files; guessed when not set.
         header: whether the first line of a text file is names; guessed when not set.
         ids: the one type of all ids; `auto` keeps the type of frames and Parquet, and reads text as
@@ -139,6 +142,7 @@ class DataConfig(Config):
     weight: Column = None
     event: Column = None
     events: tuple[str, ...] = ()
+    event_weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     delimiter: str | None = None
     header: bool | None = None
     ids: Literal["auto", "int", "str"] = "auto"
@@ -157,6 +161,23 @@ class DataConfig(Config):
         if isinstance(value, bool):
             raise ValueError("must be a column name or position, not true or false")
         return value
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_event(self) -> DataConfig:
+        if self.event_weights and len(self.event_weights) != len(self.events):
+            raise ValueError(
+                "event_weights: there must be one for each of data.events, in their order"
+            )
+        if self.event_weights and self.duplicates == "count":
+            raise ValueError(
+                "event_weights: data.duplicates=count makes other weights: choose first or last"
+            )
+        return self
+
+    @field_validator("event_weights", mode="before")
+    @classmethod
+    def _one_weight_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (int, float)) else value
 
     @field_validator("events", mode="before")
     @classmethod

@@ -179,9 +179,19 @@ def _wanted(
         for absent in sorted(set(config.events) - present):
             log.warning("%s: no event is %s (data.events)", where, absent)
         counts["dropped_events"] = len(rows) - int(kept.sum())
-        rows = rows.filter(kept)
+        rows = _weighed(rows.filter(kept), config)
     if config.min_rating is not None:
         kept = (rows["rating"] >= config.min_rating).fill_null(False)
         counts["dropped_min_rating"] = len(rows) - int(kept.sum())
         rows = rows.filter(kept)
     return rows
+
+
+def _weighed(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """With the weight of each row's event, times its own where it has one."""
+    if not config.event_weights:
+        return rows
+    own = pl.col("weight") if "weight" in rows.columns else pl.lit(1.0)
+    of_event = dict(zip(config.events, config.event_weights, strict=True))
+    weight = pl.col("event").cast(pl.String).replace_strict(of_event, return_dtype=pl.Float64)
+    return rows.with_columns(weight=own * weight)

@@ -48,7 +48,8 @@ def rows_of(
         places, user_at=places.user_at[part], item_at=torch.cat([at[:size][part], drawn_at]),
         extra_at=extra,
     )  # fmt: skip
-    return Batch(batch.users[part], batch.items[part]), kept, mine
+    weights = None if batch.weights is None else batch.weights[part]
+    return Batch(batch.users[part], batch.items[part], weights), kept, mine
 
 
 def _in_batch(batch: Batch, negatives: Negatives, part: slice) -> Negatives:

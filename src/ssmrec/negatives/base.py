@@ -19,10 +19,14 @@ from ssmrec.kernels.sampling import known_pairs
 
 @dataclass(frozen=True)
 class Batch:
-    """Positive pairs: `users` (B,) and `items` (B,), int64 indices."""
+    """Positive pairs: `users` (B,) and `items` (B,), int64 indices.
+
+    `weights` (B,), float32, say how much each counts in the mean of their losses; None: all alike.
+    """
 
     users: Tensor
     items: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.users)

@@ -47,6 +47,8 @@ class TrainConfig(Config):
         budget: seconds for graph, start and steps (evaluations do not count), after which training
             stops within an epoch; None for no limit. What is reached then depends on the machine.
             `refit` trains twice, each time for as long at most.
+        weight_power: the loss of a pair counts (its weight)^weight_power times, relative to their mean: 1 is
+            in proportion to `data.weight` or `data.event_weights`, 0.5 by the root, 0 all alike.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
         choose_model: within the budget, try ease, svd, then lightgcn, and keep the best one on validation;
             set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
@@ -68,6 +70,7 @@ class TrainConfig(Config):
     optimizer: Literal["adam", "lazy_adam"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     lr_decay: Literal["none", "linear"] = "none"
+    weight_power: float = Field(default=0.0, ge=0, le=2)
     l2: float = Field(default=1e-5, ge=0)
     budget: float | None = Field(default=None, gt=0)
     choose_model: bool = False
@@ -218,9 +221,10 @@ def _judged(run: RunConfig) -> bool:
 
 
 def _nothing_named(run: RunConfig) -> bool:
-    """A budget, and no model, loss, sampler, similarity or optimiser."""
+    """A budget, and no model, loss, sampler, similarity, optimiser or weights."""
     named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
     own = run.ranking.similarity != "auto" or run.train.optimizer != "adam"
+    own = own or run.train.weight_power > 0
     return run.train.budget is not None and not named and not own
 
 

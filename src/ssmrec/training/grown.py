@@ -18,7 +18,7 @@ from ssmrec.data import Interactions, Split, Vocabulary, merge
 from ssmrec.data.clean import drop_overlap, encode, k_core
 from ssmrec.data.ids import same_type
 from ssmrec.data.split import counted
-from ssmrec.errors import DataError
+from ssmrec.errors import ConfigError, DataError
 from ssmrec.training.config import RunConfig
 from ssmrec.training.protocols import Trained
 from ssmrec.training.seeds import numpy_generator
@@ -68,7 +68,13 @@ def grown(
 
     Raises:
         DataError: nothing is new or gone, or no new pair has a user or an item that the run knows.
+        ConfigError: the run weighs its pairs.
     """
+    if config.train.weight_power:
+        raise ConfigError(
+            f"train.weight_power={config.train.weight_power:g}: a run keeps no weights of its pairs, so "
+            "that they cannot count here; train again on all pairs, or set it to 0"
+        )
     frames = [_rows(old.seen), _rows(new, timed=True), *([] if test is None else [_rows(test)])]
     for side in ("user", "item"):
         frames = same_type(frames, side)

@@ -29,6 +29,7 @@ from ssmrec.training.optimizers import make_optimizer
 from ssmrec.training.peers import current
 from ssmrec.training.recorded import Recorder
 from ssmrec.training.regularise import Regulariser, regulariser
+from ssmrec.training.rows import pair_weights
 from ssmrec.training.seeds import numpy_generator, torch_generator
 from ssmrec.training.step import objective
 
@@ -96,6 +97,7 @@ class Trainer:
         self.start = time.perf_counter()
         self.config, self.train, self.epochs, self.watch = config, train, epochs, watch
         self.listener = listener or Listener()
+        self.weights = pair_weights(train, config.train.weight_power)
         self.device = pick_device(config.train.device)
         self.products = Products(config.train.precision, self.device)
         start = torch_generator(config.seed, "init")
@@ -243,8 +245,12 @@ class Trainer:
 
     def _batch(self, places: np.ndarray) -> Batch:
         """The pairs at `places` (B,) of the training pairs."""
-        sides = (self.train.rows[places], self.train.indices[places])
-        return Batch(*(torch.from_numpy(side.astype(np.int64)) for side in sides))
+        users, items = (
+            torch.from_numpy(side[places].astype(np.int64))
+            for side in (self.train.rows, self.train.indices)
+        )
+        weights = None if self.weights is None else torch.from_numpy(self.weights[places])
+        return Batch(users, items, weights)
 
     def _spent(self) -> float:
         """Seconds since this trainer began to be built, evaluations left out."""

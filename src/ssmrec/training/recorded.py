@@ -50,6 +50,7 @@ class Shape:
     ids: tuple[int, ...] | None
     corrected: bool
     known: bool
+    weighted: bool
     more: tuple[int, ...] | None
     room: int
 
@@ -59,7 +60,7 @@ class Shape:
         return cls(
             len(batch), None if negatives.ids is None else tuple(negatives.ids.shape),
             negatives.log_q is not None, negatives.known is not None,
-            None if more is None else tuple(more.shape),
+            batch.weights is not None, None if more is None else tuple(more.shape),
             -(-_pairs(negatives) * 3 // 2 // _ROOM) * _ROOM,
         )  # fmt: skip
 
@@ -75,17 +76,26 @@ class Shape:
     @property
     def sizes(self) -> list[int]:
         """Room for users, items, their places, the places of what the loss asks for, counts, masked pairs,
-        and log q, two numbers to a place."""
+        and log q and weights, two numbers to a place."""
         own = self.batch + (0 if self.ids is None else math.prod(self.ids))
         more = 0 if self.more is None else math.prod(self.more)
         return [
             self.batch, own + more, self.batch, own, more, self.batch, own + more,
             2 * self.room, -(-math.prod(self.log_q) // 2),
+            -(-self.batch // 2) if self.weighted else 0,
         ]  # fmt: skip
 
 
 def _pairs(negatives: Negatives) -> int:
     return 0 if negatives.masked is None else negatives.masked.shape[1]
+
+
+def _in_pairs(numbers: Tensor | None) -> Tensor | None:
+    """Float32 numbers, two to an int64."""
+    if numbers is None:
+        return None
+    flat = numbers.float().reshape(-1)
+    return F.pad(flat, (0, len(flat) % 2)).view(torch.int64)
 
 
 def recordable(part: Backbone | Loss) -> bool:
@@ -226,7 +236,8 @@ class Recorder:
         spare = int(train.user_degrees.argmin()), int(train.item_degrees.argmin())
         self.sending = Sending(shape.sizes, self.products.device, spare)
         self._fill(batch, negatives, more)
-        given, places = self._read(shape, negatives)
+        given, places, weights = self._read(shape, negatives)
+        batch = replace(batch, weights=weights)
 
         def work() -> None:
             # A recording makes its own gradients, which each replay writes anew.
@@ -252,10 +263,10 @@ class Recorder:
         self.replay = graph.replay
         logger.debug("recorded a step of %s", shape)
 
-    def _read(self, shape: Shape, negatives: Negatives) -> tuple[Negatives, Places]:
+    def _read(self, shape: Shape, negatives: Negatives) -> tuple[Negatives, Places, Tensor | None]:
         """What the recording reads, as views of the buffer on the device."""
         parts = self.sending.there.split(shape.sizes)
-        users, items, user_at, item_at, extra_at, of_users, of_items, masked, log_q = parts
+        users, items, user_at, item_at, extra_at, of_users, of_items, masked, log_q, weights = parts
         extra = None if shape.more is None else extra_at.view(shape.more)
         places = Places(users, items, user_at, item_at, item_at[:0], of_users, of_items, extra)
         numbers = log_q.view(torch.float32)[: math.prod(shape.log_q)].view(shape.log_q)
@@ -265,7 +276,7 @@ class Recorder:
             masked.view(2, -1) if shape.room else None,
             known=negatives.known,
         )
-        return given, places
+        return given, places, weights.view(torch.float32)[: shape.batch] if shape.weighted else None
 
     def _fill(self, batch: Batch, negatives: Negatives, more: Tensor | None) -> None:
         """Send a batch to where the recording reads it."""
@@ -276,13 +287,9 @@ class Recorder:
         if negatives.masked is not None:
             masked[:, : _pairs(negatives)] = negatives.masked.numpy()
         extra_at = None if places.extra_at is None else places.extra_at.reshape(-1)
-        log_q = None
-        if negatives.log_q is not None:
-            numbers = negatives.log_q.float().reshape(-1)
-            log_q = F.pad(numbers, (0, len(numbers) % 2))
-            log_q = log_q.view(torch.int64)
         parts = [
             places.users, places.items, places.user_at, places.item_at, extra_at,
-            places.user_counts, places.item_counts, masked.reshape(-1), log_q,
+            places.user_counts, places.item_counts, masked.reshape(-1),
+            _in_pairs(negatives.log_q), _in_pairs(batch.weights),
         ]  # fmt: skip
         self.sending.send([_NONE if part is None else np.asarray(part) for part in parts])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.kernels.softmax import has_kernel
 from ssmrec.losses import Context, Loss, prepare
@@ -27,12 +29,16 @@ def mean_loss(
     users: Tensor,
     items: Tensor,
     generator: torch.Generator | None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items."""
+    """Mean loss of the batch from distinct vectors, and where its candidates lie among the items.
+
+    `weights` (B,) multiply the losses of the rows; they are 1 on average over all pairs.
+    """
     item_at = places.item_at
     if sampler.mixes:
         rows = _mixed(loss, sampler, negatives, places, users, items, generator)
-        return rows.mean(), item_at
+        return mean(rows, weights), item_at
     user_rows = F.embedding(places.user_at, prepare(users, loss.config.similarity))
     item_rows = prepare(items, loss.config.similarity)
     if sampler.chooses:
@@ -42,7 +48,29 @@ def mean_loss(
         named = Batch(places.users[places.user_at], places.items[item_at])
     user_rows = user_rows / loss.config.temperature
     rows = loss_rows(loss, user_rows, item_rows, item_at, negatives, named, places.extra_at)
-    return rows.mean(), item_at
+    return mean(rows, weights), item_at
+
+
+def pair_weights(train: Interactions, power: float) -> np.ndarray | None:
+    """How much the loss of each pair counts, float32 (n,), 1 on average; None for a power of 0.
+
+    Raises:
+        ConfigError: there is a power, and the pairs have no weights.
+    """
+    if power == 0:
+        return None
+    if train.weights is None:
+        raise ConfigError(
+            f"train.weight_power={power:g}: the training pairs have no weights; name their column with "
+            "data.weight, weigh events with data.event_weights, or set data.duplicates=count"
+        )
+    weights = train.weights.astype(np.float64) ** power
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def mean(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of rows (B,), each times its weight if they have any."""
+    return rows.mean() if weights is None else (rows * sent(weights, rows.device)).mean()
 
 
 def _mixed(

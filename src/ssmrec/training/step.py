@@ -82,7 +82,7 @@ def objective(
     generator: torch.Generator | None = None,
     regulariser: Regulariser | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss of the batch, and what to add to it (L2, the backbone's own term, the regulariser).
+    """Mean loss of the batch, by its weights, and what to add (L2, the backbone's own term, the regulariser).
 
     The L2 term is l2 * 0.5 * the sum of squared layer-0 rows of the batch (users, positives and drawn
     negatives, a row counted as often as it occurs) / B: `l2` means the same as in the authors' sums.
@@ -120,7 +120,7 @@ def objective_at(
         mine, share = peers.part(batch, negatives, places)
     own, drawn, at = mine
     found = [
-        mean_loss(loss, sampler, drawn, at, cut(users, w), cut(items, w), generator)
+        mean_loss(loss, sampler, drawn, at, cut(users, w), cut(items, w), generator, own.weights)
         for w in widths(loss, users.shape[-1])
     ]
     value, item_at = found[-1]
