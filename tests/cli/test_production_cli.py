@@ -11,6 +11,7 @@ import pytest
 
 from command_line import ssmrec
 from ssmrec.cli.rows import Query, rows_of
+from ssmrec.errors import ConfigError
 from ssmrec.recommender import Recommender
 from ssmrec.reporting.cells import score
 from ssmrec.serving import Live
@@ -267,7 +268,7 @@ def test_an_update_keeps_the_rows_of_the_run(folder):
     assert code == 0, err
 
 
-def test_a_resumed_training_goes_on_with_the_rows_it_began_with(folder, tmp_path):
+def test_a_resumed_training_goes_on_with_the_rows_it_began_with(folder, tmp_path, caplog):
     """A checkpoint keeps the rows that were fetched for it; without one they are fetched again."""
     query = Query(
         f"sqlite:///{folder}/shop.db", f"{CLICKS} where ts < 50", tmp_path / "run/data.parquet"
@@ -280,6 +281,14 @@ def test_a_resumed_training_goes_on_with_the_rows_it_began_with(folder, tmp_path
         if not checkpoint:
             (tmp_path / "run/checkpoint.safetensors").unlink()
         other = Query(query.address, f"{CLICKS} where ts < 70", query.file)
+        if checkpoint and resume:
+            refused = pytest.raises(ConfigError, match="rows of another query or database, with")
+            with refused, rows_of(other, query.file.parent, resume):
+                pass
+            with caplog.at_level("INFO"), rows_of(query, query.file.parent, resume) as file:
+                assert len(pl.read_parquet(file)) == rows
+            assert "the database is not asked again" in caplog.text
+            continue
         with rows_of(other, query.file.parent, resume) as file:
             assert len(pl.read_parquet(file)) == rows
 

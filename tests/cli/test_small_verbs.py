@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from ssmrec.cli import demo, titles
 from ssmrec.config import merged, read_recipe, recipes
 from ssmrec.data import DataConfig
 from ssmrec.errors import DataError
+from ssmrec.recommender import Recommender
 
 
 def test_recipes_are_listed_and_printed(command):
@@ -19,6 +22,29 @@ def test_recipes_are_listed_and_printed(command):
     assert code == 0 and yaml.safe_load(out)["loss"]["name"] == "bpr"
     code, _, err = command("recipes", "online-retail-mf-bpx")
     assert code == 2 and "online-retail-mf-bpr" in err
+
+
+@pytest.fixture(scope="module")
+def run_on(tastes):
+    """`run_on(data, update)`: a run of such data settings, updated with a source or not."""
+    fitted = Recommender({"name": "ease"}).fit(tastes.train, progress=False).trained_
+
+    def made(data, update=None):
+        more = {} if update is None else {"update": {"new_data": str(update)}}
+        config = fitted.config.model_copy(update={"data": data})
+        return replace(fitted, config=config, metrics={**fitted.metrics, **more})
+
+    return made
+
+
+def test_titles_of_an_updated_run_are_those_of_both_days(tmp_path, run_on):
+    for day, rows in (("one", "7,Lamp\n8,Cup\n"), ("two", "8,Mug\n9,Bowl\n")):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "items.csv").write_text(f"item,title\n{rows}")
+    run = run_on(DataConfig(source=str(tmp_path / "one")), tmp_path / "two")
+    assert titles.titles_or_none(run) == {"7": "Lamp", "8": "Mug", "9": "Bowl"}
+    run = run_on(DataConfig(source=str(tmp_path / "one")), tmp_path / "gone")
+    assert titles.titles_or_none(run) == {"7": "Lamp", "8": "Cup"}
 
 
 def test_titles_of_a_file(tmp_path):
@@ -34,12 +60,12 @@ def test_titles_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     "names", ["sku,title,category", "Product_ID,Name,price", "what,description,item"]
 )
-def test_titles_by_the_shops_own_names(tmp_path, names):
+def test_titles_by_the_shops_own_names(tmp_path, names, run_on):
     """The name that the run was given, here `what`, goes before the usual ones."""
     (tmp_path / "items.csv").write_text(f"{names}\n007,Lamp,x\n00239,Cup,y\n")
     data = DataConfig(source=str(tmp_path), item="what")
     want = {"007": "Lamp", "00239": "Cup"}
-    assert titles.titles_or_none(data) == want
+    assert titles.titles_or_none(run_on(data)) == want
     assert titles.titles_of(data, tmp_path / "items.csv") == want
 
 
@@ -79,9 +105,9 @@ def test_a_recipe_of_ones_own_is_printed(command, tmp_path):
     assert code == 2 and err.startswith("error: other.yaml: cannot be read")
 
 
-def test_titles_that_cannot_be_read_stop_no_list(tmp_path, caplog):
+def test_titles_that_cannot_be_read_stop_no_list(tmp_path, caplog, run_on):
     (tmp_path / "items.csv").write_text("item,colour\n7,red\n")
-    assert titles.titles_or_none(DataConfig(source=str(tmp_path))) == {}
+    assert titles.titles_or_none(run_on(DataConfig(source=str(tmp_path)))) == {}
     assert "without titles: " in caplog.text and "needs a column of item ids" in caplog.text
 
 

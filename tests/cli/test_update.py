@@ -121,7 +121,8 @@ def test_a_closed_form_is_solved_again_and_said(shop):
     assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "ease", cwd=shop)[0] == 0
     code, _, err = ssmrec("update", "ease", "new.csv", cwd=shop)
     assert code == 0 and "ease is solved again from all pairs: there is no warm start" in err
-    assert "warm_start" not in metrics(shop / "ease-updated")
+    told = metrics(shop / "ease-updated")
+    assert "warm_start" not in told and told["update"]["new_data"] == "new.csv"
 
 
 @pytest.mark.parametrize("protocol", ["valid", "refit"])

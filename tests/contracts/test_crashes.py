@@ -16,7 +16,7 @@ from ssmrec.cli.train import claim
 from ssmrec.compare.store import Store
 from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
-from ssmrec.serving import sql
+from ssmrec.serving import snapshot
 from ssmrec.training import Checkpoint, load_run, train_run
 from ssmrec.training.files import part_of, replace_together, replaced
 from ssmrec.tuning.record import prepare_folder
@@ -122,9 +122,9 @@ def test_vectors_are_whole_or_absent(command, tmp_path, shop, form):
 
 
 def test_rows_of_a_query_are_whole_or_absent(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr(sql, "read_query", lambda uri, query: rows)
+    monkeypatch.setattr(snapshot, "read_query", lambda uri, query: rows)
     with small_files(500), pytest.raises(RunError, match="shop.parquet: cannot be written"):
-        sql.snapshot("sqlite:///shop.db", "select 1", tmp_path / "shop.parquet")
+        snapshot.snapshot("sqlite:///shop.db", "select 1", tmp_path / "shop.parquet")
     assert list(tmp_path.iterdir()) == []
 
 

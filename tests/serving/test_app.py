@@ -533,3 +533,14 @@ def test_a_body_that_cannot_be_read_is_said_in_words(ask):
     for content in (b"[" * 4000, b'{"users": ["\xff"]}'):
         answer = ask("post", "/recommend", content=content, headers=JSON)
         assert answer.json()["detail"].startswith("body: not JSON that can be read"), answer.text
+
+
+def test_the_page_offers_no_longer_list_than_may_be_asked_for(ask, service):
+    assert 'max="50" value="10"' in ask("get", "/").text
+    app = make_app(service, Limits(k=5))
+
+    async def page():
+        async with client(app) as http:
+            return (await http.get("/")).text
+
+    assert 'max="5" value="5"' in asyncio.run(page())

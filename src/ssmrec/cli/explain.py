@@ -41,7 +41,7 @@ def explain(
     """
     live = Live.load(run)
     frame = live.explain(user, items, top, reasons)
-    titles = titles_or_none(live.trained.config.data)
+    titles = titles_or_none(live.trained)
 
     def named(item: object) -> list[Text]:
         return [Text(str(item)), *([Text(titles.get(str(item), ""))] if titles else [])]

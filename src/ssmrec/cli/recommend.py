@@ -136,7 +136,7 @@ def recommend(
     else:
         frame = pl.concat(frames)
         rows = len(frame)
-        _show(frame, titles_or_none(live.trained.config.data))
+        _show(frame, titles_or_none(live.trained))
     _tell_short(top, int(ranker.known_items.sum()), int(choice.allowed.sum()), rows)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.serving.address import is_database, kind_of, shown
-from ssmrec.serving.sql import snapshot
+from ssmrec.serving.snapshot import asked_by, snapshot
 from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.peers import current
 
@@ -83,8 +83,16 @@ def rows_of(query: Query | None, folder: Path, resume: bool) -> Iterator[Path | 
 
 
 def _fetch(query: Query, goes_on: bool) -> Path:
-    here = query.fetched.exists() or query.file.exists()
-    if current().rank == 0 and not (goes_on and here):
+    kept = next((file for file in (query.fetched, query.file) if file.exists()), None)
+    if goes_on and kept is not None:
+        if not asked_by(query.address, query.sql, kept):
+            raise ConfigError(
+                f"{kept} has the rows of another query or database, with which this training began: name "
+                "that one, or leave --resume out"
+            )
+        logger.info("%s: going on with the rows that this training began with, in %s; the database is not "
+                    "asked again", shown(query.address), kept)  # fmt: skip
+    elif current().rank == 0:
         rows = snapshot(query.address, query.sql, query.fetched)
         logger.info("%s: %s rows, to be kept in %s", shown(query.address), f"{rows:,}", query.file)
     current().meet()

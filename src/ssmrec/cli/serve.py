@@ -113,11 +113,10 @@ class Titles:
         self.last: dict[str, str] | None = None
 
     def __call__(self, live: Live) -> dict[str, str]:
-        data = live.trained.config.data
         if self.file is None:
-            return titles_or_none(data)
+            return titles_or_none(live.trained)
         try:
-            self.last = titles_of(data, self.file)
+            self.last = titles_of(live.trained.config.data, self.file)
         except (SsmrecError, OSError) as error:
             if self.last is None:
                 raise

@@ -28,7 +28,7 @@ def similar(
     """
     live = Live.load(run)
     frame = live.ranker.similar(items, top)
-    names = titles_or_none(live.trained.config.data)
+    names = titles_or_none(live.trained)
     table = Table("item", "rank", "similar", *(["title"] if names else []), "score")
     for row in frame.iter_rows(named=True):
         if row["rank"] == 1 and table.row_count:

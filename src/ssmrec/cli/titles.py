@@ -11,6 +11,7 @@ from ssmrec.data import DataConfig, item_titles
 from ssmrec.data.titles import read_titles
 from ssmrec.errors import DataError
 from ssmrec.recommender import PYTHON
+from ssmrec.training import Trained
 
 logger = logging.getLogger("ssmrec")
 
@@ -29,10 +30,14 @@ def titles_of(data: DataConfig, file: Path | None = None) -> dict[str, str]:
     return dict(table.select(pl.col("item").cast(pl.String), "title").drop_nulls().iter_rows())
 
 
-def titles_or_none(data: DataConfig) -> dict[str, str]:
-    """As `titles_of` the data set; what is wrong with them is told, and stops nothing."""
-    try:
-        return titles_of(data)
-    except (DataError, OSError) as error:
-        logger.warning("without titles: %s", error)
-        return {}
+def titles_or_none(run: Trained) -> dict[str, str]:
+    """As `titles_of` the data sets of a run, the one it was updated with before the one it began with; what
+    is wrong with them is told, and stops nothing."""
+    found: dict[str, str] = {}
+    later = run.metrics.get("update", {}).get("new_data")
+    for source in (run.config.data.source, *([] if later is None else [later])):
+        try:
+            found |= titles_of(run.config.data.model_copy(update={"source": source}))
+        except (DataError, OSError) as error:
+            logger.warning("without titles: %s", error)
+    return found

@@ -114,7 +114,7 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
     app.add_exception_handler(400, unreadable)
     _add_bodies(app, service, limits)
     _add_queries(app, service, limits)
-    _add_pages(app, service, metrics)
+    _add_pages(app, service, metrics, limits)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
     app.add_middleware(Bounded, most=limits.body)
     app.add_middleware(Measured, observe=metrics.observe, routes=paths)
@@ -198,7 +198,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
         return _json(await asyncio.to_thread(answers.users, service, search, limit))
 
 
-def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
+def _add_pages(app: FastAPI, service: Service, metrics: Metrics, limits: Limits) -> None:
     @app.head("/health", include_in_schema=False, **PLAIN)  # load balancers ask so
     @app.get("/health", response_model=Health, **PLAIN)
     async def health():
@@ -223,12 +223,16 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
         """Metrics in the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    shown = PAGE.read_text("utf-8")
+    shown = shown.replace(
+        'max="100" value="10"', f'max="{min(100, limits.k)}" value="{min(10, limits.k)}"'
+    )
+
     @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page():
-        return HTMLResponse(
-            PAGE.read_text("utf-8"), headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
-        )  # fmt: skip
+        kept = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+        return HTMLResponse(shown, headers=kept)
 
 
 async def _lists(content: dict[str, Any]) -> Response:

@@ -18,7 +18,6 @@ from pyarrow import types
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.serving.address import file_of, kind_of, place_of, refuse_unclear, shown, told
 from ssmrec.serving.kinds import named, plain, with_uuids
-from ssmrec.training import replaced
 
 COLUMNS = {"user": "user_id", "rank": "rank", "item": "item_id", "score": "score"}
 DRIVERS = {
@@ -64,26 +63,6 @@ def _rows(connection: Any, query: str) -> Any:
 
 _LONGEST = 63
 """Bytes of a name that PostgreSQL tells apart."""
-
-
-def snapshot(uri: str, query: str, file: Path) -> int:
-    """Keep the rows of a query as a Parquet file, so that a run can be measured on them again.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        DataError, ConfigError: as `read_query`. RunError: the file cannot be written.
-    """
-    rows = read_query(uri, query)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(file) as part:
-            rows.write_parquet(part)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{file}: cannot be written ({reason})") from None
-    return len(rows)
 
 
 def write_table(uri: str, table: str, frames: Iterable[pl.DataFrame]) -> tuple[int, int]:

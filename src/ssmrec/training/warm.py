@@ -180,7 +180,8 @@ def update_run(
 
     Args:
         config: resolved settings with the run's model.
-        source: what `metrics["warm_start"]` tells of the run, such as its folder.
+        source: what `metrics["update"]`, and `metrics["warm_start"]` of a trained model, tell of the run and
+            the new data, such as their folders.
         checkpoint: of the folder of the new run; None keeps none.
 
     Raises:
@@ -190,13 +191,13 @@ def update_run(
     asked, config = config, _possible(config, data, listener or Listener())
     if closed_form(config):
         trained = train_run(config, data.split, listener)
-        return replace(trained, config=asked, metrics=_with_counts(trained.metrics, counts))
+        return replace(trained, config=asked, metrics=_told(trained.metrics, counts, source))
     with ExitStack() as stack:
         if checkpoint is None:
             folder = Path(stack.enter_context(TemporaryDirectory()))
             checkpoint = WarmStart(old, folder, "", {}, resume=False)
         trained = train_run(without_start(config), data.split, listener, checkpoint)
-    metrics = _with_counts(trained.metrics, counts)
+    metrics = _told(trained.metrics, counts, source)
     metrics["seconds"]["eval"] += checkpoint.seconds
     metrics["warm_start"] = {
         **source,
@@ -219,8 +220,11 @@ def _possible(config: RunConfig, data: Grown, listener: Listener) -> RunConfig:
     return config.model_copy(update={"train": fixed})
 
 
-def _with_counts(metrics: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
-    return {**metrics, "counts": metrics["counts"] | counts, "seconds": dict(metrics["seconds"])}
+def _told(
+    metrics: dict[str, Any], counts: dict[str, Any], source: Mapping[str, Any]
+) -> dict[str, Any]:
+    more = {"counts": metrics["counts"] | counts, "seconds": dict(metrics["seconds"])}
+    return {**metrics, **more, "update": dict(source)}
 
 
 def epochs_afresh(run: Trained) -> int:
