@@ -68,6 +68,19 @@ def test_an_effect_is_what_the_score_loses_without_the_item(models, name, monkey
     np.testing.assert_allclose(found, np.stack([whole - rest for rest in rests], 1), atol=1e-6)
 
 
+def test_a_blend_by_the_whole_rows_of_its_scores(models):
+    parts = models("lightgcn"), models("ease")
+    live = Live.of(parts[0].blend(parts[1], weights=[0.5, 0.5], progress=False).trained_)
+    mine, items = history(live), live.ranker.items
+    whole, *rests = (
+        live.folding.vectors(ItemRows.of([liked], len(items))).scores(items)[0, WANTED].numpy()
+        for liked in (mine, *(np.delete(mine, j) for j in range(len(mine))))
+    )
+    scores, found = effects(live.folding, items, mine, WANTED)
+    np.testing.assert_allclose(scores, whole, rtol=1e-5)
+    np.testing.assert_allclose(found, np.stack([whole - rest for rest in rests], 1), atol=1e-5)
+
+
 def test_a_single_item_carries_the_whole_score(models):
     live = of(models, "mf")
     scores, found = effects(live.folding, live.ranker.items, np.array([5]), WANTED)

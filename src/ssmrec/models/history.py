@@ -41,6 +41,10 @@ class ScoringRows(ABC):
     def scores(self, items: Tensor) -> Tensor:
         """Scores (m, n) of items by their vectors (n, d)."""
 
+    @abstractmethod
+    def scores_of(self, items: Tensor, some: Tensor) -> Tensor:
+        """Scores (m, k) of `some` items (k,), by the vectors (n, d) of all."""
+
     def detach(self) -> ScoringRows:
         return self
 
@@ -90,6 +94,9 @@ class HistoryRows(ScoringRows):
         with one_caller:
             sum_rows(self.indptr, self.indices, table, out)
         return torch.from_numpy(out)
+
+    def scores_of(self, items: Tensor, some: Tensor) -> Tensor:
+        return self.scores(items[some])
 
     def to_dense(self) -> Tensor:
         """The rows as a float32 tensor (m, n)."""
@@ -151,3 +158,7 @@ class SummedRows(ScoringRows):
         for part in self.beside:
             total += part.scores()
         return total
+
+    def scores_of(self, items: Tensor, some: Tensor) -> Tensor:
+        beside = [replace(part, items=part.items[some]) for part in self.beside]
+        return SummedRows(self.vectors, beside).scores(items[some])

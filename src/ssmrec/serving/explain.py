@@ -47,6 +47,6 @@ def _scores(folding: FoldIn, items: Tensor, histories: list[Array], wanted: Arra
     """Scores (m, k) of the wanted items for users with these histories."""
     rows = folding.vectors(ItemRows.of(histories, len(items)))
     at = torch.from_numpy(wanted.astype(np.int64))
-    if isinstance(rows, ScoringRows):  # only whole rows can be had of these
-        return rows.scores(items)[:, at].numpy()
+    if isinstance(rows, ScoringRows):
+        return rows.scores_of(items, at).numpy()
     return (rows @ items[at].T).numpy()
