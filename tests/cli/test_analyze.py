@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from functools import partial
 
@@ -13,6 +15,7 @@ import pytest
 from command_line import ssmrec as run
 from ssmrec import Recommender, load
 from ssmrec import split as split_pairs
+from ssmrec.training import load_run
 
 ssmrec = partial(run, columns="100")
 
@@ -146,8 +149,6 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(folder, tmp_path
 
 
 def test_data_that_were_moved_are_asked_for(folder, tmp_path):
-    import shutil
-
     shutil.copytree(folder / "run", tmp_path / "run")
     for verb in ("analyze", "evaluate"):
         code, _, err = ssmrec("-q", verb, "run", cwd=tmp_path)
@@ -157,6 +158,62 @@ def test_data_that_were_moved_are_asked_for(folder, tmp_path):
         )
         code, _, err = ssmrec("-q", verb, "run", "--data", "no.csv", cwd=tmp_path)
         assert code == 2 and err == "error: no.csv: no such file\n"
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder):
+    """Test pairs that the run did not have: 3 with ids it does not know, 2 that it knows, 4 others."""
+    trained, _ = load_run(folder / "run")
+    known = trained.train
+    users, items = known.users.ids.to_list(), known.items.ids.to_list()
+    old = [(users[user], items[item]) for user, item in zip(known.rows, known.indices, strict=True)]
+    free = np.tile(known.item_degrees > 0, (len(users), 1))
+    for part in (known, trained.seen):
+        free[part.rows, part.indices] = False
+    new = [(users[user], items[item]) for user, item in np.argwhere(free)[:4]]
+    strange = [("stranger", items[0]), (users[0], 999), ("stranger", 999)]
+    place = folder / "elsewhere"
+    place.mkdir()
+    for name, pairs in (("train", old[2:]), ("test", [*old[:2], *new, *strange])):
+        frame = pl.DataFrame(pairs, schema=["user", "item"], orient="row")
+        frame.write_csv(place / f"{name}.csv")
+    return place
+
+
+def test_figures_on_other_data_say_so_wherever_they_are_shown(folder, elsewhere, tmp_path):
+    pytest.importorskip("plotly")
+    shutil.copytree(folder / "run", tmp_path / "run")
+    words = ("analyze", tmp_path / "run", "--data", "elsewhere", "--any-data")
+    code, out, err = ssmrec(*words, cwd=folder)
+    assert code == 0, err
+    result = json.loads((tmp_path / "run/analysis.json").read_text())
+    assert result["run"]["other_data"] == {
+        "source": "elsewhere", "pairs": 9, "unknown": 3, "known": 2
+    }  # fmt: skip
+    note = result["notes"][0]
+    assert note == (
+        "measured on other data than the run's, the test part of elsewhere: of its 9 pairs 3 are left out "
+        "because of ids the run does not know, and 2 because the run knows the pair"
+    )
+    assert f"note: {note}" in " ".join(out.split())
+    page = (tmp_path / "run/analysis.html").read_text()
+    assert note in page.replace("&#x27;", "'")
+    assert "measured on other data (test of elsewhere), lists of 20" in page
+    code, _, err = ssmrec("report", tmp_path / "run", "--out", tmp_path / "r.html", cwd=folder)
+    assert code == 0, err
+    titles = re.findall("<h3>([^<]*popularity[^<]*)</h3>", (tmp_path / "r.html").read_text())
+    assert titles == [
+        f"{metric}@20 on other data (test of elsewhere) by popularity of the items hit"
+        for metric in ("ndcg", "recall")
+    ]
+
+
+def test_any_data_that_are_the_runs_own_are_no_other_data(folder, tmp_path):
+    for more in (["--any-data"], ["--data", "clicks.csv", "--any-data"], []):
+        code, _, err = ssmrec("analyze", "run", *more, "--out", tmp_path / "a.json", cwd=folder)
+        assert code == 0, err
+        result = json.loads((tmp_path / "a.json").read_text())
+        assert result["run"]["other_data"] is None and "other data" not in str(result["notes"])
 
 
 def test_a_user_who_knows_everything_there_is_leaves_nothing_to_analyse(command, tmp_path):

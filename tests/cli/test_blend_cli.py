@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -49,6 +50,24 @@ def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
     assert code == 2 and "made of finished runs" in err
     code, _, err = command("train", "clicks.csv", "--model", "blend")
     assert code == 2 and "made of finished runs" in err
+
+
+def test_a_part_whose_epoch_was_chosen_on_test_is_told_by_every_verb(command, tmp_path, two_runs):
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    words = ("--model", "mf", "--epochs", "2", "--set", "model.dim=4", "--protocol", "published")
+    assert command("train", "clicks.csv", *words, "--out", "p")[0] == 0
+    words = ("--model", "svd", "--set", "model.dim=4", "--protocol", "fixed")
+    assert command("train", "clicks.csv", *words, "--out", "f")[0] == 0
+    assert command("blend", "f", "p", "--weights", "1,1", "--out", "both")[0] == 0
+    assert "epoch chosen on TEST" in command("evaluate", "both")[1]
+    code, out, err = command("analyze", "both")
+    assert code == 0, err
+    told = "the epoch of a part was chosen on TEST (protocol published): not an honest estimate"
+    assert f"note: {told}" in out and told in (tmp_path / "both/analysis.html").read_text()
+    assert json.loads((tmp_path / "both/analysis.json").read_text())["run"]["warning"] == told
+    assert command("report", "both", "p", "f", "--out", "r.html")[0] == 0
+    remarks = re.findall(r"class=remark>([^<]*)<", (tmp_path / "r.html").read_text())
+    assert remarks == ["a part&#x27;s epoch chosen on TEST", "epoch chosen on TEST"] * 2
 
 
 def test_a_blend_of_what_was_broken_off_says_so(command, monkeypatch, two_runs):

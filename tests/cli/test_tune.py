@@ -183,6 +183,30 @@ def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(shop, command, monkeypatc
     )
 
 
+def test_the_value_of_the_start_is_told_of_the_start_only(shop, command, monkeypatch):
+    """Not when its process died three times, nor when the space lacks one of its settings."""
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    words = ["tune", "clicks.csv", "--model", "mf", "--epochs", "1", "--trials", "3", *SMALL]
+
+    def said(*more):
+        code, out, err = command(*words, *more)
+        assert code == 0, err
+        return re.findall("^the settings it started from: (.*)$", out, re.M)
+
+    def die(*_):
+        raise SystemExit(9)
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(verb.SearchBars, "step", die)
+            assert command(*words, "--out", "died")[0] == 9
+    assert said("--out", "died") == ["given up, as a trial with them was broken off three times"]
+    assert said("--out", "less", "--space", "train.lr=0.1..0.2") == []
+    assert said("--out", "whole", "--space", "train.lr=1e-4,1e-3,1e-2") == [
+        f"{float(trials_of(shop / 'whole')[0]['ndcg@20']):.4f}"
+    ]
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_the_same_trials(shop, command):
     """SIGKILL after the first trial, in a process of its own; then the same command."""

@@ -40,6 +40,7 @@ def test_names_alone_make_a_plan(tmp_path):
         ({"losses": {"name": "ssm", "temperatur": 1}}, "did you mean 'loss.temperature'"),
         ({"losses": {"temperature": 1}}, "losses.0: must be a name, or settings with `name`"),
         ({"models": ["mf", 3]}, "models.1: must be a name"),
+        ({"models": {"name": "mf", "label": "a\nb"}}, "models.0.label: must be one line"),
         ({"models": ["mf", "mf"]}, "models: 2 entries are called 'mf': give each a label"),
         ({"models": []}, "models: "),
         ({"models": ["mf", "blend"]}, "online-retail, blend: a blend is made of finished runs"),

@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 from ssmrec.compare import FORMATS, Outcome, Store, aggregate, expand, make_plan, run_of, trials
+from ssmrec.compare.store import Comparison
 from ssmrec.compare.table import paired
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
@@ -77,7 +78,7 @@ def test_a_test_is_remembered_while_its_results_stay(made, tmp_path):
     """The JSON files are kept and the users' values are not: p comes from the earlier test."""
     plan, methods, store, *_ = made
     (block,) = aggregate(plan, methods, store)
-    assert Store(tmp_path).tested("never tested", []) is None
+    assert Store(tmp_path).tested(Comparison("never", "tested", [])) is None
     store.save_tests()
     shutil.rmtree(tmp_path / "users")
     (again,) = aggregate(plan, methods, Store(tmp_path))
@@ -92,15 +93,79 @@ def test_a_test_is_remembered_while_its_results_stay(made, tmp_path):
     assert rows[2].holm == min(1, 2 * rows[2].p)  # the other one is still a comparison
 
 
-def test_a_test_on_a_part_of_the_seeds_is_not_remembered(made, tmp_path):
-    plan, methods, store, *_ = made
+def test_p_is_of_all_seeds_that_both_have_or_there_is_none(made, tmp_path):
+    plan, methods, store, base, better, _ = made
     next((tmp_path / "users").glob("*svdpp*s1*")).unlink()
     (block,) = aggregate(plan, methods, store)
-    assert block.rows[1].p is not None
+    second = block.rows[1]
+    assert second.p is None and second.change == pytest.approx(better.mean() / base.mean() - 1)
     store.save_tests()
-    assert json.loads((tmp_path / "tests.json").read_text()).keys() == {
+    found = json.loads((tmp_path / "tests.json").read_text()).values()
+    assert [test["title"] for test in found] == [
         "online-retail: lightgcn + ssm against mf + ssm, ndcg@20, randomisation"
-    }
+    ]
+
+
+def test_change_and_p_are_of_the_seeds_that_both_have(tmp_path):
+    """Over its own seeds the method looks worse than the baseline, on each shared one it is better."""
+    easy, hard = 0.5 + np.arange(40) / 100, np.arange(40) / 100
+    plan, methods, store = filled(
+        tmp_path, {0: {0: easy}, 1: {0: easy + 0.05, 1: hard}, 2: {1: hard}}
+    )
+    (block,) = aggregate(plan, methods, store)
+    first, second, third = block.rows
+    assert second.mean("ndcg@20") < first.mean("ndcg@20") and second.seeds == 2
+    assert second.change == pytest.approx(0.05 / easy.mean())
+    assert second.p == 1 / 10_001 and second.holm == 2 / 10_001  # the third is a comparison too
+    assert third.change is third.p is None and third.mean("ndcg@20") == pytest.approx(hard.mean())
+    text = FORMATS["text"](plan, [block])
+    assert "change and p: ndcg@20 against mf + ssm, over the seeds that both have; paired" in text
+    assert next(x for x in text.splitlines() if x.startswith("lightgcn")).split()[5:] == [
+        "-", "-", "1",
+    ]  # fmt: skip
+
+
+def test_a_footnote_names_shared_seeds_only_where_some_are_missing(tmp_path):
+    values = np.arange(40) / 40
+    plan, methods, store = filled(tmp_path, {key: {0: values, 1: values} for key in range(3)})
+    text = FORMATS["text"](plan, aggregate(plan, methods, store))
+    assert "change and p: ndcg@20 against mf + ssm; paired randomisation test" in text
+
+
+def test_a_test_is_found_again_under_other_labels(made, tmp_path):
+    plan, methods, store, *_ = made
+    (block,) = aggregate(plan, methods, store)
+    store.save_tests()
+    shutil.rmtree(tmp_path / "users")
+    label = {"label": "retail", "source": "online-retail"}
+    names = [{"name": name, "label": name.upper()} for name in PLAN["models"]]
+    renamed = make_plan({**PLAN, "data": label, "models": names})
+    (again,) = aggregate(renamed, expand(renamed), Store(tmp_path))
+    assert [row.label for row in again.rows] == ["MF + ssm", "SVDPP + ssm", "LIGHTGCN + ssm"]
+    assert [(row.p, row.holm) for row in again.rows] == [(row.p, row.holm) for row in block.rows]
+    # what was tested against another baseline is another test
+    other = make_plan({**PLAN, "baseline": "svdpp + ssm"})
+    assert {row.p for row in aggregate(other, expand(other), Store(tmp_path))[0].rows} == {None}
+
+
+def test_tests_by_label_are_read_and_then_kept_by_settings(made, tmp_path):
+    """As earlier versions wrote them."""
+    plan, methods, store, *_ = made
+    (block,) = aggregate(plan, methods, store)
+    store.save_tests()
+    shutil.rmtree(tmp_path / "users")
+    path = tmp_path / "tests.json"
+    now = json.loads(path.read_text())
+    then = {test.pop("title"): test for test in json.loads(path.read_text()).values()}
+    assert "online-retail: svdpp + ssm against mf + ssm, ndcg@20, randomisation" in then
+    gone = {"gone: a against b, ndcg@20, randomisation": {"p": 0.5, "values": [[0.1, 0.2]]}}
+    path.write_text(json.dumps(then | gone))
+    store = Store(tmp_path)
+    assert [row.p for row in aggregate(plan, methods, store)[0].rows] == [
+        row.p for row in block.rows
+    ]
+    store.save_tests()
+    assert json.loads(path.read_text()) == now | gone
 
 
 def test_damaged_tests_are_refused(made, tmp_path):
@@ -173,7 +238,10 @@ def test_without_the_values_of_users_the_change_stays(made, tmp_path):
     plan, methods, store = made[:3]
     lines = FORMATS["text"](plan, aggregate(plan, methods, store)).splitlines()
     assert lines[1].split() == ["method", "recall@20", "ndcg@20", "change", "seeds"]
-    assert any(line.startswith("change: ndcg@20 against mf + ssm; no p, as") for line in lines)
+    assert any(
+        line.startswith("change: ndcg@20 against mf + ssm, over the seeds that both have; no p, as")
+        for line in lines
+    )
 
 
 def test_a_metric_that_some_runs_lack_leaves_the_others_as_they_are(made, tmp_path):
@@ -226,19 +294,6 @@ def test_latex_is_balanced_and_escaped(made):
     assert text.count(r"\textbf{") == 2 and r"$\pm$" in text and r"$<$ 0.001" in text
     for line in rows:
         assert line.replace(r"\%", "").count("%") == 0 and line.count("{") == line.count("}")
-
-
-def test_latex_of_odd_labels(tmp_path):
-    label = r"a_b & 50% {#1} $x$ \y"
-    plan = make_plan({**PLAN, "models": {"name": "mf", "label": label}})
-    text = FORMATS["latex"](plan, aggregate(plan, expand(plan), Store(tmp_path)))
-    assert r"a\_b \& 50\% \{\#1\} \$x\$ \textbackslash{}y + ssm & - & -" in text
-
-
-def test_latex_of_a_label_that_begins_with_a_bracket(tmp_path):
-    plan = make_plan({**PLAN, "models": {"name": "mf", "label": "[.5, 0]"}})
-    text = FORMATS["latex"](plan, aggregate(plan, expand(plan), Store(tmp_path)))
-    assert "\n{}[.5, 0] + ssm & " in text
 
 
 def test_csv_is_unrounded(made):

@@ -169,6 +169,26 @@ def test_runs_on_other_groups_are_not_drawn_together(runs, folders, tmp_path):
     assert [title.split()[0] for title in titles] == ["ndcg@5", "recall@5", "ndcg@10", "recall@10"]
 
 
+def test_charts_name_the_part_that_was_measured(runs, folders, tmp_path):
+    """Of one run analysed on test and on validation, and of runs on two data."""
+    shutil.copytree(folders["ssm"], tmp_path / "other")
+    path = tmp_path / "other/analysis.json"
+    results = json.loads(path.read_text())
+    results["settings"]["on"] = "valid"
+    path.write_text(json.dumps(results))
+    both, _ = read_runs([folders["ssm"], tmp_path / "other"])
+    end = " by popularity of the items hit"
+
+    def titles(found):
+        return [part.title.removesuffix(end) for part in groups_of_runs(found).parts]
+
+    assert titles(both) == ["ndcg@5", "recall@5", "ndcg@5 on validation", "recall@5 on validation"]
+    apart = [both[0], replace(both[1], fingerprint="b")]
+    assert titles(apart)[::2] == [
+        f"ndcg@5 on {part} of {both[0].source}" for part in ("test", "validation")
+    ]
+
+
 def test_the_page_warns_of_what_does_not_compare(folders, runs, tmp_path):
     report_page(runs, tmp_path / "page.html", ["x is left out: y"])
     text = (tmp_path / "page.html").read_text()

@@ -154,6 +154,15 @@ def test_what_cannot_be_blended_is_refused(two, small, tastes):
         train_run(small(model={"name": "blend"}), tastes)
 
 
+def test_a_blend_in_a_blend_stands_in_brackets(two, small, tastes):
+    third = train_run(small(model={**SVD, "dim": 3}, train={"protocol": "valid"}), tastes)
+    inner = blend(two, tastes, weights=[3, 1])
+    outer = blend([inner, third], tastes, weights=[1, 1])
+    assert label(outer.config) == "0.5 (0.75 mf + ssm & 0.25 svd) & 0.5 svd"
+    last = blend([third, outer], tastes, weights=[1, 4])
+    assert label(last.config) == f"0.2 svd & 0.8 ({label(outer.config)})"
+
+
 def test_an_epoch_chosen_on_test_is_told(small, tastes):
     published = train_run(small(model=MF, train={"protocol": "published"}), tastes)
     solved = train_run(small(model=SVD, train={"protocol": "fixed"}), tastes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -29,17 +29,17 @@ def told(found):
 
 
 class Breaking(Watcher):
-    """Ctrl-C in the second epoch of one trial."""
+    """Ctrl-C, or another way to stop, in the second epoch of one trial."""
 
-    def __init__(self, number):
-        self.number, self.now = number, 0
+    def __init__(self, number, stop=KeyboardInterrupt):
+        self.number, self.stop, self.now = number, stop, 0
 
     def begin(self, number, total, params):
         self.now = number
 
     def epoch(self, record, best):
         if self.now == self.number and record["epoch"] == 2:
-            raise KeyboardInterrupt
+            raise self.stop
 
 
 def test_a_trial_is_an_ordinary_training(small, tastes):
@@ -392,6 +392,31 @@ def test_a_trial_that_is_broken_off_thrice_is_drawn_anew(small):
     trial, start = unbroken.begin()
     unbroken.end(trial, Done(1, "complete", start, 0.3))
     assert unbroken.begin()[1] == params  # the second trial is the same again
+
+
+def test_a_trial_whose_process_died_thrice_is_drawn_anew(small, tastes, tmp_path):
+    """A study that is opened again finds its trial still running."""
+    fingerprint = Split(tastes.train, tastes.valid, None, "given").fingerprint
+    drawn = [Study(small(), fingerprint, 0, tmp_path).begin()[1] for _ in range(4)]
+    assert drawn[0] == drawn[1] == drawn[2] == small().start != drawn[3]
+    assert not small().starts(search(small(), tastes, 1, tmp_path)[0].params)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, runner._OutOfTimeError])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_trial_that_was_asked_to_stop_is_always_the_same(small, tastes, tmp_path, number, stop):
+    for _ in range(4):
+        with suppress(KeyboardInterrupt, RunError):  # with a first trial, out of time is no error
+            search(small(), tastes, 2, tmp_path, watcher=Breaking(number, stop))
+    found = search(small(), tastes, 2, tmp_path)
+    assert told(found) == told(search(small(), tastes, 2)) and small().starts(found[0].params)
+
+
+def test_where_the_space_lacks_a_setting_no_trial_is_the_start(small, tastes):
+    task = small({"train.lr": "0.03..0.1", "loss.temperature": "0.1..0.3"}, fixed=["train.l2"])
+    params = search(task, tastes, 1)[0].params
+    assert task.start == {"loss.temperature": params["loss.temperature"]}
+    assert not task.starts(params)
 
 
 def test_two_commands_in_one_folder_are_told(small, tmp_path):

@@ -7,7 +7,38 @@ from typing import Any
 
 from ssmrec.analysis.optimum import MOST_ITEMS
 from ssmrec.analysis.subject import Subject
+from ssmrec.data import Interactions
 from ssmrec.losses import LOSSES
+
+
+def warning(metrics: Mapping[str, Any]) -> str | None:
+    """What must stand beside every figure of a run: that test had a say in it."""
+    if metrics["selected_on"] != "test":
+        return None
+    whose = "the epoch of a part" if metrics["stopped"] == "blended" else "the epoch"
+    return f"{whose} was chosen on TEST (protocol published): not an honest estimate"
+
+
+def other_data(
+    source: str | None, held_out: Interactions, kept: Interactions
+) -> dict[str, Any] | None:
+    """`run.other_data`: counts of held-out pairs that come from `source` and of those left out."""
+    if source is None:
+        return None
+    unknown = held_out.counts.get("unknown_pairs", 0)
+    known = len(held_out) - len(kept)
+    return {"source": source, "pairs": len(held_out) + unknown, "unknown": unknown, "known": known}
+
+
+def on_other_data(other: Mapping[str, Any] | None, on: str) -> list[str]:
+    """A text for `run.other_data`, of which the part `on` was measured."""
+    if other is None:
+        return []
+    return [
+        f"measured on other data than the run's, the {on} part of {other['source']}: of its "
+        f"{other['pairs']:,} pairs {other['unknown']:,} are left out because of ids the run does not know, and "
+        f"{other['known']:,} because the run knows the pair"
+    ]
 
 
 def notes(

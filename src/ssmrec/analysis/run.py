@@ -6,7 +6,9 @@ then among `notes`). Lists over groups go from the tail (group 1) to the head. S
     format      1
     run         label, folder, model, loss, negatives (settings), temperature, similarity {train, rank},
                 protocol, warning (None, or what must stand beside every figure), epochs, seed, data, users,
-                items, train_pairs
+                items, train_pairs, other_data (None: the held-out pairs are of the run's own data; else
+                {source, pairs, unknown, known}: where they come from, how many there are, and how many are
+                left out, as the run does not know their ids or knows the pair)
     settings    on (test or valid), k, groups, rows (of the batch), pairs, nodes, seed: how it was analysed
     notes       texts: what could not be computed, and what a reader must know
     popularity
@@ -92,7 +94,7 @@ from ssmrec.analysis.files import plain
 from ssmrec.analysis.geometry import geometry_section
 from ssmrec.analysis.magnitude import magnitude_section
 from ssmrec.analysis.negatives import negatives_section
-from ssmrec.analysis.notes import notes
+from ssmrec.analysis.notes import notes, on_other_data, other_data, warning
 from ssmrec.analysis.optimum import theory_section
 from ssmrec.analysis.popularity import popularity_section
 from ssmrec.analysis.subject import Lists, Subject
@@ -104,8 +106,6 @@ from ssmrec.training import Listener, Trained, label
 
 FORMAT = 1
 """Version of the layout above."""
-
-_PUBLISHED = "the epoch was chosen on TEST (protocol published): not an honest estimate"
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,14 @@ class Run:
     Args:
         trained: as `load_run` gives it; held_out: over the run's vocabularies.
         on: test or valid, the part `held_out` is; folder: where the run lies, for the record.
+        other_data: where `held_out` comes from, if from other data than the run's; for the record.
     """
 
     trained: Trained
     held_out: Interactions
     on: str = "test"
     folder: str | None = None
+    other_data: str | None = None
 
     def subject(self) -> Subject:
         """What the analyses look at; validation pairs are masked only when test is judged.
@@ -209,11 +211,15 @@ def analyze(
     popularity = popularity_section(subject, lists, others, groups)
     popularity["theory"] = theory_section(subject, effort.theory_users, effort.seed)
     corrected = corrections_section(subject, lists, k) if corrections else None
+    facts = _facts(run, lists)
     result = {
         "format": FORMAT,
-        "run": _facts(run),
+        "run": facts,
         "settings": {"on": run.on, "k": k, "groups": groups, **vars(effort)},
-        "notes": notes(subject, k, over_training, corrected, popularity["theory"]),
+        "notes": [
+            *on_other_data(facts["other_data"], run.on),
+            *notes(subject, k, over_training, corrected, popularity["theory"]),
+        ],
         "popularity": popularity,
         "corrections": corrected,
         **_sections(subject, lists, k, effort),
@@ -226,7 +232,7 @@ def analyze(
     }
     if against is not None and other is not None:
         theirs = others["against"][1]
-        result["against"] = {"run": _facts(against), **_sections(other, theirs, k, effort)}
+        result["against"] = {"run": _facts(against, theirs), **_sections(other, theirs, k, effort)}
     return plain(result)
 
 
@@ -245,7 +251,7 @@ def _sections(subject: Subject, lists: Lists, k: int, effort: Effort) -> dict[st
     }
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: Run, lists: Lists) -> dict[str, Any]:
     config, metrics, train = run.trained.config, run.trained.metrics, run.trained.train
     solved = metrics["similarity"]["train"] is None
     return {
@@ -257,13 +263,14 @@ def _facts(run: Run) -> dict[str, Any]:
         "temperature": None if solved else config.loss.get("temperature"),
         "similarity": metrics["similarity"],
         "protocol": metrics["protocol"],
-        "warning": _PUBLISHED if metrics["protocol"] == "published" and not solved else None,
+        "warning": warning(metrics),
         "epochs": metrics["epochs"],
         "seed": config.seed,
         "data": config.data.source,
         "users": train.n_users,
         "items": train.n_items,
         "train_pairs": len(train),
+        "other_data": other_data(run.other_data, run.held_out, lists.held_out),
     }
 
 

@@ -32,6 +32,7 @@ from ssmrec.cli import (
     tune,
     update,
 )
+from ssmrec.cli.plugins import load_plugins
 from ssmrec.cli.shape import Commands
 from ssmrec.distributed import Place, work
 from ssmrec.errors import ConfigError, SsmrecError
@@ -80,12 +81,21 @@ def root(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only warnings and results.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file or module with parts of your own, imported first, as in `ssmrec --plugin "
+            "hinge.py train ...`; repeat. Also $SSMREC_PLUGIN.",
+            metavar="FILE|MODULE",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("ssmrec").setLevel(logging.WARNING if quiet else logging.INFO)
+    load_plugins(plugin or [])
 
 
 def main() -> None:

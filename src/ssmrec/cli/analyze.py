@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ssmrec.cli.evaluate import held_out_pairs
-from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.errors import ConfigError, DataError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import load_run
 from ssmrec.training.files import ready
@@ -92,8 +92,13 @@ def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
     from ssmrec.analysis import Run
 
     trained, fingerprint = load_run(folder)
-    held_out = held_out_pairs(trained, on, data, None if any_data else fingerprint)
-    return Run(trained, held_out, on, str(folder))
+    try:
+        return Run(trained, held_out_pairs(trained, on, data, fingerprint), on, str(folder))
+    except DataError:
+        if not any_data:
+            raise
+    held_out = held_out_pairs(trained, on, data, None)
+    return Run(trained, held_out, on, str(folder), data or trained.config.data.source)
 
 
 def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str]:

@@ -205,9 +205,8 @@ def _tell(task: Task, found: list[Done], best: Done, folder: Path) -> None:
     typer.echo(
         f"{counts(found)}; best validation {task.metric} {best.value:.4f}{at}, trial {best.number}"
     )
-    first = found[0]
-    if first.value is not None and first is not best:
-        typer.echo(f"the settings it started from: {first.value:.4f}")
+    if told := _start(task, found[0], best):
+        typer.echo(f"the settings it started from: {told}")
     wide = max(map(len, task.space))
     for key in task.space:
         typer.echo(f"  {key:<{wide}}  {best.params[key]}")
@@ -219,6 +218,15 @@ def _tell(task: Task, found: list[Done], best: Done, folder: Path) -> None:
         raise
     except SsmrecError as error:  # the search is worth more than its picture
         logger.warning("no picture of the search: %s", error)
+
+
+def _start(task: Task, first: Done, best: Done) -> str:
+    """What came of the settings the search began with, where that is not told elsewhere."""
+    if task.starts(first.params):
+        return "" if first.value is None or first is best else f"{first.value:.4f}"
+    if len(task.start) < len(task.space):  # the space lacks one of them
+        return ""
+    return "given up, as a trial with them was broken off three times"
 
 
 def _final(config: RunConfig, folder: Path) -> None:

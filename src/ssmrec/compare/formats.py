@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from collections.abc import Callable, Sequence
 
 from ssmrec.compare.methods import shown
@@ -48,23 +50,34 @@ def markdown(plan: Plan, blocks: Sequence[Block]) -> str:
     parts = []
     for block in blocks:
         lines = _piped(_grid(plan, block, "{} ± {}", lambda cell: f"**{cell}**"))
-        said = "\n".join(f"- {note}" for note in notes(plan, block))
-        parts.append("\n".join([f"### {block.data}", "", *lines, "", said]))
+        said = "\n".join(f"- {_literal(note)}" for note in notes(plan, block))
+        data = _literal(block.data)
+        parts.append("\n".join([f"### {data}", "", *lines, "", said]))
         for title, grid in _by_group(plan, block):
-            parts.append("\n".join([f"{block.data}, {title}:", "", *_piped(grid)]))
+            parts.append("\n".join([f"{data}, {title}:", "", *_piped(grid)]))
     return "\n\n".join(parts) + "\n"
 
 
 def _piped(grid: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in grid]
+    """Lines of a pipe table; only the first column is words of the user."""
+    lines = [f"| {' | '.join([_literal(first), *cells])} |" for first, *cells in grid]
     return [lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:]]
+
+
+_MARKDOWN = re.compile(r"[\\`*|]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
+"""What would be read as a mark; an underscore inside of a word, as in sl_at_k, is none."""
+
+
+def _literal(words: str) -> str:
+    """Words that Markdown shows as they are: no tag, link, emphasis, code or end of a cell."""
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(words, quote=False))
 
 
 def latex(plan: Plan, blocks: Sequence[Block]) -> str:
     """A tabular with booktabs rules for each data set; the best mean of each column is bold."""
     parts = []
     for block in blocks:
-        grid = _grid(plan, block, "{} @pm@ {}", lambda cell: f"@bf@{cell}@end@")
+        grid = _grid(plan, block, "{} ± {}", lambda cell: f"{_BOLD}{cell}{_END}")
         said = [f"% {note}" for note in [block.data, *notes(plan, block)]]
         parts.append("\n".join([*said, *_tabular(grid)]))
         for title, grid in _by_group(plan, block):
@@ -128,15 +141,16 @@ def notes(plan: Plan, block: Block) -> list[str]:
     found += sorted({fact for row in block.rows for fact in row.facts})
     if any("chosen on test" in fact for fact in found):
         found.append("WARNING: chosen on TEST, as papers did; no honest estimate")
+    uneven = any(len(row.held(plan.metric)) < len(plan.seeds) for row in block.rows)
+    against = f"{plan.metric} against {block.baseline}"
+    against += ", over the seeds that both have" if uneven else ""
     if any(row.p is not None for row in block.rows):
         found.append(
-            f"change and p: {plan.metric} against {block.baseline}; paired {plan.test} test over "
-            "users, each averaged over seeds; p by Holm for this table"
+            f"change and p: {against}; paired {plan.test} test over users, each averaged over seeds; "
+            "p by Holm for this table"
         )
     elif any(row.change is not None for row in block.rows):
-        found.append(
-            f"change: {plan.metric} against {block.baseline}; no p, as the values of each user were not kept"
-        )
+        found.append(f"change: {against}; no p, as the values of each user were not kept")
     if plan.groups and any(row.seeds and not row.groups for row in block.rows):
         found.append("groups: rows that an earlier version measured hold none")
     if any(row.tuned for row in block.rows):
@@ -206,13 +220,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
-_LATEX = {"\\": r"\textbackslash{}", "<": "$<$", "~": r"\textasciitilde{}", "^": r"\^{}"}
+_BOLD, _END = "\x02", "\x03"
+"""Marks of `latex` in a cell; no label holds them."""
+
+_LATEX = {_BOLD: r"\textbf{", _END: "}", "±": r"$\pm$", "\\": r"\textbackslash{}"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\^{}"}
+_LATEX |= {character: f"${character}$" for character in "<>|"}  # other signs in TeX's own fonts
 _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 
 
 def _escaped(cell: str) -> str:
-    """LaTeX's own characters made harmless, then the marks of `latex` put in."""
+    """LaTeX's own characters made harmless, and the marks of `latex` put in."""
     cell = cell.translate(str.maketrans(_LATEX))
-    if cell.startswith("["):  # after the end of a row it would be taken for that row's spacing
-        cell = "{}" + cell
-    return cell.replace("@pm@", r"$\pm$").replace("@bf@", r"\textbf{").replace("@end@", "}")
+    # After the end of a row a bracket would be taken for that row's spacing.
+    return "{}" + cell if cell.startswith("[") else cell

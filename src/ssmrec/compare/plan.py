@@ -33,6 +33,13 @@ class Entry(Config):
     set: dict[str, Any] = {}
     tune: dict[str, Values] = {}
 
+    @field_validator("label")
+    @classmethod
+    def _one_line(cls, label: str) -> str:
+        if label.splitlines() != [label]:
+            raise ValueError("must be one line, as it is a row of the table")
+        return label
+
 
 class When(Config):
     """Labels that a rule is for; an empty list means any.

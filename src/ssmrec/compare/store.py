@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,21 @@ class Outcome:
     record: dict[str, Any]
     users: np.ndarray | None = None
     per_user: dict[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a paired test compares.
+
+    Args:
+        key: the settings of both, metric and kind of test: what it is found by.
+        title: the same for people, with labels; tests were once found by it.
+        means: of the metric, of both methods, for each seed: the results it stands on.
+    """
+
+    key: str
+    title: str
+    means: list[list[float]]
 
 
 class Store:
@@ -130,20 +144,25 @@ class Store:
         except OSError as error:
             raise unwritable(self.out, error) from None
 
-    def tested(self, name: str, values: Sequence[Sequence[float]]) -> float | None:
-        """p of a test done before on results with the same `values`; None when there was none.
+    def tested(self, test: Comparison) -> float | None:
+        """p of a test done before on the same results; None when there was none.
 
         Raises:
             RunError: the file is damaged.
         """
-        found = self._known_tests().get(name)
-        return found["p"] if found and found["values"] == [list(pair) for pair in values] else None
+        for name in (test.key, test.title):
+            found = self._known_tests().get(name)
+            if found and found["values"] == test.means:
+                return found["p"]
+        return None
 
-    def remember(self, name: str, values: Sequence[Sequence[float]], p: float) -> None:
+    def remember(self, test: Comparison, p: float) -> None:
         """Note p of a test, and the means it stands on; `save_tests` writes it."""
-        test, known = {"p": p, "values": [list(pair) for pair in values]}, self._known_tests()
-        self._new_tests |= known.get(name) != test
-        known[name] = test
+        known = self._known_tests()
+        noted = {"title": test.title, "p": p, "values": test.means}
+        former = known.pop(test.title, None)
+        self._new_tests |= former is not None or known.get(test.key) != noted
+        known[test.key] = noted
 
     def save_tests(self) -> None:
         """Write what was tested, where anything of it is new.
@@ -165,7 +184,7 @@ class Store:
             try:
                 found = json.loads(path.read_text()) if path.exists() else {}
                 self._tests = {
-                    name: {key: test[key] for key in ("p", "values")}
+                    name: {**test, "p": test["p"], "values": test["values"]}
                     for name, test in found.items()
                 }
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

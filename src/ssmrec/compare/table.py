@@ -11,7 +11,7 @@ import numpy as np
 from ssmrec.compare.methods import Method, run_of
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.runner import tuned_settings
-from ssmrec.compare.store import Outcome, Store
+from ssmrec.compare.store import Comparison, Outcome, Store
 from ssmrec.errors import RunError
 from ssmrec.evaluation.significance import TESTS, holm
 
@@ -24,8 +24,9 @@ class Row:
         label: of the method.
         values: metric to its value for each finished seed; None where a run was finished without it.
         tuned: the settings its trials chose.
-        change: mean of the tested metric relative to the baseline's, minus 1.
-        p: of the paired test against the baseline; holm: corrected for the rows of this data set.
+        change: mean of the tested metric relative to the baseline's, minus 1, over the seeds that both have.
+        p: of the paired test against the baseline, over the same seeds; holm: corrected for the rows of
+            this data set.
         cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
         device: where the seconds were taken; a CPU's come first where a row has several.
         lists: means of how the lists are spread over the items: `mean_popularity`, `gini`, `coverage`,
@@ -89,7 +90,7 @@ def aggregate(plan: Plan, methods: Sequence[Method], store: Store) -> list[Block
         _check_same_test(data, done)
         baseline = plan.baseline or here[0].label
         rows = [_row(plan, method, store, done[method.label]) for method in here]
-        blocks.append(Block(data, _tested(plan, rows, done, baseline, data, store), baseline))
+        blocks.append(Block(data, _tested(plan, here, rows, done, baseline, store), baseline))
     return blocks
 
 
@@ -186,56 +187,67 @@ def _epoch_seconds(record: Mapping[str, Any]) -> float:
 
 def _tested(
     plan: Plan,
-    rows: list[Row],
+    methods: Sequence[Method],
+    rows: Sequence[Row],
     done: Mapping[str, Mapping[int, Outcome]],
     baseline: str,
-    data: str,
     store: Store,
 ) -> list[Row]:
     """The rows with change and p of each against the baseline; Holm over them."""
-    base = next((row for row in rows if row.label == baseline), None)
-    least = None if base is None else base.mean(plan.metric)
-    if base is None or least is None:
-        return rows
+    # Found by the settings of their runs, of whatever seed: labels may change.
+    keys = {
+        row.label: run_of(method, 0, row.tuned).key
+        for method, row in zip(methods, rows, strict=True)
+    }
     out = []
     for row in rows:
-        value = row.mean(plan.metric)
-        if row is base or value is None:
+        one, other = _shared(plan.metric, done[row.label], done.get(baseline, {}))
+        if row.label == baseline or not one:
             out.append(row)
             continue
-        name = f"{data}: {row.label} against {baseline}"
-        p = _p(plan, name, done[row.label], done[baseline], store)
-        out.append(replace(row, change=value / least - 1 if least else None, p=p))
+        means = [
+            [side[seed].record["metrics"][plan.metric] for side in (one, other)] for seed in one
+        ]
+        value, least = np.mean(means, axis=0)
+        how = f"{plan.metric}, {plan.test}"
+        test = Comparison(
+            f"{keys[row.label]} against {keys[baseline]}, {how}",
+            f"{methods[0].data}: {row.label} against {baseline}, {how}",
+            means,
+        )
+        change = float(value / least - 1) if least else None
+        out.append(replace(row, change=change, p=_p(plan, test, one, other, store)))
     # A row that could not be tested counts as one more comparison, else lost values made others significant.
-    compared = [row for row in out if row is not base and row.mean(plan.metric) is not None]
+    compared = [row for row in out if row.label != baseline and row.mean(plan.metric) is not None]
     corrected = iter(holm([1.0 if row.p is None else row.p for row in compared]))
     at = {row.label: next(corrected) for row in compared}
     return [row if row.p is None else replace(row, holm=at[row.label]) for row in out]
 
 
+def _shared(
+    metric: str, one: Mapping[int, Outcome], other: Mapping[int, Outcome]
+) -> tuple[dict[int, Outcome], dict[int, Outcome]]:
+    """The outcomes of both for the seeds that both have, measured by `metric`."""
+    seeds = [
+        seed for seed in one
+        if seed in other and all(metric in side[seed].record["metrics"] for side in (one, other))
+    ]  # fmt: skip
+    return {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
+
+
 def _p(
     plan: Plan,
-    name: str,
+    test: Comparison,
     one: Mapping[int, Outcome],
     other: Mapping[int, Outcome],
     store: Store,
 ) -> float | None:
     """p of the paired test; what an earlier test of these very results said, where users are not kept."""
-    one, other = (_measured(side, plan.metric) for side in (one, other))
-    seeds = [seed for seed in one if seed in other]
-    means = [[side[s].record["metrics"][plan.metric] for side in (one, other)] for s in seeds]
-    kept = all(side[seed].users is not None for side in (one, other) for seed in seeds)
-    name = f"{name}, {plan.metric}, {plan.test}"
-    if not kept and (p := store.tested(name, means)) is not None:
-        return p
-    users = paired(one, other, plan.metric)
-    if not len(users[0]):
-        return None
-    p = float(TESTS[plan.test](*users))
-    if kept:
-        store.remember(name, means, p)
+    if any(side[seed].users is None for side in (one, other) for seed in one):
+        p = store.tested(test)
+    else:
+        users = paired(one, other, plan.metric)
+        p = float(TESTS[plan.test](*users)) if len(users[0]) else None
+    if p is not None:
+        store.remember(test, p)
     return p
-
-
-def _measured(outcomes: Mapping[int, Outcome], metric: str) -> dict[int, Outcome]:
-    return {seed: found for seed, found in outcomes.items() if metric in found.record["metrics"]}

@@ -17,7 +17,7 @@ from ssmrec.reporting.markup import number
 from ssmrec.reporting.page import write_page
 from ssmrec.reporting.parts import Column, Page, Row, Section, Table, Text
 from ssmrec.reporting.popularity import groups_of_runs, popularity_section
-from ssmrec.reporting.runs import RunRecord, differing, of_one_data, rival
+from ssmrec.reporting.runs import RunRecord, differing, measured, of_one_data, rival
 from ssmrec.reporting.studies import over_seeds, study_charts
 from ssmrec.reporting.tables import ON_TEST
 from ssmrec.reporting.vectors import geometry_section, magnitude_section
@@ -72,7 +72,7 @@ def analysis_page(results: Mapping[str, Any], path: Path) -> None:
     facts = [
         f"run folder {run.get('folder')}, data {run.get('data')}: {number(run.get('users'))} users, "
         f"{number(run.get('items'))} items, {number(run.get('train_pairs'))} training pairs",
-        f"{made}; measured on {settings.get('on')}, lists of {settings.get('k')}",
+        f"{made}; measured on {measured(results)}, lists of {settings.get('k')}",
     ]
     if against:
         facts.append(f"held against {other}, run folder {against['run'].get('folder')}")
@@ -190,8 +190,9 @@ def _results(runs: Sequence[RunRecord]) -> Table:
 
 def _remark(run: RunRecord) -> str:
     remarks = []
-    if run.metrics["protocol"] == "published":
-        remarks.append("epoch chosen on TEST")
+    if run.metrics["selected_on"] == "test":
+        whose = "a part's epoch" if run.metrics.get("stopped") == "blended" else "epoch"
+        remarks.append(f"{whose} chosen on TEST")
     if run.metrics.get("stopped") in BROKEN_OFF:
         remarks.append(run.metrics["stopped"])
     unfinished = run.metrics.get("unfinished", {})

@@ -21,7 +21,7 @@ from ssmrec.reporting.parts import (
     run_look,
     shortened,
 )
-from ssmrec.reporting.runs import RunRecord
+from ssmrec.reporting.runs import RunRecord, measured
 
 Values = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def popularity_section(results: Values) -> Section:
     parts: list[Any] = []
     for metric in ("ndcg", "recall"):
         series = [(r["label"], LOOKS[r["role"]], r[metric], {}) for r in rankers]
-        parts.append(group_chart(groups, series, f"{metric}@{k}"))
+        parts.append(group_chart(groups, series, f"{metric}@{k}", measured(results)))
     parts += [_found(groups, rankers), _places(groups, rankers)]
     parts += [*_theory(found.get("theory") or {}), _spread(found), _groups(groups)]
     return Section(
@@ -72,9 +72,10 @@ def groups_of_runs(runs: Sequence[RunRecord]) -> Section:
             if popular:
                 look = ("@muted", "longdash", "x")
                 series.append((popular["label"], look, popular[metric], {}))
-            k = (members[0][1].analysis or {})["settings"]["k"]
-            where = f" on {members[0][1].source}" if mixed else ""
-            parts.append(group_chart(groups, series, f"{metric}@{k}{where}"))
+            analysis = members[0][1].analysis or {}
+            where = measured(analysis, members[0][1].source if mixed else "")
+            name = f"{metric}@{analysis['settings']['k']}"
+            parts.append(group_chart(groups, series, name, where))
     missing = [run.name for run in runs if not _ranker(run, "run")]
     lead = f"Not analysed yet (ssmrec analyze): {', '.join(missing)}." if parts and missing else ""
     return Section("Popularity groups", lead, parts)
@@ -83,12 +84,13 @@ def groups_of_runs(runs: Sequence[RunRecord]) -> Section:
 def _same_groups(
     runs: Sequence[RunRecord],
 ) -> list[tuple[Sequence[Values], list[tuple[int, RunRecord]]]]:
-    """Groups, and the analysed runs (with their place) that share them, the data and the list length."""
+    """Groups, and the analysed runs (with their place) that share them, the data and part, and the length."""
     found: dict[str, tuple[Sequence[Values], list[tuple[int, RunRecord]]]] = {}
     for n, run in enumerate(runs):
         if run.analysis and _ranker(run, "run"):
             groups, settings = run.analysis["popularity"]["groups"], run.analysis["settings"]
-            key = str((run.fingerprint, settings["k"], settings["on"], groups))
+            other = (run.analysis.get("run") or {}).get("other_data")
+            key = str((run.fingerprint, other, settings["k"], settings["on"], groups))
             found.setdefault(key, (groups, []))[1].append((n, run))
     return list(found.values())
 
@@ -102,13 +104,14 @@ def group_chart(
     groups: Sequence[Values],
     series: Sequence[tuple[str, tuple[str, str, str], Values, Values]],
     metric: str,
+    where: str = "test",
 ) -> Chart:
     """Parts of a metric by item group with standard errors: bars side by side, or lines when many.
 
     Args:
         groups: as in `popularity.groups`.
         series: label, look, {total, by_group, standard_error}, further keys of the trace.
-        metric: its name, such as ndcg@20.
+        metric: its name, such as ndcg@20. where: what it was measured on, as `measured` tells it.
     """
     traces = []
     for name, look, share, more in series:
@@ -128,8 +131,8 @@ def group_chart(
             f"and {sum(share['by_group'][:half]) / total:.0%} in the first {half}."
         )
     return Chart(
-        f"{metric} by popularity of the items hit",
-        f"The groups of a ranker add up to its {metric}; thin lines are standard errors.{said}",
+        f"{metric}{'' if where == 'test' else f' on {where}'} by popularity of the items hit",
+        f"The {len(groups)} groups of a ranker add up to its {metric}; thin lines are standard errors.{said}",
         figure(traces, _axis(groups), f"part of {metric}", _GROUPS, barmode="group"),
     )
 

@@ -150,6 +150,18 @@ def rival(results: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return name, found
 
 
+def measured(results: Mapping[str, Any], source: str = "") -> str:
+    """What `analysis.json` was measured on: `test`, `validation`, `other data (test of new.csv)`.
+
+    `source`: the data of the run, where it is to be named.
+    """
+    on = (results.get("settings") or {}).get("on")
+    part = "validation" if on == "valid" else str(on)
+    if other := (results.get("run") or {}).get("other_data"):
+        return f"other data ({part} of {other['source']})"
+    return f"{part} of {source}" if source else part
+
+
 def _of_comparison(folder: Path) -> tuple[list[Path], int]:
     """The run folders of a comparison, without trials, and how many are gone; none for another folder.
 

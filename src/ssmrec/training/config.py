@@ -244,8 +244,13 @@ def label(run: RunConfig) -> str:
 
 
 def composition(parts: Sequence[Mapping[str, Any]]) -> str:
-    """A blend in a table of results: `0.9 mf + bsl & 0.1 svd`."""
-    return " & ".join(f"{part['weight']:.2g} {part['name']}" for part in parts) or "blend"
+    """A blend in a table of results: `0.9 mf + bsl & 0.1 svd`; a blend in it stands in brackets."""
+    told = (f"{part['weight']:.2g} {_bracketed(part['name'])}" for part in parts)
+    return " & ".join(told) or "blend"
+
+
+def _bracketed(name: str) -> str:
+    return f"({name})" if " & " in name else name
 
 
 def make_model(run: RunConfig, train: Interactions, generator: Any) -> Backbone:

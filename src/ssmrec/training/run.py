@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ssmrec.config import merged
 from ssmrec.data import Interactions, Vocabulary
-from ssmrec.errors import RunError
+from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Backbone
 from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.ahead import without_start
@@ -150,7 +150,7 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         fingerprint = str(record["data_fingerprint"])
     if version > FORMAT:
         raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
-    config = _with_data(resolve(settings), folder, bool(record.get("data_kept")))
+    config = _with_data(_resolved(settings, folder), folder, bool(record.get("data_kept")))
     with _reading(folder / HISTORY):
         history = [json.loads(line) for line in _text(folder / HISTORY).splitlines()]
     with _reading(folder / IDS):
@@ -165,6 +165,18 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
         model.load_state_dict(state, assign=scores_by_itself(model))  # n x n numbers once
     return Trained(config, model, train, seen, history, metrics), fingerprint
+
+
+def _resolved(settings: dict[str, Any], folder: Path) -> RunConfig:
+    try:
+        return resolve(settings)
+    except ConfigError as error:
+        if not str(error).startswith("unknown "):
+            raise
+        raise RunError(
+            f"{folder}: {error}; a part of one's own must be known before: `ssmrec --plugin FILE ...`, or "
+            "import its module (docs/extending.md)"
+        ) from None
 
 
 def _as_it_was(settings: dict[str, Any]) -> dict[str, Any]:

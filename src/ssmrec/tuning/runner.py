@@ -138,7 +138,7 @@ class _Work:
                 raise
             state, facts = "failed", {"reason": str(error) or "out of memory"}
         except (KeyboardInterrupt, _OutOfTimeError):
-            self.study.lose(trial)
+            self.study.lose(trial, asked=True)
             raise
         told = {**listener.facts(), "seconds": time.monotonic() - start, **facts}
         self.study.end(trial, Done(number, state, params, **told))

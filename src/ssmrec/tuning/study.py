@@ -16,12 +16,12 @@ from ssmrec.tuning.spaces import Part, Range
 from ssmrec.tuning.task import Task
 
 _NAME = "ssmrec"
-_TASK, _TOLD = "task", "told"
+_TASK, _TOLD, _ASKED = "task", "told", "asked"
 _FACTS = ("epoch", "epochs", "seconds", "reason")
 _STARTUP = 5
 """Complete trials before the first may be given up."""
 _LOST = 3
-"""A trial that was broken off as often is drawn anew: it may be what kills the process."""
+"""A trial whose process died as often is drawn anew: it may be what kills the process."""
 _WARMUP = 2, 10
 """The first epoch in which a trial may be given up is a fifth of all, within these bounds."""
 _ENDED = ("COMPLETE", "PRUNED")
@@ -49,9 +49,9 @@ class Study:
     """The trials of one search.
 
     A trial that was running when its process died, or was broken off, is as if it had never begun: the
-    next one is drawn in its place, from the same random numbers (after three times from others, as it
-    may be what kills the process). So a search that was broken off ends with the trials of an unbroken
-    one (with `hyperband`, which goes by running numbers, with others).
+    next one is drawn in its place, from the same random numbers (from others after its process died
+    three times, as it may be what kills it). So a search that was broken off ends with the trials of an
+    unbroken one (with `hyperband`, which goes by running numbers, with others).
 
     Args:
         task: what is searched.
@@ -119,9 +119,10 @@ class Study:
                 trial.report(value, epoch)
         self.end(trial, outcome)
 
-    def lose(self, trial: Any) -> None:
-        """Forget a trial that was broken off."""
+    def lose(self, trial: Any, asked: bool = False) -> None:
+        """Forget a trial that was broken off; `asked` by the user, it is no sign of a trial that kills."""
         with self._watched():
+            trial.set_user_attr(_ASKED, asked)
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
 
     def _distribution(self, part: Part) -> Any:
@@ -166,11 +167,12 @@ class Study:
             self.study.tell(trial.number, state=states.FAIL)
 
     def _lost(self) -> int:
-        """How many trials were broken off since the last that ended."""
+        """How many trials were broken off, without being asked to, since the last that ended."""
         with self._watched():
-            names = [trial.state.name for trial in self.study.get_trials(deepcopy=False)]
-        since = max((n for n, name in enumerate(names) if name in _ENDED), default=-1)
-        return names[since + 1 :].count("FAIL")
+            trials = self.study.get_trials(deepcopy=False)
+        since = max((n for n, trial in enumerate(trials) if trial.state.name in _ENDED), default=-1)
+        lost = (trial for trial in trials[since + 1 :] if trial.state.name == "FAIL")
+        return sum(not trial.user_attrs.get(_ASKED) for trial in lost)
 
     def _waiting(self) -> bool:
         waiting = (self.optuna.trial.TrialState.WAITING,)

@@ -57,6 +57,12 @@ class Task:
         now = flat(self.asked().model_dump(mode="json"))
         return {key: now[key] for key, part in self.space.items() if part.holds(now.get(key))}
 
+    def starts(self, params: Mapping[str, Any]) -> bool:
+        """Whether `params` are the settings without any tuning; False where the space lacks one of them."""
+        parts = self.space
+        own = {key: parts[key].value(parts[key].named(now)) for key, now in self.start.items()}
+        return own == dict(params)
+
     def asked(self, params: Mapping[str, Any] | None = None) -> RunConfig:
         """Complete settings with those of a trial.
 

@@ -1,0 +1,63 @@
+"""Parts of one's own on the command line: modules that add them to the tables, imported first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from ssmrec.errors import ConfigError
+
+VARIABLE = "SSMREC_PLUGIN"
+"""Its value is what `--plugin` names, with a comma between several; processes that are started inherit it."""
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import files (`hinge.py`) and modules (`shop.losses`), each once; those of `VARIABLE` too.
+
+    Raises:
+        ConfigError: one cannot be imported.
+    """
+    inherited = os.environ.get(VARIABLE, "").split(",")
+    every = [name.strip() for name in (*inherited, *names) if name.strip()]
+    every = [str(Path(name).resolve()) if name.endswith(".py") else name for name in every]
+    if not every:
+        return
+    for name in (every := list(dict.fromkeys(every))):
+        try:
+            _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
+        except Exception as error:
+            if "--debug" in sys.argv:
+                raise
+            raise ConfigError(
+                f"--plugin {name}: cannot be imported ({type(error).__name__}: {error}); --debug shows where"
+            ) from None
+    os.environ[VARIABLE] = ",".join(every)
+
+
+def _import_module(name: str) -> None:
+    """One that is installed, or lies in the current folder, which `python -m` would search as well."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    import_module(name)
+
+
+def _import_file(file: Path) -> None:
+    """A file, under its own name, so that what it defines can be told where it is from."""
+    if file.stem in sys.modules:
+        if getattr(sys.modules[file.stem], "__file__", None) == str(file):
+            return
+        raise ImportError(f"there is a module {file.stem} already: give the file another name")
+    if not file.is_file():
+        raise FileNotFoundError("no such file")
+    spec = spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    sys.modules[file.stem] = module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[file.stem]
+        raise

@@ -1,0 +1,120 @@
+"""Parts of one's own, named on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from textwrap import dedent
+
+import pytest
+
+from command_line import ssmrec
+from ssmrec import LOSSES
+from ssmrec.cli.plugins import load_plugins
+from ssmrec.errors import ConfigError, RunError
+from ssmrec.recommender import Recommender
+
+HINGE = dedent(
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from ssmrec import LOSSES
+    from ssmrec.losses import Loss, LossConfig, corrected
+
+
+    class HingeConfig(LossConfig):
+        margin: float = 0.4
+
+
+    class Hinge(Loss):
+        Config = HingeConfig
+
+        def forward(self, pos_logits, neg_logits, log_q=None, mask=None):
+            negatives = corrected(neg_logits, log_q, mask)
+            each = F.relu(self.config.margin + negatives - pos_logits[:, None])
+            return each.sum(1) / torch.isfinite(negatives).sum(1).clamp_min(1)
+
+
+    LOSSES["hinge"] = Hinge
+    """
+)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with hinge.py and rows.csv; `forget()` makes this a process that has imported nothing yet."""
+    (tmp_path / "hinge.py").write_text(HINGE)
+    rows = [f"{user},{(7 * user + at) % 17}" for user in range(12) for at in range(8)]
+    (tmp_path / "rows.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    forget(monkeypatch)
+    yield tmp_path
+    forget(monkeypatch)
+
+
+def forget(monkeypatch):
+    LOSSES.pop("hinge", None)
+    sys.modules.pop("hinge", None)
+    monkeypatch.setenv("SSMREC_PLUGIN", "")
+
+
+TRAIN = [
+    "train",
+    "rows.csv",
+    "--model",
+    "mf",
+    "--loss",
+    "hinge",
+    "--epochs",
+    "1",
+    "--set",
+    "loss.margin=0.2",
+    "--out",
+    "run",
+]
+
+
+def test_a_loss_of_ones_own_trains_and_its_run_is_read(place, monkeypatch):
+    """By file, by module and by the environment, which processes that are started inherit."""
+    code, _, err = ssmrec("--plugin", "hinge.py", *TRAIN, cwd=place)
+    assert code == 0, err
+    assert os.environ["SSMREC_PLUGIN"] == str(place / "hinge.py")
+    forget(monkeypatch)
+    code, out, err = ssmrec("--plugin", "hinge", "evaluate", "run", cwd=place)
+    assert code == 0 and "mf + hinge" in out, err
+    forget(monkeypatch)
+    monkeypatch.setenv("SSMREC_PLUGIN", "hinge.py")
+    code, out, err = ssmrec("evaluate", "run", cwd=place)
+    assert code == 0 and "mf + hinge" in out, err
+    forget(monkeypatch)
+    code, _, err = ssmrec("evaluate", "run", cwd=place)
+    assert code == 2 and err.startswith("error: run: unknown loss.name 'hinge'")
+    assert "`ssmrec --plugin FILE ...`" in err and err.count("\n") == 1
+
+
+def test_in_python_a_run_asks_for_its_part(place):
+    load_plugins(["hinge.py", "hinge.py"])
+    assert ssmrec("--plugin", "hinge.py", *TRAIN, cwd=place)[0] == 0
+    assert Recommender.load("run").config_.loss["margin"] == 0.2
+    del LOSSES["hinge"]
+    with pytest.raises(RunError, match="unknown loss.name 'hinge'.*part of one's own"):
+        Recommender.load("run")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("none.py", None, r"none.py: cannot be imported \(FileNotFoundError: no such file\)"),
+        ("no.such", None, r"no.such: cannot be imported \(ModuleNotFoundError: No module"),
+        ("bad.py", "1 / 0", r"bad.py: cannot be imported \(ZeroDivisionError: division by zero\)"),
+        ("json.py", "", "there is a module json already: give the file another name"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line(place, name, content, told):
+    if content is not None:
+        (place / name).write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        load_plugins([name])
+    assert "bad" not in sys.modules
