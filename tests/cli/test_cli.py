@@ -77,6 +77,7 @@ def test_other_data_are_matched_by_id(folder):
     want = Recommender.load(folder / "run").evaluate(prepare(folder / "shifted.csv").test)
     told = json.loads(out)
     assert code == 0 and told["test"] == want.values and told["counts"] == want.counts
+    assert told["data"] == "shifted.csv"
     assert want.counts["unknown_pairs"] == 3 and want.counts["users"] == 39
     assert want.counts["overlapping_pairs"] == 0
     assert "3 of 120 pairs have ids the model does not know" in err

@@ -57,12 +57,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Full-ranking metrics of a run, beside most-popular and the best possible values."""
-    if on not in ("test", "valid"):
-        raise ConfigError(f"--on must be test or valid, not {on!r}")
-    if similarity not in (None, "dot", "cosine"):
-        raise ConfigError(f"--similarity must be dot or cosine, not {similarity!r}")
-    for name in metrics or ():
-        parse_metric(name)
+    _check_words(on, similarity, metrics or ())
     made = {asked: correction(asked) for asked in correct or ()}  # refused before anything is read
     trained, fingerprint = load_run(run)
     if data is None and _learned(trained, on):
@@ -90,6 +85,8 @@ def evaluate(
         kept = ("protocol", "selected_on", "best_epoch", "similarity")
         facts = {key: trained.metrics[key] for key in kept}
         facts["similarity"] = {**facts["similarity"], "rank": rank}
+        if any_data:  # maybe not the run's own
+            facts["data"] = data or trained.config.data.source
         if made:
             facts["lists"] = lists[""]
             facts["corrected"] = {
@@ -112,6 +109,15 @@ def evaluate(
     for asked, spread in lists.items():
         by = f"{ranks[asked]} of the corrected vectors" if asked else rank
         typer.echo(f"{asked or label(trained.config)}, ranked by {by}: {_told(spread)}")
+
+
+def _check_words(on: str, similarity: str | None, metrics: Sequence[str]) -> None:
+    if on not in ("test", "valid"):
+        raise ConfigError(f"--on must be test or valid, not {on!r}")
+    if similarity not in (None, "dot", "cosine"):
+        raise ConfigError(f"--similarity must be dot or cosine, not {similarity!r}")
+    for name in metrics:
+        parse_metric(name)
 
 
 def _lists(
