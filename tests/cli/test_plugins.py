@@ -11,8 +11,11 @@ import pytest
 from command_line import ssmrec
 from ssmrec import LOSSES
 from ssmrec.cli.plugins import load_plugins
+from ssmrec.distributed.fit import admit
+from ssmrec.distributed.place import Place
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.recommender import Recommender
+from ssmrec.training import resolve
 
 HINGE = dedent(
     """
@@ -92,6 +95,8 @@ def test_a_loss_of_ones_own_trains_and_its_run_is_read(place, monkeypatch):
     code, _, err = ssmrec("evaluate", "run", cwd=place)
     assert code == 2 and err.startswith("error: run: unknown loss.name 'hinge'")
     assert "`ssmrec --plugin FILE ...`" in err and err.count("\n") == 1
+    code, _, err = ssmrec(*TRAIN, cwd=place)
+    assert code == 2 and "unknown loss.name 'hinge'" in err and "--plugin FILE" in err
 
 
 def test_in_python_a_run_asks_for_its_part(place):
@@ -99,7 +104,7 @@ def test_in_python_a_run_asks_for_its_part(place):
     assert ssmrec("--plugin", "hinge.py", *TRAIN, cwd=place)[0] == 0
     assert Recommender.load("run").config_.loss["margin"] == 0.2
     del LOSSES["hinge"]
-    with pytest.raises(RunError, match="unknown loss.name 'hinge'.*part of one's own"):
+    with pytest.raises(RunError, match="run: unknown loss.name 'hinge'.*a part of your own"):
         Recommender.load("run")
 
 
@@ -108,6 +113,7 @@ def test_in_python_a_run_asks_for_its_part(place):
     [
         ("none.py", None, r"none.py: cannot be imported \(FileNotFoundError: no such file\)"),
         ("no.such", None, r"no.such: cannot be imported \(ModuleNotFoundError: No module"),
+        ("bad.py", "raise SystemExit(3)", r"bad.py: cannot be imported \(SystemExit: 3\)"),
         ("bad.py", "1 / 0", r"bad.py: cannot be imported \(ZeroDivisionError: division by zero\)"),
         ("json.py", "", "there is a module json already: give the file another name"),
     ],
@@ -118,3 +124,21 @@ def test_what_cannot_be_imported_is_one_line(place, name, content, told):
     with pytest.raises(ConfigError, match=told):
         load_plugins([name])
     assert "bad" not in sys.modules
+
+
+def test_options_of_all_commands_stand_before_launch(place):
+    words = ("launch", "-n", 2, "--plugin", "hinge.py", *TRAIN)
+    code, _, err = ssmrec(*words, cwd=place)
+    assert code == 2 and err.startswith(
+        "error: --plugin: no option of launch; those of all commands"
+    )
+
+
+def test_a_loss_that_goes_row_by_row_may_be_split(place):
+    load_plugins(["hinge.py"])
+    config = resolve({"model": {"name": "mf"}, "loss": {"name": "hinge"}})
+    two = Place(0, 2, 0, 2)
+    with pytest.raises(ConfigError, match="it does not say row_by_row = True"):
+        admit(config, two)
+    LOSSES["hinge"].row_by_row = True
+    admit(config, two)

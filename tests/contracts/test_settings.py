@@ -76,7 +76,7 @@ def test_a_typo_in_any_name_of_a_part_names_it():
         for name in table:
             wrong = f"{name}{name[-1]}"
             said = refused({}, f"{part}.name", wrong)
-            assert said == f"unknown {part}.name {wrong!r}, did you mean {name!r}?"
+            assert said.startswith(f"unknown {part}.name {wrong!r}, did you mean {name!r}?")
 
 
 def test_out_of_range_names_the_range():

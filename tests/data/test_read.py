@@ -336,6 +336,16 @@ def test_a_delimiter_between_quotes_divides_nothing(tmp_path):
     assert read_frame(write(tmp_path, "b.csv", text))[0].rows() == [(1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("weight", [1e39, 1e300, 1e-40])
+def test_weights_that_float32_cannot_hold_are_named(weight):
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], "weight": [1.0, weight]})
+    with pytest.raises(
+        DataError, match="1 of 2 weights are not from 1e-24 to 1e24, first in row 2"
+    ):
+        read_frame(frame)
+    assert len(read_frame(frame, nulls="drop")[0]) == 1
+
+
 EVENTS = pl.DataFrame(
     {
         "user": [1, 1, 1, 2, 2],
@@ -359,7 +369,7 @@ def test_events_have_weights_that_repeated_pairs_add_up(weight, want):
     [
         ({"events": ["buy"], "event_weights": [5, 1]}, "one for each of data.events"),
         ({"event_weights": [1]}, "one for each of data.events"),
-        ({"events": ["buy"], "event_weights": 0}, "data.event_weights: must be above 0"),
+        ({"events": ["buy"], "event_weights": 0}, "data.event_weights: must be at least 1e-06"),
         ({"events": "buy", "event_weights": 2, "duplicates": "count"}, "makes other weights"),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ssmrec.config import merged
-from ssmrec.distributed.fit import ROW_BY_ROW
 from ssmrec.distributed.rows import bounds, rows_of
 from ssmrec.losses import LOSSES, prepare
 from ssmrec.negatives import Batch, Negatives
@@ -31,7 +30,7 @@ def test_the_parts_make_the_whole(count, size, multiple):
 
 
 @pytest.mark.parametrize("negatives", [None, "in_batch"])
-@pytest.mark.parametrize("name", ROW_BY_ROW)
+@pytest.mark.parametrize("name", [name for name, cls in LOSSES.items() if cls.row_by_row])
 def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
     """The rows of three parts, one after the other, are the rows of the whole batch."""
     asked = {"model": {"name": "mf", "dim": 8}, "loss": {"name": name}, "train": {"threads": 1}}
@@ -68,6 +67,6 @@ def test_losses_that_are_admitted_go_row_by_row(tastes, name, negatives):
 
 
 def test_every_loss_is_either_admitted_or_known_to_need_one_process():
-    assert set(LOSSES) - set(ROW_BY_ROW) == {
+    assert {name for name, cls in LOSSES.items() if not cls.row_by_row} == {
         "bsl", "directau", "mawu", "advinfonce", "adap_tau", "bc", "invcf",
     }  # fmt: skip

@@ -47,6 +47,11 @@ def launch(
     """
     if not context.args:
         raise ConfigError("nothing to launch: name a command, as in `ssmrec launch -n 2 train ...`")
+    if context.args[0].startswith("-"):
+        raise ConfigError(
+            f"{context.args[0]}: no option of launch; those of all commands stand before it, as in "
+            "`ssmrec --plugin hinge.py launch -n 2 train ...`"
+        )
     count = processes or torch.cuda.device_count()
     if not count:
         raise ConfigError("there is no GPU to count: say how many processes, as in `-n 2`")

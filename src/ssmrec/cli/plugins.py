@@ -29,7 +29,7 @@ def load_plugins(names: Sequence[str]) -> None:
     for name in (every := list(dict.fromkeys(every))):
         try:
             _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if "--debug" in sys.argv:
                 raise
             raise ConfigError(

@@ -142,7 +142,7 @@ class DataConfig(Config):
     weight: Column = None
     event: Column = None
     events: tuple[str, ...] = ()
-    event_weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    event_weights: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] = ()
     delimiter: str | None = None
     header: bool | None = None
     ids: Literal["auto", "int", "str"] = "auto"

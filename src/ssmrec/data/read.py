@@ -21,6 +21,8 @@ from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
 
+WEIGHTS = 1e-24, 1e24
+"""Least and largest weight of a row: times that of its event, and summed, float32 still holds it."""
 RESULT = ("user", "item", "timestamp", "weight")
 FRAME = Place("frame")
 
@@ -150,13 +152,14 @@ def _without_nulls(
 def _with_weights(
     rows: pl.DataFrame, config: DataConfig, where: Place, counts: dict[str, int]
 ) -> pl.DataFrame:
-    """Weights of 0 or less are an error, or dropped and counted with `data.nulls=drop`."""
-    if "weight" not in rows.columns or not (bad := rows["weight"] <= 0).any():
+    """Weights out of range are an error, or dropped and counted with `data.nulls=drop`."""
+    if "weight" not in rows.columns or not (bad := ~rows["weight"].is_between(*WEIGHTS)).any():
         return rows
     if config.nulls == "error":
         row = first_row(bad)
+        wanted = "above 0" if (rows["weight"] <= 0).any() else "from 1e-24 to 1e24"
         raise DataError(
-            f"{where}: {bad.sum()} of {len(rows)} weights are not above 0, first in "
+            f"{where}: {bad.sum()} of {len(rows)} weights are not {wanted}, first in "
             f"{where.row(row)}: {rows['weight'][row]:g}; mend them or set data.nulls=drop"
         )
     counts["dropped_weights"] = int(bad.sum())

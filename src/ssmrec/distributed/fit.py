@@ -24,11 +24,6 @@ logger = logging.getLogger("ssmrec")
 
 _SHARE = 0.5
 """Share of the memory that replicated tables may take, with all that is held of them."""
-ROW_BY_ROW = (
-    "ssm", "softmax", "bpr", "bce", "sl", "psl", "sl_at_k", "ccl", "mmcl", "sce", "gbce", "popdcl",
-    "dcl", "hcl", "ihn", "dpl", "mscl",
-)  # fmt: skip
-"""Losses whose value of a row depends on that row alone, and which learn nothing of their own."""
 
 
 def admit(config: RunConfig, place: Place) -> None:
@@ -48,11 +43,12 @@ def admit(config: RunConfig, place: Place) -> None:
             f"model={name} is solved at once, by one process: start it without torchrun"
         )
     loss = config.loss["name"]
-    if loss not in ROW_BY_ROW:
-        own = sorted(name for name in LOSSES if name in ROW_BY_ROW)
+    if not LOSSES[loss].row_by_row:
+        able = sorted(name for name, cls in LOSSES.items() if cls.row_by_row)
         raise ConfigError(
-            f"loss={loss} looks at all rows of a batch at once or has parameters of its own, and cannot "
-            f"be split over processes: start one, or choose from {', '.join(own)}"
+            f"loss={loss} looks at all rows of a batch at once or has parameters of its own (it does not say "
+            "row_by_row = True), and cannot be split over processes: start one, or choose from "
+            f"{', '.join(able)}"
         )
     if SAMPLERS[config.negatives["name"]].mixes:
         raise ConfigError(

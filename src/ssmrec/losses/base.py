@@ -99,6 +99,10 @@ class Loss(nn.Module):
     """Whether a factor that depends on the logits counts as a constant in the gradient, which then is not
     that of the value."""
 
+    row_by_row: ClassVar[bool] = False
+    """Whether the value of a row depends on that row alone, and nothing of the loss's own learns: then several
+    processes may share out the rows of a batch."""
+
     recordable: bool = False
     """Whether the loss does the same work at every step, so that a GPU may record it and replay it: nothing
     that is read back, no sizes that depend on values, no numbers drawn; what changes lies in tensors and

@@ -128,6 +128,7 @@ class PopDCL(Loss):
 
     Config = PopDCLConfig
     recordable = True
+    row_by_row = True
     needs_context = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
     popularity: Tensor

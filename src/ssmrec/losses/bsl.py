@@ -39,6 +39,7 @@ class SL(Loss):
 
     Config = SLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(

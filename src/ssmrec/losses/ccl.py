@@ -32,6 +32,7 @@ class CCL(Loss):
 
     Config = CCLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(
@@ -81,6 +82,7 @@ class MMCL(Loss):
 
     Config = MMCLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 800}
 
     def forward(

@@ -41,6 +41,7 @@ class DCL(Loss):
 
     Config: ClassVar[type[Any]] = DCLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
     hardness = 0.0
     """beta of the subclasses: negatives are weighted by e^{beta * logit}, with mean 1 in a row."""

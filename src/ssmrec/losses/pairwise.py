@@ -18,6 +18,7 @@ class BPR(Loss):
 
     Config = DotLossConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 1,
@@ -44,6 +45,7 @@ class BCE(Loss):
 
     Config = DotLossConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 4,

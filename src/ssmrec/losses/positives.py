@@ -70,6 +70,7 @@ class DPL(OtherPositives):
 
     Config = DPLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {
         "name": "uniform",
         "n": 5,
@@ -114,6 +115,7 @@ class MSCL(OtherPositives):
 
     Config = MSCLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "in_batch"}
 
     def forward(

@@ -53,6 +53,7 @@ class PSL(Loss):
 
     Config = PSLConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}
 
     def forward(
@@ -104,6 +105,7 @@ class SLatK(Loss):
 
     Config = SLatKConfig
     recordable = True
+    row_by_row = True
     needs_context = True
     holds_factors = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 1024}

@@ -82,6 +82,7 @@ class GBCE(Loss):
 
     Config = GBCEConfig
     recordable = True
+    row_by_row = True
     default_negatives: ClassVar[dict[str, Any] | None] = {"name": "uniform", "n": 256}
 
     def attach(self, train: Interactions, generator: torch.Generator) -> None:

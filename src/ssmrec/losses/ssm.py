@@ -27,6 +27,7 @@ class SampledSoftmax(Loss):
     """
 
     recordable = True
+    row_by_row = True
 
     def forward(
         self,

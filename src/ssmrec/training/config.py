@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ssmrec.config import Config, build, choose, settings_of
+from ssmrec.config import Config, build, nearest, settings_of
 from ssmrec.data import DataConfig, Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.evaluation import parse_metric
@@ -291,5 +291,8 @@ def _part(
     name = values.get("name", default)
     if not isinstance(name, str):
         raise ConfigError(f"{where}.name: must be a word (got {name!r})")
-    settings = settings_of(choose(table, name, f"{where}.name"), values, where)
+    if name not in table:
+        hint = "; a part of your own: `ssmrec --plugin FILE ...` (docs/extending.md)"
+        raise ConfigError(f"unknown {where}.name {name!r}{nearest(name, table)}{hint}")
+    settings = settings_of(table[name], values, where)
     return {"name": name, **settings.model_dump(mode="json")}

@@ -173,10 +173,7 @@ def _resolved(settings: dict[str, Any], folder: Path) -> RunConfig:
     except ConfigError as error:
         if not str(error).startswith("unknown "):
             raise
-        raise RunError(
-            f"{folder}: {error}; a part of one's own must be known before: `ssmrec --plugin FILE ...`, or "
-            "import its module (docs/extending.md)"
-        ) from None
+        raise RunError(f"{folder}: {error}") from None
 
 
 def _as_it_was(settings: dict[str, Any]) -> dict[str, Any]:
