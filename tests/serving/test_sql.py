@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from contextlib import closing
 from importlib import import_module
@@ -236,6 +237,22 @@ def test_a_name_may_have_a_schema(kind, tmp_path):
     for _ in range(2):
         assert write_table(uri, "main.recs", iter([ROWS[:2], ROWS[2:]])) == (3, 2)
     assert read_query(uri, "SELECT item_id FROM main.recs")["item_id"].to_list() == ["a", "b", "c"]
+
+
+def test_a_locked_sqlite_file_is_waited_for(tmp_path):
+    """Another process holds it for a moment; a driver would refuse at once."""
+    pytest.importorskip("adbc_driver_sqlite", reason="extra `sql` is not installed")
+    uri = f"sqlite:///{tmp_path}/shop.db"
+    write_table(uri, "recs", iter([ROWS]))
+    hold = (
+        "import sqlite3, time; other = sqlite3.connect('shop.db'); other.execute('begin exclusive'); "
+        "print('held', flush=True); time.sleep(0.5); other.rollback()"
+    )
+    words = [sys.executable, "-c", hold]  # a process holds no lock against itself
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        assert write_table(uri, "recs", iter([OTHER])) == (3, 2)
+    assert set(read_query(uri, "select item_id from recs")["item_id"]) == {"z"}
 
 
 def test_sqlite_takes_no_text_for_whole_numbers(tmp_path):

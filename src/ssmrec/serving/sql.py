@@ -19,6 +19,8 @@ from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.serving.address import file_of, kind_of, place_of, refuse_unclear, shown, told
 from ssmrec.serving.kinds import named, plain, with_uuids
 
+BUSY = 10_000
+"""Milliseconds to wait for a locked SQLite file."""
 COLUMNS = {"user": "user_id", "rank": "rank", "item": "item_id", "score": "score"}
 DRIVERS = {
     "postgresql": "adbc_driver_postgresql.dbapi",
@@ -261,7 +263,12 @@ def _connect(driver: Any, kind: str, uri: str, reading: bool = False) -> Any:
         return driver.connect(uri)
     if kind == "duckdb":  # would keep at once what a query changes; the others roll it back
         return driver.connect(place_of(uri), read_only=reading and file_of(uri) is not None)
-    return driver.connect(place_of(uri))
+    connection = driver.connect(place_of(uri))
+    with closing(
+        connection.cursor()
+    ) as cursor:  # else a file that another process writes fails at once
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY}")
+    return connection
 
 
 def _name(table: str) -> list[str]:
