@@ -166,7 +166,7 @@ def plain_steps(asked: dict[str, Any], steps: int, rate: float) -> list[np.ndarr
     draws = numpy_generator(0, "negatives", 1)
     for step in range(steps):
         order = numpy_generator(0, "shuffle", step).permutation(len(trainer.train))
-        trainer.step(trainer._batch(order[:100]), draws)
+        trainer.step(trainer.batch_at(order[:100]), draws)
     return tables_of(trainer.model)
 
 
@@ -176,7 +176,7 @@ def bytes_of_a_step(asked: dict[str, Any]) -> tuple[int, int, int]:
         Trainer(resolve(asked), two_tastes().train, 1),
         numpy_generator(0, "negatives", 1),
     )
-    batch = trainer._batch(np.arange(101) * 5)
+    batch = trainer.batch_at(np.arange(101) * 5)
     negatives = trainer.sampler.draw(batch, draws)
     places = Places.of(batch, negatives, regularised=trainer.sampler.regularised)
     before = current().bytes  # type: ignore[attr-defined]

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ssmrec.cli.evaluate import held_out_pairs
-from ssmrec.errors import ConfigError, DataError, RunError, SsmrecError
+from ssmrec.cli.evaluate import is_own, part_of, split_of
+from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import load_run
 from ssmrec.training.files import ready
@@ -92,13 +92,9 @@ def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
     from ssmrec.analysis import Run
 
     trained, fingerprint = load_run(folder)
-    try:
-        return Run(trained, held_out_pairs(trained, on, data, fingerprint), on, str(folder))
-    except DataError:
-        if not any_data:
-            raise
-    held_out = held_out_pairs(trained, on, data, None)
-    return Run(trained, held_out, on, str(folder), data or trained.config.data.source)
+    split = split_of(trained, data, None if any_data else fingerprint)
+    other = None if is_own(split, fingerprint) else data or trained.config.data.source
+    return Run(trained, part_of(trained, split, on, data), on, str(folder), other)
 
 
 def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str]:

@@ -146,7 +146,11 @@ def held_out_pairs(
     Raises:
         DataError: as `split_of`, the data lack that part, or have no id in common with the run.
     """
-    split = split_of(trained, source, fingerprint)
+    return part_of(trained, split_of(trained, source, fingerprint), on, source)
+
+
+def part_of(trained: Trained, split: Split, on: str, source: str | None) -> Interactions:
+    """The part `on` of data that `split_of` read from `source`; as `held_out_pairs`."""
     parts = {"test": split.test, "valid": split.valid}
     part = parts[on]
     if part is None:
@@ -186,9 +190,7 @@ def split_of(
         advice = "" if source else "; if the run's data were moved, name their place with --data"
         raise DataError(f"{error}{advice}") from None
     split = prepare(settings, trained.config.seed)
-    # A run trained from Python knew the parts it was given, and test was none of them.
-    alike = (split.fingerprint, replace(split, test=None).fingerprint)
-    if fingerprint is not None and fingerprint not in alike:
+    if fingerprint is not None and not is_own(split, fingerprint):
         if trained.metrics.get("warm_start"):
             raise DataError(
                 f"{settings.source}: the run was updated with further data, which are not in there; measure "
@@ -199,6 +201,14 @@ def split_of(
             f"give the right ones with --data{remedy}"
         )
     return split
+
+
+def is_own(split: Split, fingerprint: str) -> bool:
+    """Whether they are the data of a run with that fingerprint.
+
+    A run trained from Python knew the parts it was given, and test was none of them.
+    """
+    return fingerprint in (split.fingerprint, replace(split, test=None).fingerprint)
 
 
 def _beside(settings: DataConfig, source: str) -> dict[str, str]:

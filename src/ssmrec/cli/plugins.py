@@ -28,13 +28,12 @@ def load_plugins(names: Sequence[str]) -> None:
         return
     for name in (every := list(dict.fromkeys(every))):
         try:
-            _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
+            load = _import_file if name.endswith(".py") else _import_module
+            load(name)
         except (Exception, SystemExit) as error:
-            if "--debug" in sys.argv:
-                raise
             raise ConfigError(
                 f"--plugin {name}: cannot be imported ({type(error).__name__}: {error}); --debug shows where"
-            ) from None
+            ) from error
     os.environ[VARIABLE] = ",".join(every)
 
 
@@ -45,8 +44,9 @@ def _import_module(name: str) -> None:
     import_module(name)
 
 
-def _import_file(file: Path) -> None:
+def _import_file(name: str) -> None:
     """A file, under its own name, so that what it defines can be told where it is from."""
+    file = Path(name)
     if file.stem in sys.modules:
         if getattr(sys.modules[file.stem], "__file__", None) == str(file):
             return

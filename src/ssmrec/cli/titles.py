@@ -35,7 +35,7 @@ def titles_or_none(run: Trained) -> dict[str, str]:
     is wrong with them is told, and stops nothing."""
     found: dict[str, str] = {}
     later = run.metrics.get("update", {}).get("new_data")
-    for source in (run.config.data.source, *([] if later is None else [later])):
+    for source in filter(None, (run.config.data.source, later)):
         try:
             found |= titles_of(run.config.data.model_copy(update={"source": source}))
         except (DataError, OSError) as error:

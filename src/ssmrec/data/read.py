@@ -83,7 +83,7 @@ def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
         if (n := counts.get(f"dropped_{reason}", 0))
     ]
     if n := counts.get("dropped_weights", 0):
-        dropped.append(f"{n} dropped for weights of 0 or less")
+        dropped.append(f"{n} dropped for weights out of range")
     return ", ".join([f"no rows left: {counts['rows_read']} read", *dropped])
 
 

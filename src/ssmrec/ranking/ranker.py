@@ -165,21 +165,23 @@ class Ranker:
             given = "left out" if policy == "skip" else "given the most popular items"
             logger.warning("%s; %s", text, given)
         if choice.only is not None:
-            none = (index >= 0) & (choice.only.user_degrees[index] == 0)
-            if none.any():
-                who = distinct(users, none)
-                logger.warning("%d user(s) have no candidates: %s; left out", len(who), some(who))
-        elif choice.allowed.any() and not choice.include_seen:
-            none = (index >= 0) & (self._held(choice.allowed)[index] == choice.allowed.sum())
-            if none.any():
-                who = distinct(users, none)
-                logger.warning("%d user(s) have all items that may be listed: %s; left out",
-                               len(who), some(who))  # fmt: skip
+            none, why = (index >= 0) & (choice.only.user_degrees[index] == 0), "no candidates"
+        else:
+            none, why = self._have_all(index, choice), "all items that may be listed"
+        if none.any():
+            who = distinct(users, none)
+            logger.warning("%d user(s) have %s: %s; left out", len(who), why, some(who))
 
-    def _held(self, allowed: Array) -> Array:
-        """How many of the allowed items each user (m,) has."""
-        held = np.concatenate(([0], np.cumsum(allowed[self.seen.indices])))
-        return np.diff(held[self.seen.indptr])
+    def _have_all(self, index: Array, choice: Choice) -> Array:
+        """Which users by index (m,) have every item that they may be listed, bool (m,)."""
+        count = choice.allowed.sum()
+        found = (index >= 0) & (self.seen.user_degrees[index] >= count)
+        if choice.include_seen or not count or not found.any():  # so it is mostly, at no cost
+            return np.zeros_like(found)
+        own = HistoryRows.of(self.seen)[index[found]]
+        held = np.concatenate(([0], np.cumsum(choice.allowed[own.indices])))
+        found[found] = np.diff(held[own.indptr]) == count
+        return found
 
     def popular(self, users: pl.Series, choice: Choice) -> pl.DataFrame:
         """The most popular items that each of `users` may get and has not; score is the number of users."""

@@ -264,9 +264,8 @@ def _connect(driver: Any, kind: str, uri: str, reading: bool = False) -> Any:
     if kind == "duckdb":  # would keep at once what a query changes; the others roll it back
         return driver.connect(place_of(uri), read_only=reading and file_of(uri) is not None)
     connection = driver.connect(place_of(uri))
-    with closing(
-        connection.cursor()
-    ) as cursor:  # else a file that another process writes fails at once
+    with closing(connection.cursor()) as cursor:
+        # Else a file that another process writes fails at once.
         cursor.execute(f"PRAGMA busy_timeout = {BUSY}")
     return connection
 

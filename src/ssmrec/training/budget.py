@@ -14,7 +14,6 @@ import torch
 from ssmrec.data import Interactions, Split, synthetic
 from ssmrec.errors import RunError
 from ssmrec.models.start import singular_factors
-from ssmrec.negatives import Batch
 from ssmrec.training.ahead import without_start
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
@@ -250,8 +249,7 @@ def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
     took = []
     for _ in range(_STEPS):
         chosen = draws.integers(len(train), size=min(size, len(train)))
-        pairs = train.rows[chosen], train.indices[chosen]
-        batch = Batch(*(torch.from_numpy(side.astype(np.int64)) for side in pairs))
+        batch = trainer.batch_at(chosen)
         start = time.perf_counter()
         trainer.step(batch, draws).item()  # waits for a GPU to be done with the step
         took.append(time.perf_counter() - start)

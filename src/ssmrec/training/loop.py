@@ -226,7 +226,7 @@ class Trainer:
 
         def made(step: int) -> tuple[Batch, Negatives]:
             start = step * settings.batch_size
-            batch = self._batch(order[start : start + settings.batch_size])
+            batch = self.batch_at(order[start : start + settings.batch_size])
             return batch, self.sampler.draw(batch, draws)
 
         for step, (batch, negatives) in enumerate(fed(range(steps), made, self.ahead)):
@@ -243,7 +243,7 @@ class Trainer:
         batches = math.ceil(done / settings.batch_size)
         return finite(total.item() / batches, epoch, self.config), done / len(order)
 
-    def _batch(self, places: np.ndarray) -> Batch:
+    def batch_at(self, places: np.ndarray) -> Batch:
         """The pairs at `places` (B,) of the training pairs."""
         users, items = (
             torch.from_numpy(side[places].astype(np.int64))
