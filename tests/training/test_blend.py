@@ -19,8 +19,9 @@ from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.serving.export import vectors_of
 from ssmrec.serving.foldin import FoldIn
-from ssmrec.training import Listener, label, load_run, save_run, train_run
+from ssmrec.training import Listener, blend_weights, label, load_run, save_run, train_run
 from ssmrec.training.blend import blend
+from ssmrec.training.blend_weights import choose_weights
 
 SVD = {"name": "svd", "dim": 4}
 MF = {"name": "mf", "dim": 8}
@@ -285,6 +286,23 @@ def test_the_weights_of_item_item_models_are_chosen(two, own, tastes):
     again = blend(runs, tastes, refit=True)
     assert len(again.train) == len(tastes.train) + len(tastes.valid)
     assert again.config.model["parts"][0]["weight"] == found.config.model["parts"][0]["weight"]
+
+
+def test_scores_at_hand_choose_as_those_made_anew_do(two, own, tastes, monkeypatch):
+    """Where memory does not hold them they are made for each weight; also those of a blend."""
+    runs = [two[0], own[0], blend([two[1], own[1]], tastes, weights=[1, 1])]
+    told = []
+
+    class Notes(Listener):
+        def note(self, text):
+            told.append(text)
+
+    held = choose_weights(runs, tastes, Notes(), ["a", "b", "c"])
+    count = len(told)
+    monkeypatch.setattr(blend_weights, "fitting", lambda *_: 0)
+    anew = choose_weights(runs, tastes, Notes(), ["a", "b", "c"])
+    assert held == anew and sum(held.values()) == pytest.approx(1)
+    assert told[:count] == told[count:] and len(held) > 1
 
 
 def test_new_users_of_a_blend_with_an_item_item_model(two, own, tastes):

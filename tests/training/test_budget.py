@@ -1,13 +1,24 @@
-"""A budget and no model named: EASE and SVD, then LightGCN in the time left, and validation chooses."""
+"""A budget and no model named: EASE and SVD, LightGCN in the time left, their blend; validation chooses."""
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from ssmrec.errors import RunError
-from ssmrec.training import Checkpoint, Listener, resolve, train_best, train_run
+from ssmrec.training import (
+    Checkpoint,
+    Listener,
+    label,
+    load_run,
+    resolve,
+    save_run,
+    train_best,
+    train_run,
+)
 from ssmrec.training import budget as budget_room
+from ssmrec.training.blend import blend
 
 
 class Notes(Listener):
@@ -25,7 +36,7 @@ def budget(seconds, **parts):
 
 def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes, monkeypatch, caplog):
     """And what lightgcn would take is not measured then."""
-    monkeypatch.setattr(budget_room, "_epoch_seconds", lambda *_: pytest.fail("is measured"))
+    monkeypatch.setattr(budget_room, "epoch_seconds", lambda *_: pytest.fail("is measured"))
     notes = Notes()
     trained = train_best(budget(1e-6), tastes, notes)
     assert trained.config.model["name"] == "svd" and trained.config.model["dim"] == 32
@@ -46,12 +57,17 @@ def test_too_little_time_for_lightgcn_is_told(tastes, monkeypatch):
     assert len(told) == 1 and "s of the budget are left" in told[0]
 
 
+def alone(trained):
+    """The candidates that are no blend."""
+    return [one for one in trained.metrics["candidates"] if "&" not in one["model"]]
+
+
 def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
     trained = train_best(budget(600.0), tastes)
-    candidates = trained.metrics["candidates"]
-    best = max(candidates, key=lambda one: one["valid ndcg@20"])
-    assert candidates[-1]["model"] == "lightgcn + ssm"
-    assert trained.config.model["name"] == best["model"].partition(" ")[0]
+    best = max(trained.metrics["candidates"], key=lambda one: one["valid ndcg@20"])
+    assert alone(trained)[-1]["model"] == "lightgcn + ssm"
+    assert label(trained.config) == best["model"]
+    assert trained.metrics["selected_on"] == "valid"
     assert trained.metrics["valid"]["ndcg@20"] == best["valid ndcg@20"]
     assert 0 < trained.metrics["test"]["ndcg@20"] <= 1
     assert trained.metrics["reference"]["most_popular"]
@@ -60,13 +76,13 @@ def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
 def test_svd_grows_while_validation_rises_and_time_lasts(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1, 2, 4, 8))
     monkeypatch.setattr(budget_room, "EASE_L2", ())
-    *solved, _ = train_best(budget(600.0), tastes).metrics["candidates"]
+    *solved, _ = alone(train_best(budget(600.0), tastes))
     values = [one["valid ndcg@20"] for one in solved]
     assert [one["dim"] for one in solved] == [1, 2, 4, 8][: len(solved)]
     assert all(a < b for a, b in pairwise(values[:-1]))
     assert len(solved) == 4 or values[-1] <= values[-2]
     monkeypatch.setattr(budget_room, "_DOUBLING", 1e9)
-    first, *_ = train_best(budget(600.0), tastes).metrics["candidates"]
+    first, *_ = alone(train_best(budget(600.0), tastes))
     assert [first["dim"], _[0]["model"]] == [1, "lightgcn + ssm"]
 
 
@@ -97,7 +113,7 @@ def test_ease_may_be_the_best(tastes, monkeypatch):
 def test_ease_is_left_out_where_items_are_many_or_time_is_short(tastes, monkeypatch, limit, value):
     monkeypatch.setattr(budget_room, limit, value)
     notes = Notes()
-    tried = train_best(budget(600.0), tastes, notes).metrics["candidates"]
+    tried = alone(train_best(budget(600.0), tastes, notes))
     assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
     assert sum(told.startswith("ease is left out: ") for told in notes.told) == 1
 
@@ -105,7 +121,7 @@ def test_ease_is_left_out_where_items_are_many_or_time_is_short(tastes, monkeypa
 def test_svd_is_tried_where_ease_runs_out_of_memory(tastes, monkeypatch):
     stop_at(monkeypatch, 1, RunError("ease: cannot be solved (memory)"))
     notes = Notes()
-    tried = train_best(budget(600.0), tastes, notes).metrics["candidates"]
+    tried = alone(train_best(budget(600.0), tastes, notes))
     assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
     assert "ease: cannot be solved (memory); going on" in notes.told
 
@@ -163,7 +179,7 @@ def test_what_was_solved_is_kept_where_memory_runs_out(tastes, monkeypatch, call
     notes = Notes()
     trained = train_best(budget(600.0), tastes, notes)
     assert trained.metrics["test"]
-    assert [one["dim"] for one in trained.metrics["candidates"]][: call - 1] == [1, 2][: call - 1]
+    assert [one.get("dim") for one in alone(trained)][: call - 1] == [1, 2][: call - 1]
     assert f"{told}; going on with what was solved before" in notes.told
 
 
@@ -206,8 +222,8 @@ def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatc
     )
     assert again.model is not None and again.model["dim"] == 64
     resumed = train_best(config, tastes, None, again)
-    svd, lightgcn = resumed.metrics["candidates"]
-    assert lightgcn["dim"] == 64 and resumed.config.model["name"] == "lightgcn"
+    svd, lightgcn = alone(resumed)
+    assert lightgcn["dim"] == 64
     assert resumed.metrics["valid"] == first.metrics["valid"]
     assert resumed.config.train.budget < 600.0 - svd["seconds"]  # what is solved again counts
 
@@ -235,3 +251,76 @@ def test_no_budget_no_choice():
 def test_settings_once_resolved_stay_what_they_are():
     once = budget(5.0)
     assert once.train.choose_model and resolve(once) == once
+
+
+def test_the_best_of_each_kind_are_blended(tastes, tmp_path):
+    """As `blend` does it from the same models trained by themselves."""
+    trained = train_best(budget(600.0), tastes)
+    *_, last = trained.metrics["candidates"]
+    assert label(trained.config) == last["model"] and last["seconds"] == 0.0
+    assert trained.metrics["valid"]["ndcg@20"] > max(x["valid ndcg@20"] for x in alone(trained))
+    kinds = {}
+    for one in alone(trained):
+        kind = one["model"].partition(" ")[0]
+        if kind not in kinds or one["valid ndcg@20"] > kinds[kind]["valid ndcg@20"]:
+            kinds[kind] = one
+    parts = trained.config.model["parts"]
+    for part in parts:
+        model = part["settings"]["model"]
+        best = kinds.pop(model["name"])
+        assert {key: model[key] for key in ("dim", "l2") if key in best} == {
+            key: best[key] for key in ("dim", "l2") if key in best
+        }
+    runs = [
+        train_run(resolve({**part["settings"], "train": {"epochs": 3, "batch_size": 64}}), tastes)
+        for part in parts
+    ]
+    again = blend(runs, tastes, [part["weight"] for part in parts])
+    assert again.metrics["valid"] == pytest.approx(trained.metrics["valid"])
+    assert again.metrics["test"] == pytest.approx(trained.metrics["test"])
+    save_run(tmp_path / "run", trained, "data")
+    assert load_run(tmp_path / "run")[0].metrics == trained.metrics
+
+
+def test_one_model_is_kept_where_no_other_adds_to_it(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "choose_weights", lambda runs, *_: {0: 1.0})
+    trained = train_best(budget(600.0), tastes)
+    assert alone(trained) == trained.metrics["candidates"]
+    assert trained.config.model["name"] in ("ease", "svd", "lightgcn")
+
+
+@pytest.mark.parametrize(
+    ("error", "stopped"), [(KeyboardInterrupt(), "interrupted"), (MemoryError(), None)]
+)
+def test_the_best_model_is_kept_where_blending_breaks_off(tastes, monkeypatch, error, stopped):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(budget_room, "blend", broken)
+    trained = train_best(budget(600.0), tastes)
+    best = max(trained.metrics["candidates"], key=lambda one: one["valid ndcg@20"])
+    assert alone(trained) == trained.metrics["candidates"]
+    assert label(trained.config) == best["model"]
+    assert trained.metrics["test"] and (stopped is None or trained.metrics["stopped"] == stopped)
+
+
+def test_many_users_are_judged_by_some_of_them(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "JUDGES", 7)
+    chosen = []
+
+    def choose(runs, split, *_):
+        chosen.append(split.valid)
+        return {0: 0.5, 1: 0.5}
+
+    monkeypatch.setattr(budget_room, "choose_weights", choose)
+    trained = train_best(budget(600.0), tastes)
+    (some,) = chosen
+    users = some.user_degrees > 0
+    assert users.sum() == 7
+    assert (some.user_degrees[users] == tastes.valid.user_degrees[users]).all()
+    blended = trained.metrics["candidates"][-1]
+    assert "&" in blended["model"]
+    counts = trained.metrics["counts"]["valid"]  # measured on all, whichever is the best
+    assert counts["users"] == (tastes.valid.user_degrees > 0).sum()
+    train_best(budget(600.0), tastes)
+    assert np.array_equal(chosen[1].indices, some.indices)

@@ -17,7 +17,7 @@ from ssmrec.config import Config, settings_of
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models.base import Backbone, Vectors
-from ssmrec.models.history import HistoryRows, Scaled, ScoringRows, SummedRows
+from ssmrec.models.history import Scaled, ScoringRows, SummedRows
 
 MADE_OF_RUNS = (
     "a blend is made of finished runs, it is not trained: ssmrec blend RUN RUN --out FOLDER"
@@ -196,7 +196,7 @@ def added(parts: Sequence[Rows]) -> Tensor | SummedRows:
 
 def columns(sides: Sequence[Side[Any]]) -> Tensor:
     """Scaled item vectors (n, d) of the parts that have vectors, side by side; d is 0 without any."""
-    found = [s.scale.items(s.items) for s in sides if not isinstance(s.users, HistoryRows)]
+    found = [s.scale.items(s.items) for s in sides if isinstance(s.users, Tensor | SummedRows)]
     return torch.cat(found or [torch.zeros(len(sides[0].items), 0)], dim=1)
 
 

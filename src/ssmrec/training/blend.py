@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssmrec.data import Interactions, Split
 from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError, RunError
-from ssmrec.evaluation import evaluate
 from ssmrec.models import Blend
-from ssmrec.models.blend import Side, added, columns, scores_by_itself, side_of
-from ssmrec.ranking.vectors import ranking_vectors
+from ssmrec.models.blend import scores_by_itself
+from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State
 from ssmrec.training.protocols import Trained, measure, summary, tested, train_run
-
-STEP = 0.1
-"""Between the weights that are tried for a part: all from 0.1 to 0.9, then half a step around the best."""
-
-GAIN = 1.001
-"""What the metric must grow by, as a factor, for a part to come in."""
-
-Weights = dict[int, float]
-"""Weight of each run that is in, by its number; they add up to 1."""
 
 
 def blend(
@@ -44,8 +31,7 @@ def blend(
 ) -> Trained:
     """One model whose scores are the weighted sum of those of `runs`, each standardised (`Blend`).
 
-    Weights are chosen on the validation pairs: the best run comes first; then, as long as one makes it
-    better, the run that makes it best, with the weight that does. The metric, `train.metric`, and all
+    Weights are chosen on the validation pairs (`choose_weights`). The metric, `train.metric`, and all
     settings but the model are those of the first of `runs`. Test, if there is one, is looked at once.
 
     Args:
@@ -62,12 +48,17 @@ def blend(
         KeyboardInterrupt: a refit was interrupted.
     """
     listener = listener or Listener()
-    names = names or [label(run.config) for run in runs]
+    labels = [label(run.config) for run in runs]
+    told = [f"{n} ({own})" for n, own in zip(names, labels, strict=True)] if names else labels
+    names = names or labels
     check_blend(runs, weights, refit, names)
     judged = split.valid is not None and _equal(runs[0].train, split.train)
     if not judged and (weights is None or refit):
         raise ConfigError(_not_judged(runs[0], split, weights is None))
-    found = _chosen(runs, split, listener, names) if weights is None else dict(enumerate(weights))
+    found = dict(enumerate(weights or ())) or choose_weights(runs, split, listener, told)
+    if len(found) == 1:
+        best = names[next(iter(found))]
+        raise RunError(f"no other run makes {best} better on validation: use it alone")
     protocol = "refit" if refit else runs[0].config.train.protocol
     config = _settings(runs, found, protocol)
     used = [runs[number] for number in found]
@@ -154,70 +145,6 @@ def _not_judged(run: Trained, split: Split, choosing: bool) -> str:
         "name the weights" if choosing else "leave the refit out"
     )
     return f"{what} validation pairs, and {why}: {remedy}"
-
-
-def _chosen(
-    runs: Sequence[Trained], split: Split, listener: Listener, names: Sequence[str]
-) -> Weights:
-    """The weights that are best on validation, of the runs that are of use."""
-    assert split.valid is not None
-    valid, metric = split.valid, runs[0].config.train.metric
-    known = torch.from_numpy(split.train.item_degrees > 0)
-    sides = [_side(run, known) for run in runs]
-
-    def value(weights: Weights) -> float:
-        used = [
-            replace(sides[n], scale=replace(sides[n].scale, weight=w)) for n, w in weights.items()
-        ]
-        found = evaluate(
-            added([side.rows() for side in used]), columns(used), valid, [split.train], [metric],
-            allowed=known.numpy(), progress=listener.evaluating,
-        )  # fmt: skip
-        return found.values[metric]
-
-    alone = {number: value({number: 1.0}) for number in range(len(runs))}
-    for number, found in alone.items():
-        listener.note(f"{names[number]}, {label(runs[number].config)}: {metric} {found:.4f}")
-    first = max(alone, key=lambda number: alone[number])
-    weights, best, left = {first: 1.0}, alone[first], set(alone) - {first}
-    while left:
-        tried = {n: _best_share(partial(_beside, weights, n), value) for n in sorted(left)}
-        number = max(tried, key=lambda n: tried[n][1])
-        share, found = tried[number]
-        if found <= GAIN * best:
-            break
-        weights, best = _beside(weights, number, share), found
-        left.remove(number)
-        listener.note(f"with {share:.2f} of {names[number]}: {metric} {best:.4f}")
-    if len(weights) == 1:
-        raise RunError(
-            f"no other run makes {names[first]} better on validation ({metric} {best:.4f}): use it alone"
-        )
-    for number in sorted(left):
-        listener.note(f"{names[number]} adds nothing: left out")
-    return weights
-
-
-def _beside(weights: Weights, number: int, share: float) -> Weights:
-    """The weights with one more run that has `share` of all."""
-    return {**{run: weight * (1 - share) for run, weight in weights.items()}, number: share}
-
-
-def _best_share(
-    weights: Callable[[float], Weights], value: Callable[[Weights], float]
-) -> tuple[float, float]:
-    """The share whose weights have the highest value, and that value."""
-    tried = {share: value(weights(share)) for share in (n * STEP for n in range(1, 10))}
-    top = max(tried, key=lambda share: tried[share])
-    tried |= {share: value(weights(share)) for share in (top - STEP / 2, top + STEP / 2)}
-    top = max(tried, key=lambda share: tried[share])
-    return top, tried[top]
-
-
-def _side(run: Trained, known: Tensor) -> Side[Any]:
-    """How the run ranks, with weight 1."""
-    similarity: Any = run.config.ranking.similarity
-    return side_of(*ranking_vectors(run.model, similarity), known, 1.0).measured()
 
 
 def _made(config: RunConfig, runs: Sequence[Trained]) -> Blend:

@@ -1,11 +1,10 @@
-"""Seconds to train and no model named: EASE and SVD first, LightGCN in the time left, validation chooses."""
+"""Seconds to train and no model named: EASE, SVD, LightGCN in the time left, and their blend."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from ssmrec.data import Interactions, Split, synthetic
 from ssmrec.errors import RunError
 from ssmrec.models.start import singular_factors
-from ssmrec.training.ahead import without_start
+from ssmrec.training.blend import blend
+from ssmrec.training.blend_weights import choose_weights
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.diverged import DivergedError
+from ssmrec.training.estimate import epoch_seconds, solution_seconds
 from ssmrec.training.listener import Listener
-from ssmrec.training.loop import Trainer
 from ssmrec.training.protocols import Trained, tested, train_run
 from ssmrec.training.seeds import numpy_generator
 
@@ -27,22 +27,20 @@ SVD_DIMS = (32, 64, 128, 256, 512)
 EASE_L2 = (100.0, 300.0, 1000.0)
 LIGHTGCN_DIMS = (256, 128, 64)
 
+JUDGES = 10_000
+"""Most users whose validation pairs choose the weights of a blend: each weight ranks for all of them."""
+
 _MATRIX = 2**30
 """Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
 
 _SHARE = 0.5
 """Most of the time left that one solution of EASE may take."""
 
-_PAIR = 2e-9
-"""Seconds to count one pair of items in a history, on one thread."""
-
 _DOUBLING = 3.0
 """What twice the dimensions cost: between 2 for the products with the graph and 4 for the bases."""
 
 _EPOCHS = 2
 """LightGCN passes its spectral start within them; with less time it is not worth beginning."""
-
-_STEPS = 6
 
 
 def train_best(
@@ -56,8 +54,9 @@ def train_best(
     Where items are few, EASE is solved with l2 = 100, 300, ... while its validation metric rises and there
     is time; then SVD with 32, 64, ... dimensions likewise. LightGCN then trains from the spectral
     start for the seconds left, if two epochs fit into them.
-    The best by `train.metric` on validation is returned; `metrics["candidates"]` tells of all.
-    Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
+    The best of each kind are blended with weights chosen on validation (`choose_weights`), and the best of
+    all by `train.metric` on validation is returned, mostly that blend; `metrics["candidates"]` tells of
+    all. Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
     """
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
@@ -66,6 +65,7 @@ def train_best(
         search.solve_ease()
         search.solve_svd()
         search.train(checkpoint)
+        search.blend()
     except KeyboardInterrupt:
         if search.found is None:
             raise
@@ -80,6 +80,7 @@ class _Search:
         self.config, self.split, self.listener = config, split, listener
         self.left = config.train.budget or 0.0
         self.found: Trained | None = None
+        self.kinds: dict[str, Trained] = {}  # the best of each model
         self.candidates: list[dict[str, Any]] = []
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
@@ -93,7 +94,7 @@ class _Search:
                 f"ease is left out: {train.n_items:,} items are too many for it"
             )
         start = time.perf_counter()
-        needed = _solution_seconds(train)
+        needed = solution_seconds(train)
         self.left -= time.perf_counter() - start
         if needed > _SHARE * self.left:
             return self.listener.note(
@@ -155,6 +156,23 @@ class _Search:
         if trained.metrics["epochs"]:
             self._keep(trained)
 
+    def blend(self) -> None:
+        """The best of each kind together, where validation likes that better than one alone."""
+        runs = [*self.kinds.values()]
+        if len(runs) < 2 or self.interrupted:
+            return
+        assert self.split.valid is not None
+        judged = replace(self.split, valid=_some_users(self.split.valid, self.config.seed))
+        start = time.perf_counter()
+        try:
+            weights = choose_weights(runs, judged, self.listener, [_named(run) for run in runs])
+            self.seconds["eval"] += time.perf_counter() - start
+            if len(weights) > 1:
+                used = [runs[number] for number in weights]
+                self._compare(blend(used, self.split, [*weights.values()]), 0.0)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            self._give_up(error)
+
     def _give_up(self, error: Exception) -> None:
         told = str(error).partition("\n")[0] or "out of memory"
         before = " with what was solved before" if self.found else ""
@@ -165,7 +183,9 @@ class _Search:
         assert self.found is not None
         best, name, count = self.found, self.config.train.metric, len(self.candidates)
         self.listener.note(f"the best of {count} by {name} on validation: {_named(best)}")
-        more: dict[str, Any] = {"candidates": self.candidates, "seconds": self.seconds}
+        more: dict[str, Any] = {
+            "candidates": self.candidates, "seconds": self.seconds, "selected_on": "valid"
+        }  # fmt: skip
         if self.interrupted:
             more["stopped"] = "interrupted"
         return replace(best, metrics={**best.metrics, **more})
@@ -182,7 +202,7 @@ class _Search:
                 break
             start = time.perf_counter()
             model = {"name": "lightgcn", "dim": dim, "init": "spectral"}
-            needed = _EPOCHS * _epoch_seconds(self._with(model), self.split.train)
+            needed = _EPOCHS * epoch_seconds(self._with(model), self.split.train)
             self.left -= time.perf_counter() - start
             if needed <= self.left:
                 return model
@@ -193,18 +213,25 @@ class _Search:
         return None
 
     def _keep(self, trained: Trained) -> None:
-        name, value = self.config.train.metric, self._value(trained)
         for part in self.seconds:
             self.seconds[part] += trained.metrics["seconds"][part]
         took = trained.metrics["seconds"]["train"]
         self.left -= took
-        key, tried = _tried(trained)
+        kind = trained.config.model["name"]
+        if kind not in self.kinds or self._value(trained) > self._value(self.kinds[kind]):
+            self.kinds[kind] = trained
+        self._compare(trained, took)
+
+    def _compare(self, trained: Trained, took: float) -> None:
+        """One more candidate; the best one is `found`."""
+        name, value = self.config.train.metric, self._value(trained)
         self.candidates.append(
-            {"model": label(trained.config), key: tried, f"valid {name}": value, "seconds": took}
+            {"model": label(trained.config), **_tried(trained), f"valid {name}": value, "seconds": took}
         )  # fmt: skip
         if self.found is None or value > self._value(self.found):
             self.found = trained
-        self.listener.note(f"{_named(trained)}: {name} {value:.4f} on validation, in {took:.1f} s")
+        seconds = f", in {took:.1f} s" if took else ""
+        self.listener.note(f"{_named(trained)}: {name} {value:.4f} on validation{seconds}")
 
     def _value(self, trained: Trained) -> float:
         return trained.metrics["valid"][self.config.train.metric]
@@ -216,41 +243,24 @@ class _Search:
         return resolve(self.config.model_copy(update=changed))
 
 
-def _tried(trained: Trained) -> tuple[str, Any]:
-    """The setting that is tried, and its value: dimensions, or l2 of EASE."""
-    key = "dim" if "dim" in trained.config.model else "l2"
-    return key, trained.config.model[key]
+def _tried(trained: Trained) -> dict[str, Any]:
+    """The setting that is tried, and its value: dimensions, or l2 of EASE; none of a blend."""
+    model = trained.config.model
+    return {key: model[key] for key in ("dim", "l2") if key in model}
 
 
 def _named(trained: Trained) -> str:
-    key, value = _tried(trained)
-    said = f"{value} dimensions" if key == "dim" else f"{key} {value:g}"
-    return f"{trained.config.model['name']} with {said}"
+    model = trained.config.model
+    told = {"dim": "with {:d} dimensions", "l2": "with l2 {:g}"}
+    said = [told[key].format(value) for key, value in _tried(trained).items()]
+    return " ".join([label(trained.config) if model["name"] == "blend" else model["name"], *said])
 
 
-def _solution_seconds(train: Interactions) -> float:
-    """Of EASE, by the time of a product of matrices and the number of pairs of items in histories."""
-    size, took = 2048, []
-    matrix = torch.ones(size, size)
-    for _ in range(3):  # the first one starts threads, others may be disturbed
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        took.append(time.perf_counter() - start)
-    # A product takes 2 size^3 steps, an inverse n^3, which are done a little slower.
-    inverse = 0.6 * min(took) * (train.n_items / size) ** 3
-    pairs = float(np.square(train.user_degrees.astype(np.float64)).sum())
-    return inverse + _PAIR * pairs
-
-
-def _epoch_seconds(config: RunConfig, train: Interactions) -> float:
-    """An epoch's time by the median of a few steps; compilation and Adam's first step left out."""
-    trainer, size = Trainer(without_start(config), train, 1), config.train.batch_size
-    draws = numpy_generator(config.seed, "budget")
-    took = []
-    for _ in range(_STEPS):
-        chosen = draws.integers(len(train), size=min(size, len(train)))
-        batch = trainer.batch_at(chosen)
-        start = time.perf_counter()
-        trainer.step(batch, draws).item()  # waits for a GPU to be done with the step
-        took.append(time.perf_counter() - start)
-    return median(took[1:]) * math.ceil(len(train) / size)
+def _some_users(valid: Interactions, seed: int) -> Interactions:
+    """The pairs of some users, enough to choose weights by."""
+    users = np.flatnonzero(valid.user_degrees)
+    if len(users) <= JUDGES:
+        return valid
+    chosen = np.zeros(valid.n_users, dtype=bool)
+    chosen[numpy_generator(seed, "judges").choice(users, JUDGES, replace=False)] = True
+    return valid.take(chosen[valid.rows])
