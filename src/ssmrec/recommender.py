@@ -27,7 +27,7 @@ from ssmrec.training.blend import blend
 from ssmrec.training.config import completed
 from ssmrec.training.grown import grown
 from ssmrec.training.run import holds
-from ssmrec.training.warm import fewer_epochs, update_run
+from ssmrec.training.update import fewer_epochs, update_run
 
 logger = logging.getLogger("ssmrec")
 

@@ -27,7 +27,7 @@ def two_runs(command, tmp_path, tastes):
 def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
     code, out, err = command("blend", "mf", "svd", "--out", "both")
     assert code == 0, err
-    assert "a blend of runs, chosen on valid; ranked by dot" in out and "run folder: both" in out
+    assert "a blend, chosen on valid; ranked by dot" in out and "run folder: both" in out
     assert "mf + ssm" in out and "svd" in out  # what it is made of
     code, out, err = command("evaluate", "both", "--json")
     assert code == 0, err

@@ -275,6 +275,27 @@ def test_what_nobody_asked_for_is_not_told(shop):
     assert "so without effect: train.epochs, train.budget" in err
 
 
+def test_a_blend_is_updated_model_by_model(shop):
+    words = ("train", "clicks.csv", "--model", "ease", "--out", "blend-ease")
+    assert ssmrec(*words, cwd=shop)[0] == 0
+    words = ("blend", "run", "blend-ease", "--weights", "1,1", "--out", "both")
+    code, _, err = ssmrec(*words, cwd=shop)
+    assert code == 0, err
+    words = ("update", "both", "new.csv", "--test", "test.csv")
+    code, out, err = ssmrec(*words, "--out", "both-2", cwd=shop)
+    assert code == 0, err
+    assert "part 1 of 2: lightgcn + ssm" in err and "part 2 of 2: ease" in err
+    assert "its models are updated one after the other, their weights stay" in err
+    assert "without effect" not in err and "model.parts" not in err
+    assert "0.5 lightgcn + ssm & 0.5 ease" in out and metrics(shop / "both-2")["test"]
+    code, out, err = ssmrec("recommend", "both-2", "--users", "u49", "--top", 3, cwd=shop)
+    assert code == 0 and "u49" in out
+    words = ("update", "both", "new.csv", "--set", "loss.name=bpr", "--out", "other")
+    code, _, err = ssmrec(*words, cwd=shop)
+    assert code == 2 and "loss: each model of a blend has its own" in err
+    assert "reading" not in err and not (shop / "other").exists()
+
+
 def test_what_was_left_open_follows_another_loss(shop):
     """Ranking by cosine is what the loss of the run asks for, and its sampler; `bpr` has others."""
     code, _, err = ssmrec(

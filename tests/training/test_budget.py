@@ -1,5 +1,6 @@
 """A budget and no model named: EASE and SVD, LightGCN in the time left, their blend; validation chooses."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,8 +42,8 @@ def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes, monkeypatch, capl
     trained = train_best(budget(1e-6), tastes, notes)
     assert trained.config.model["name"] == "svd" and trained.config.model["dim"] == 32
     assert trained.config.ranking.similarity == "dot" and not trained.config.train.choose_model
-    assert [one["dim"] for one in trained.metrics["candidates"]] == [32]
-    assert "the best of 1 by ndcg@20 on validation: svd with 32 dimensions" in notes.told
+    assert [one["dim"] for one in alone(trained)] == [32]
+    assert "the best of 2 by ndcg@20 on validation: svd with 32 dimensions" in notes.told
     assert "lightgcn is left out: 0.0 s of the budget are left" in notes.told
     assert any(told.startswith("ease is left out: it would take some") for told in notes.told)
     assert "name no model" not in caplog.text  # none was
@@ -58,8 +59,9 @@ def test_too_little_time_for_lightgcn_is_told(tastes, monkeypatch):
 
 
 def alone(trained):
-    """The candidates that are no blend."""
-    return [one for one in trained.metrics["candidates"] if "&" not in one["model"]]
+    """The candidates that are neither popularity nor a blend."""
+    tried = trained.metrics["candidates"]
+    return [one for one in tried if "&" not in one["model"] and one["model"] != "popular"]
 
 
 def test_with_time_the_best_on_validation_is_returned_and_tested(tastes):
@@ -86,6 +88,21 @@ def test_svd_grows_while_validation_rises_and_time_lasts(tastes, monkeypatch):
     assert [first["dim"], _[0]["model"]] == [1, "lightgcn + ssm"]
 
 
+def test_popularity_has_shorter_half_lives_while_validation_rises(tastes):
+    """Fractions of the span of the training pairs; the late items are those that are wanted."""
+    days = np.arange(len(tastes.train)) % 128
+    train = replace(tastes.train, timestamps=days.astype(np.int64) * 86400)
+    valid = replace(tastes.valid, timestamps=np.full(len(tastes.valid), 130 * 86400))
+    for pairs, most in ((replace(tastes, train=train, valid=valid, test=None), 4), (tastes, 1)):
+        tried = train_best(budget(1e-6), pairs).metrics["candidates"]
+        tried = [one for one in tried if one["model"] == "popular"]
+        half_lives = [one.get("half_life") for one in tried]
+        assert half_lives == [None, 31.8, 7.94, 1.98][: len(tried)]
+        values = [one["valid ndcg@20"] for one in tried]
+        assert all(a < b for a, b in pairwise(values[:-1]))
+        assert len(tried) == most or values[-1] <= values[-2]
+
+
 def test_ease_is_tried_with_more_l2_while_validation_rises(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "EASE_L2", (1.0, 10.0, 100.0, 1e6))
     tried = train_best(budget(600.0), tastes).metrics["candidates"]
@@ -94,8 +111,8 @@ def test_ease_is_tried_with_more_l2_while_validation_rises(tastes, monkeypatch):
     assert [one["l2"] for one in ease] == [1.0, 10.0, 100.0, 1e6][: len(ease)]
     assert all(a < b for a, b in pairwise(values[:-1]))
     assert len(ease) == 4 or values[-1] <= values[-2]
-    alone = train_run(resolve({"model": {"name": "ease", "l2": 1.0}}), tastes)
-    assert values[0] == alone.metrics["valid"]["ndcg@20"]
+    by_itself = train_run(resolve({"model": {"name": "ease", "l2": 1.0}}), tastes)
+    assert values[0] == by_itself.metrics["valid"]["ndcg@20"]
 
 
 def test_ease_may_be_the_best(tastes, monkeypatch):
@@ -123,7 +140,7 @@ def test_svd_is_tried_where_ease_runs_out_of_memory(tastes, monkeypatch):
     notes = Notes()
     tried = alone(train_best(budget(600.0), tastes, notes))
     assert {one["model"] for one in tried} == {"svd", "lightgcn + ssm"}
-    assert "ease: cannot be solved (memory); going on" in notes.told
+    assert "ease: cannot be solved (memory); going on with what was solved before" in notes.told
 
 
 @pytest.mark.parametrize(
@@ -143,14 +160,14 @@ def test_what_was_named_is_kept(named):
 
 
 def stop_at(monkeypatch, call, error=KeyboardInterrupt):
-    """Ctrl-C, or an error, at the given call of `train_run`."""
+    """Ctrl-C, or an error, at the given call of `train_run` after those of popularity."""
     calls = []
 
-    def broken(*args):
-        calls.append(args)
+    def broken(config, *args):
+        calls.extend([config] if config.model["name"] != "popular" else [])
         if len(calls) == call:
             raise error
-        return train_run(*args)
+        return train_run(config, *args)
 
     monkeypatch.setattr(budget_room, "train_run", broken)
 
@@ -160,7 +177,7 @@ def test_ctrl_c_keeps_what_was_solved(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "EASE_L2", ())
     stop_at(monkeypatch, 2)
     trained = train_best(budget(600.0), tastes)
-    assert [one["dim"] for one in trained.metrics["candidates"]] == [1]
+    assert [one["dim"] for one in alone(trained)] == [1]
     assert trained.metrics["stopped"] == "interrupted" and trained.metrics["test"]
 
 
@@ -184,7 +201,10 @@ def test_what_was_solved_is_kept_where_memory_runs_out(tastes, monkeypatch, call
 
 
 def test_ctrl_c_before_anything_is_solved_gives_nothing(tastes, monkeypatch):
-    stop_at(monkeypatch, 1)
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(budget_room, "train_run", broken)
     with pytest.raises(KeyboardInterrupt):
         train_best(budget(600.0), tastes)
 
@@ -260,7 +280,7 @@ def test_the_best_of_each_kind_are_blended(tastes, tmp_path):
     assert label(trained.config) == last["model"] and last["seconds"] == 0.0
     assert trained.metrics["valid"]["ndcg@20"] > max(x["valid ndcg@20"] for x in alone(trained))
     kinds = {}
-    for one in alone(trained):
+    for one in trained.metrics["candidates"][:-1]:
         kind = one["model"].partition(" ")[0]
         if kind not in kinds or one["valid ndcg@20"] > kinds[kind]["valid ndcg@20"]:
             kinds[kind] = one
@@ -285,7 +305,7 @@ def test_the_best_of_each_kind_are_blended(tastes, tmp_path):
 def test_one_model_is_kept_where_no_other_adds_to_it(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "choose_weights", lambda runs, *_: {0: 1.0})
     trained = train_best(budget(600.0), tastes)
-    assert alone(trained) == trained.metrics["candidates"]
+    assert not any("&" in one["model"] for one in trained.metrics["candidates"])
     assert trained.config.model["name"] in ("ease", "svd", "lightgcn")
 
 
@@ -299,7 +319,7 @@ def test_the_best_model_is_kept_where_blending_breaks_off(tastes, monkeypatch, e
     monkeypatch.setattr(budget_room, "blend", broken)
     trained = train_best(budget(600.0), tastes)
     best = max(trained.metrics["candidates"], key=lambda one: one["valid ndcg@20"])
-    assert alone(trained) == trained.metrics["candidates"]
+    assert not any("&" in one["model"] for one in trained.metrics["candidates"])
     assert label(trained.config) == best["model"]
     assert trained.metrics["test"] and (stopped is None or trained.metrics["stopped"] == stopped)
 

@@ -19,15 +19,8 @@ from ssmrec.models import MF, MODELS
 from ssmrec.training import Listener, checkpoint, load_run, save_run, train_run
 from ssmrec.training.config import make_model, resolve
 from ssmrec.training.grown import grown, matched
-from ssmrec.training.warm import (
-    WarmStart,
-    begin,
-    epochs_afresh,
-    fewer_epochs,
-    from_items,
-    row_sides,
-    update_run,
-)
+from ssmrec.training.update import fewer_epochs, update_run
+from ssmrec.training.warm import WarmStart, begin, from_items, row_sides
 
 TRAINED = sorted(name for name, cls in MODELS.items() if not cls.closed_form)
 
@@ -406,7 +399,7 @@ def test_repeated_updates_go_on_and_keep_the_first_number_of_epochs(old, later, 
         save_run(tmp_path / str(number), trained, data.split.fingerprint)
         run, fingerprint = load_run(tmp_path / str(number))
         assert run.metrics == trained.metrics
-        assert epochs_afresh(run) == old.metrics["best_epoch"]
+        assert run.epochs_afresh == old.metrics["best_epoch"]
         assert ids(pairs(rows[number::3])) <= ids(run.seen)
     assert ids(run.seen) == ids(old.seen) | ids(later)
 

@@ -84,7 +84,7 @@ def train(
         str | None,
         typer.Option(
             help="Time to train, such as 10s, 5m or 2h, reading and evaluating not counted. With no "
-            "model, loss or sampler named: the best of svd, ease and lightgcn on validation."
+            "model, loss or sampler named: the best blend of popular, ease, svd and lightgcn."
         ),
     ] = None,
     seed: SeedOption = None,
@@ -267,6 +267,8 @@ def tell_settings(config: RunConfig, idle: Mapping[str, list[str]] | None = None
     own = differing(config)
     if own.pop("train.choose_model", False):  # the parts shown are what is there before the choice
         own = {k: v for k, v in own.items() if not k.startswith(("model.", "loss.", "negatives."))}
+    if own.pop("model.parts", ()):
+        own["model.name"] = label(config)
     told = " ".join(f"{key}={value}" for key, value in own.items())
     logger.info("settings: %s; all others are defaults (ssmrec settings)", told)
     if idle is None:

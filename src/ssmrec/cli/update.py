@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from ssmrec.data import DataConfig, Interactions, load
 from ssmrec.data.named import Files, files_of
 from ssmrec.data.prepare import idle
 from ssmrec.errors import ConfigError
+from ssmrec.models import Blend
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.trackers import trackers
@@ -35,7 +37,8 @@ from ssmrec.training.config import closed_form, completed, reopened
 from ssmrec.training.given import flat
 from ssmrec.training.grown import Grown, grown
 from ssmrec.training.pairs import mismatches
-from ssmrec.training.warm import WarmStart, fewer_epochs, update_run
+from ssmrec.training.update import fewer_epochs, parts_of, refuse_changes, update_run
+from ssmrec.training.warm import WarmStart
 
 logger = logging.getLogger("ssmrec")
 
@@ -93,10 +96,13 @@ def update(
     old, fingerprint = load_run(run)
     asked = _asked(epochs, budget, set_ or [])
     config = _settings(old, asked)
+    blended = isinstance(old.model, Blend)
     folder = out or _beside(run)
     following = trackers(track or (), folder, resume)
     rows = query_of(new_data, query, folder, "update.parquet")
     source = new_data if rows is None else str(rows.file)
+    for model in parts_of(old) if blended else [replace(old, config=config)]:
+        refuse_parts(model.config)
     files = _refuse_early(config, source if rows is None else None, test)
     claim(folder, resume, overwrite)
     tell_settings(config, _idle(config, flat(asked), files))
@@ -152,11 +158,7 @@ def _settings(old: Trained, asked: dict[str, Any]) -> RunConfig:
             logger.warning(warning)
     if flat(asked).get("data.split.valid") == 0 and config.train.protocol in ("valid", "refit"):
         raise ConfigError(no_validation(config.train.protocol))
-    if config.model != old.config.model:
-        raise ConfigError(
-            "a warm start goes on with the model of the run: leave --set model.* out, or train "
-            "afresh with ssmrec train"
-        )
+    refuse_changes(old.config, config)
     for key in ("source", "test", "valid"):
         if getattr(config.data, key) != getattr(old.config.data, key):
             raise ConfigError(
@@ -183,7 +185,6 @@ def _refuse_early(config: RunConfig, source: str | None, test: str | None) -> Fi
     """
     if config.train.protocol == "published" and test is None:
         raise ConfigError(f"{NO_TEST}: name it with --test, or set train.protocol=fixed")
-    refuse_parts(config)
     if test is not None:
         files_of(_rows_of(test, config.data))
     return {} if source is None else files_of(_rows_of(source, config.data))
@@ -209,7 +210,9 @@ def _tell(data: Grown, config: RunConfig) -> None:
     ):
         told = ", ".join(f"{data.counts[f'{side}_{name}']:,} {name}" for name in names)
         logger.info("  %s: %s", side, told)
-    if closed_form(config):
+    if config.model["name"] == "blend":
+        logger.info("its models are updated one after the other, their weights stay")
+    elif closed_form(config):
         logger.info(
             "%s is solved again from all pairs: there is no warm start", config.model["name"]
         )

@@ -11,6 +11,7 @@ from ssmrec.models.lightgcnpp import LightGCNpp
 from ssmrec.models.mf import MF
 from ssmrec.models.nescl import NESCL
 from ssmrec.models.ngcf import NGCF
+from ssmrec.models.popular import Popular
 from ssmrec.models.simplex import SimpleX
 from ssmrec.models.svd import SVD
 from ssmrec.models.uipc import UIPCMF
@@ -27,6 +28,7 @@ MODELS: dict[str, type[Backbone]] = {
     "sgl": SGL,
     "nescl": NESCL,
     "svd": SVD,
+    "popular": Popular,
     "uipcmf": UIPCMF,
     "ease": EASE,
     "gfcf": GFCF,
@@ -51,6 +53,7 @@ __all__ = [
     "HistoryRows",
     "LightGCN",
     "LightGCNpp",
+    "Popular",
     "PropagatedBackbone",
     "SVDpp",
     "ScoringRows",

@@ -50,6 +50,9 @@ class Backbone(nn.Module):
     nothing that is read back, no sizes that depend on values, no numbers drawn, no counters. A class
     that overrides `vectors` or `before_epoch` must say it again."""
 
+    timed: bool = False
+    """Whether it looks at the timestamps of its training pairs, so that a run folder keeps them."""
+
     sparse: bool = False
     """Whether the gradients of the tables are to be sparse (`train.optimizer=lazy_adam`)."""
 

@@ -39,11 +39,13 @@ class BlendPart(Config):
     name: the part in tables, as `lightgcn + ssm`.
     weight: of its standardised scores.
     settings: all settings of its run.
+    epochs: of its training, the best one's number; 0 where it has none, and in older folders.
     """
 
     name: str
     weight: float = Field(gt=0)
     settings: dict[str, Any]
+    epochs: int = Field(default=0, ge=0)
 
 
 class BlendConfig(Config):
@@ -217,6 +219,7 @@ class Blend(Backbone):
         super().__init__(config, train, generator)
         made = [_class_and_settings(part) for part in config.parts]
         self.parts = nn.ModuleList(cls(settings, train, generator) for cls, settings in made)
+        self.timed = any(part.timed for part in self.parts)
         self.known = torch.from_numpy(train.item_degrees > 0)
         for number, part in enumerate(self.parts):
             if scores_by_itself(part):

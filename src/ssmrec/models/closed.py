@@ -177,7 +177,7 @@ class IALSConfig(Config):
 
 
 class SolvedVectors(Backbone):
-    """Vectors (n, config.dim) of users and items that `solve` fills."""
+    """Vectors (n, width) of users and items that `solve` fills."""
 
     closed_form = True
     users: Tensor
@@ -187,7 +187,7 @@ class SolvedVectors(Backbone):
         super().__init__(config, train, generator)
         self.train_pairs, self.generator = train, generator
         for name, size in (("users", self.n_users), ("items", self.n_items)):
-            self.register_buffer(name, torch.zeros(size, config.dim))
+            self.register_buffer(name, torch.zeros(size, self.width(config) or 0))
 
     def vectors(self, users: Tensor | None = None, items: Tensor | None = None) -> Vectors:
         rows = self.users if users is None else self.users[users]

@@ -55,7 +55,7 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
     if trained is None:
         chosen = "solved in closed form"
     if metrics["stopped"] == "blended":
-        chosen = f"a blend of runs, chosen on {metrics['selected_on']}"
+        chosen = f"a blend, chosen on {metrics['selected_on']}"
     text = (
         f"protocol {metrics['protocol']}: {chosen}; {f'trained with {trained}, ' if trained else ''}"
         f"ranked by {rank or metrics['similarity']['rank']}; "

@@ -167,6 +167,7 @@ def _settings(runs: Sequence[Trained], weights: Weights, protocol: str) -> RunCo
             "name": label(runs[number].config),
             "weight": float(f"{weight / top / total:.6g}"),
             "settings": runs[number].config.model_dump(mode="json"),
+            "epochs": runs[number].epochs_afresh,
         }
         for number, weight in weights.items()
     ]

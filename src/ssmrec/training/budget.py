@@ -1,4 +1,4 @@
-"""Seconds to train and no model named: EASE, SVD, LightGCN in the time left, and their blend."""
+"""Seconds to train and no model named: popularity, EASE, SVD, LightGCN in the time left, and their blend."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from ssmrec.data import Interactions, Split, synthetic
 from ssmrec.errors import RunError
+from ssmrec.models.popular import DAY
 from ssmrec.models.start import singular_factors
 from ssmrec.training.blend import blend
 from ssmrec.training.blend_weights import choose_weights
@@ -22,6 +23,9 @@ from ssmrec.training.estimate import epoch_seconds, solution_seconds
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, tested, train_run
 from ssmrec.training.seeds import numpy_generator
+
+HALF_LIVES = (4, 16, 64)
+"""Parts of the time that the training pairs span."""
 
 SVD_DIMS = (32, 64, 128, 256, 512)
 EASE_L2 = (100.0, 300.0, 1000.0)
@@ -51,17 +55,19 @@ def train_best(
 ) -> Trained:
     """As `train_run`; with `train.choose_model`, of the best model that the budget has time for.
 
-    Where items are few, EASE is solved with l2 = 100, 300, ... while its validation metric rises and there
-    is time; then SVD with 32, 64, ... dimensions likewise. LightGCN then trains from the spectral
-    start for the seconds left, if two epochs fit into them.
-    The best of each kind are blended with weights chosen on validation (`choose_weights`), and the best of
-    all by `train.metric` on validation is returned, mostly that blend; `metrics["candidates"]` tells of
-    all. Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
+    Popularity comes first, with ever shorter half-lives while its validation metric rises. Where items are
+    few, EASE is solved with l2 = 100, 300, ... likewise, as long as there is time; then SVD with 32, 64, ...
+    dimensions. LightGCN then trains from the spectral start for the seconds left, if two epochs fit into
+    them. The best of each kind are blended with weights chosen on validation (`choose_weights`).
+
+    The best of all by `train.metric` on validation is returned, mostly that blend; `metrics["candidates"]`
+    tells of all. Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
     """
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
     search = _Search(config, replace(split, test=None), listener or Listener())
     try:
+        search.solve_popular()
         search.solve_ease()
         search.solve_svd()
         search.train(checkpoint)
@@ -85,6 +91,21 @@ class _Search:
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
         self.dim = SVD_DIMS[0]  # of the best SVD
+
+    def solve_popular(self) -> None:
+        """What everybody takes, with ever shorter half-lives, which takes next to no time."""
+        times, last = self.split.train.timestamps, -math.inf
+        half_lives: list[float | None] = [None]
+        if times is not None:
+            days = float(times.max() - times.min()) / DAY
+            half_lives += [float(f"{days / part:.3g}") for part in HALF_LIVES]
+        for half_life in half_lives:
+            if half_life == 0.0:
+                return
+            trained = self._solved({"name": "popular", "half_life": half_life})
+            if trained is None or self._value(trained) <= last:
+                return
+            last = self._value(trained)
 
     def solve_ease(self) -> None:
         """EASE with ever larger l2, where one solution is cheap."""
@@ -116,7 +137,7 @@ class _Search:
         singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
         self.left -= time.perf_counter() - start
         for dim in SVD_DIMS:
-            trained = self._solved({"name": "svd", "dim": dim}, last == -math.inf)
+            trained = self._solved({"name": "svd", "dim": dim})
             if trained is None or self._value(trained) <= last:
                 return
             last, self.dim = self._value(trained), dim
@@ -125,17 +146,11 @@ class _Search:
             if full or _DOUBLING * took > self.left:
                 return
 
-    def _solved(self, model: dict[str, Any], needed: bool = False) -> Trained | None:
-        """The closed form, which has become one of the candidates; None where memory ran out.
-
-        Raises:
-            RunError: it did, nothing was solved before, and this one is `needed`.
-        """
+    def _solved(self, model: dict[str, Any]) -> Trained | None:
+        """The closed form, which has become one of the candidates; None where memory ran out."""
         try:  # a budget would only be warned of: a closed form cannot stop half-way
             trained = train_run(self._with(model, budget=None), self.split)
         except RunError as error:
-            if needed and self.found is None:
-                raise
             return self._give_up(error)
         self._keep(replace(trained, config=self._with(model)))
         return trained
@@ -175,8 +190,7 @@ class _Search:
 
     def _give_up(self, error: Exception) -> None:
         told = str(error).partition("\n")[0] or "out of memory"
-        before = " with what was solved before" if self.found else ""
-        self.listener.note(f"{told}; going on{before}")
+        self.listener.note(f"{told}; going on with what was solved before")
 
     def best(self) -> Trained:
         """The best one, with the facts of all."""
@@ -246,12 +260,17 @@ class _Search:
 def _tried(trained: Trained) -> dict[str, Any]:
     """The setting that is tried, and its value: dimensions, or l2 of EASE; none of a blend."""
     model = trained.config.model
-    return {key: model[key] for key in ("dim", "l2") if key in model}
+    keys = ("dim", "l2", "half_life")
+    return {key: model[key] for key in keys if model.get(key) is not None}
 
 
 def _named(trained: Trained) -> str:
     model = trained.config.model
-    told = {"dim": "with {:d} dimensions", "l2": "with l2 {:g}"}
+    told = {
+        "dim": "with {:d} dimensions",
+        "l2": "with l2 {:g}",
+        "half_life": "by a half-life of {:g} days",
+    }
     said = [told[key].format(value) for key, value in _tried(trained).items()]
     return " ".join([label(trained.config) if model["name"] == "blend" else model["name"], *said])
 

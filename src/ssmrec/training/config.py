@@ -50,8 +50,8 @@ class TrainConfig(Config):
         weight_power: the loss of a pair counts (its weight)^weight_power times, relative to their mean: 1 is
             in proportion to `data.weight` or `data.event_weights`, 0.5 by the root, 0 all alike.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
-        choose_model: within the budget, try ease, svd, then lightgcn, and keep the best one on validation;
-            set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
+        choose_model: within the budget, try popular, ease, svd, then lightgcn, and keep the blend of them that
+            is best on validation, or the best one; set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
         stable_rank: weight of minus the stable rank of the batch's vectors, in the first epochs.
         stable_rank_epochs: those first epochs.
         resn: weight of the scores along their leading direction, which follows popularity (ReSN).
@@ -153,7 +153,7 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     resolved = completed(run)
     if _nothing_named(run) and not resolved.train.choose_model:
         logger.info(
-            "a budget chooses among svd, ease and lightgcn by train.metric on validation, which needs "
+            "a budget chooses among popular, ease, svd, lightgcn and their blend by train.metric on validation, which needs "
             "train.protocol=valid and a metric of evaluation.metrics: lightgcn is trained"
         )
     for warning in mismatches(resolved):

@@ -54,7 +54,7 @@ def unused(config: RunConfig) -> dict[str, list[str]]:
         ),
     }
     solved, fixed, whole = found
-    if not closed_form(config):
+    if not closed_form(config) or name == "blend":  # its settings are those of its models
         found.pop(solved)
     if protocol != "fixed" or closed_form(config):
         found.pop(fixed)

@@ -75,7 +75,12 @@ def grown(
             f"train.weight_power={config.train.weight_power:g}: a run keeps no weights of its pairs, so "
             "that they cannot count here; train again on all pairs, or set it to 0"
         )
-    frames = [_rows(old.seen), _rows(new, timed=True), *([] if test is None else [_rows(test)])]
+    timed = old.seen.timestamps is not None and new.timestamps is not None
+    frames = [
+        _rows(old.seen, timed),
+        _rows(new, timed=True),
+        *([] if test is None else [_rows(test)]),
+    ]
     for side in ("user", "item"):
         frames = same_type(frames, side)
     gone = 0
@@ -101,8 +106,9 @@ def grown(
     if config.train.protocol in ("valid", "refit"):
         share = config.data.split.valid or _HELD_OUT
         held = _held_out(known, fresh, share, numpy_generator(config.seed, "update"))
-    train = _plain(merge(known, fresh.take(~held)))
-    valid = _plain(fresh.take(held)) if held.any() else None
+    train, valid = merge(known, fresh.take(~held)), fresh.take(held) if held.any() else None
+    if not timed:
+        train, valid = _plain(train), valid and _plain(valid)
     told = {**new.counts, **dropped, "test_overlap": overlap.get("test_overlap", 0)}
     split = counted(train, valid, None if test is None else _tested(coded.part(2)), "update", told)
     return Grown(split, counts)
@@ -158,7 +164,7 @@ def _rows(pairs: Interactions, timed: bool = False) -> pl.DataFrame:
 
 
 def _plain(pairs: Interactions) -> Interactions:
-    """Without timestamps: those of the known pairs are not."""
+    """Without timestamps: those of the known pairs, or of the new ones, are not known."""
     return replace(pairs, timestamps=None)
 
 

@@ -52,6 +52,13 @@ class Trained:
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
 
+    @property
+    def epochs_afresh(self) -> int:
+        """Epochs of the model when it was last trained from no other run; the most of a blend's models."""
+        start = self.metrics.get("warm_start") or {}
+        own = int(start.get("epochs_afresh", self.metrics["best_epoch"]))
+        return max([own, *(part["epochs"] for part in self.config.model.get("parts", ()))])
+
 
 def train_run(
     config: RunConfig,

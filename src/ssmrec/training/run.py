@@ -75,6 +75,8 @@ def save_run(
         for name, pairs in parts.items():
             tensors[f"{name}.indptr"] = torch.from_numpy(pairs.indptr)
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
+            if trained.model.timed and pairs.timestamps is not None:
+                tensors[f"{name}.timestamps"] = torch.from_numpy(pairs.timestamps)
         ids = _ids(trained.train)
         texts = {
             CONFIG: yaml.safe_dump(
@@ -267,4 +269,5 @@ def _pairs(
     indptr, indices = tensors[f"{name}.indptr"].numpy(), tensors[f"{name}.indices"].numpy()
     if len(indptr) != len(users) + 1 or (len(indices) and indices.max() >= len(items)):
         raise ValueError(f"{name} pairs do not fit the ids")
-    return Interactions(users, items, indptr, indices)
+    times = tensors.get(f"{name}.timestamps")
+    return Interactions(users, items, indptr, indices, None if times is None else times.numpy())

@@ -5,13 +5,9 @@ Rows are matched by id, never by position.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -21,19 +17,15 @@ from torch import Tensor
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError
 from ssmrec.models import Backbone
-from ssmrec.training.ahead import PROBES, shapes, without_start
+from ssmrec.training.ahead import PROBES, shapes
 from ssmrec.training.checkpoint import Checkpoint
-from ssmrec.training.config import RunConfig, closed_form
-from ssmrec.training.grown import Grown, matched
-from ssmrec.training.listener import Listener
+from ssmrec.training.config import RunConfig
+from ssmrec.training.grown import matched
 from ssmrec.training.loop import Trainer
-from ssmrec.training.protocols import Trained, train_run
+from ssmrec.training.protocols import Trained
 
 Array = np.ndarray
 Side = Literal["user", "item", "node"]
-
-SHARE = 4
-"""An update trains for this part of the epochs that a training afresh had: 1 / SHARE."""
 
 _KINDS: dict[tuple[bool, bool], tuple[Side, int]] = {
     (True, False): ("user", 3), (False, True): ("item", 5), (True, True): ("node", 8),
@@ -160,79 +152,3 @@ class WarmStart(Checkpoint):
             self.values[phase] = record[metric]
             self.seconds += took
             trainer.listener.note(f"{phase}: the warm start has {metric} {record[metric]:.4f}")
-
-
-def update_run(
-    old: Trained,
-    data: Grown,
-    config: RunConfig,
-    source: Mapping[str, Any],
-    listener: Listener | None = None,
-    checkpoint: WarmStart | None = None,
-) -> Trained:
-    """Train on from a run under its protocol; a model in closed form is solved again.
-
-    Where validation should choose the epoch, and the new pairs are too few to hold any out, it trains
-    for `train.epochs` epochs instead, and `metrics["protocol"]` is `fixed`. The settings stay, so that a
-    later update chooses again.
-
-    Losses with a state of their own, and Adam, start afresh.
-
-    Args:
-        config: resolved settings with the run's model.
-        source: what `metrics["update"]`, and `metrics["warm_start"]` of a trained model, tell of the run and
-            the new data, such as their folders.
-        checkpoint: of the folder of the new run; None keeps none.
-
-    Raises:
-        ConfigError: the protocol needs a part that the data lack.
-    """
-    counts = {"update": data.counts}
-    asked, config = config, _possible(config, data, listener or Listener())
-    if closed_form(config):
-        trained = train_run(config, data.split, listener)
-        return replace(trained, config=asked, metrics=_told(trained.metrics, counts, source))
-    with ExitStack() as stack:
-        if checkpoint is None:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
-            checkpoint = WarmStart(old, folder, "", {}, resume=False)
-        trained = train_run(without_start(config), data.split, listener, checkpoint)
-    metrics = _told(trained.metrics, counts, source)
-    metrics["seconds"]["eval"] += checkpoint.seconds
-    metrics["warm_start"] = {
-        **source,
-        "epochs_afresh": epochs_afresh(old),
-        "valid": checkpoint.values.get("select"),
-    }
-    return replace(trained, config=asked, metrics=metrics)
-
-
-def _possible(config: RunConfig, data: Grown, listener: Listener) -> RunConfig:
-    """The settings, with a fixed number of epochs where no new pair can be held out to choose it."""
-    if config.train.protocol not in ("valid", "refit") or data.split.valid is not None:
-        return config
-    if not closed_form(config):
-        listener.note(
-            f"the new pairs are too few to choose the epoch on (they have {data.counts['pairs_new']}): "
-            f"{config.train.epochs} epochs, fixed"
-        )
-    fixed = config.train.model_copy(update={"protocol": "fixed"})
-    return config.model_copy(update={"train": fixed})
-
-
-def _told(
-    metrics: dict[str, Any], counts: dict[str, Any], source: Mapping[str, Any]
-) -> dict[str, Any]:
-    more = {"counts": metrics["counts"] | counts, "seconds": dict(metrics["seconds"])}
-    return {**metrics, **more, "update": dict(source)}
-
-
-def epochs_afresh(run: Trained) -> int:
-    """Epochs of the model when it was last trained from no other run."""
-    start = run.metrics.get("warm_start") or {}
-    return int(start.get("epochs_afresh", run.metrics["best_epoch"]))
-
-
-def fewer_epochs(run: Trained) -> int:
-    """How long an update trains if nobody says: a quarter of a training afresh, at least 1."""
-    return max(1, math.ceil(epochs_afresh(run) / SHARE))
