@@ -11,6 +11,7 @@ from ssmrec.errors import RunError
 from ssmrec.training import (
     Checkpoint,
     Listener,
+    blend_weights,
     label,
     load_run,
     resolve,
@@ -325,7 +326,7 @@ def test_the_best_model_is_kept_where_blending_breaks_off(tastes, monkeypatch, e
 
 
 def test_many_users_are_judged_by_some_of_them(tastes, monkeypatch):
-    monkeypatch.setattr(budget_room, "JUDGES", 7)
+    monkeypatch.setattr(blend_weights, "JUDGES", 7)
     chosen = []
 
     def choose(runs, split, *_):
@@ -344,3 +345,35 @@ def test_many_users_are_judged_by_some_of_them(tastes, monkeypatch):
     assert counts["users"] == (tastes.valid.user_degrees > 0).sum()
     train_best(budget(600.0), tastes)
     assert np.array_equal(chosen[1].indices, some.indices)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_a_refit_learns_from_all_pairs(tastes, monkeypatch, one):
+    """What was chosen is what `valid` chooses, and is trained again on train and validation together."""
+    if one:
+        monkeypatch.setattr(budget_room, "choose_weights", lambda runs, *_: {0: 1.0})
+    monkeypatch.setattr(
+        budget_room, "_EPOCHS", 10**9
+    )  # no lightgcn, whose time is not the same twice
+    chosen = train_best(budget(600.0), tastes)
+    trained = train_best(budget(600.0, train={"protocol": "refit"}), tastes)
+    assert label(trained.config) == label(chosen.config)
+    assert trained.metrics["valid"] == chosen.metrics["valid"]
+    assert trained.metrics["protocol"] == "refit" and trained.config.train.protocol == "refit"
+    assert len(trained.train) == len(tastes.train) + len(tastes.valid)
+    assert ("parts" in trained.config.model) != one
+    assert trained.metrics["selected_on"] == "valid" and trained.metrics["candidates"]
+    config = chosen.config.model_dump(mode="json")
+    if one:
+        alone = resolve({**config, "train": {**config["train"], "protocol": "refit"}})
+        assert trained.metrics["test"] == train_run(alone, tastes).metrics["test"]
+
+
+def test_ctrl_c_in_the_refit_keeps_what_was_chosen(tastes, monkeypatch):
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(budget_room._Search, "refit", broken)
+    trained = train_best(budget(600.0, train={"protocol": "refit"}), tastes)
+    assert trained.metrics["protocol"] == "valid" and trained.metrics["stopped"] == "interrupted"
+    assert len(trained.train) == len(tastes.train)

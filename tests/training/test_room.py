@@ -116,7 +116,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"blend"}))
 def test_the_bytes_of_a_model_are_those_of_its_tensors(name):
-    dim = {} if MODELS[name].own_scores else {"dim": 8}
+    dim = {"dim": 8} if "dim" in MODELS[name].Config.model_fields else {}
     config = resolve({"model": {"name": name, **dim}})
     model = make_model(config, synthetic(60, 40, 600), torch.Generator())
     if model.closed_form:

@@ -25,6 +25,12 @@ def test_every_part_has_a_space(section):
     assert set(spaces()[section]) == {*PARTS[section], "other"}
 
 
+def test_what_has_nothing_to_search_says_so():
+    """A half-life needs timestamps, which not all data have."""
+    with pytest.raises(ConfigError, match="nothing to search for popular with ssm: .* --space"):
+        make_task({"model": {"name": "popular"}})
+
+
 def test_every_key_is_a_setting_of_its_part():
     for section, table in PARTS.items():
         for name, space in spaces()[section].items():
@@ -36,7 +42,11 @@ def test_every_key_is_a_setting_of_its_part():
 
 def every_combination():
     yield from (({"model": {"name": "mf"}, "loss": {"name": name}}) for name in LOSSES)
-    yield from (({"model": {"name": name}, "loss": {"name": "ssm"}}) for name in TUNED)
+    yield from (
+        ({"model": {"name": name}, "loss": {"name": "ssm"}})
+        for name in TUNED
+        if spaces()["model"][name] or not TUNED[name].closed_form
+    )
     for name in SAMPLERS:
         for shared in (True, False) if name in ("uniform", "popularity") else (None,):
             own = {"name": name} if shared is None else {"name": name, "shared": shared}

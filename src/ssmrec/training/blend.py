@@ -65,7 +65,7 @@ def blend(
     model = _made(config, used)
     valid = measure(config, model, split.train, split.valid, [split.train]) if judged else None
     if refit:
-        used = [_refitted(run, split, listener) for run in used]
+        used = [refitted(run, split, listener) for run in used]
         model = _made(config, used)
     state = State(stopped="blended")
     metrics = {
@@ -180,7 +180,7 @@ def _settings(runs: Sequence[Trained], weights: Weights, protocol: str) -> RunCo
     return resolve(first.model_copy(update=changed))
 
 
-def _refitted(run: Trained, split: Split, listener: Listener) -> Trained:
+def refitted(run: Trained, split: Split, listener: Listener) -> Trained:
     """The run trained again on all pairs, for as many epochs as were best on validation."""
     train = run.config.train.model_copy(update={"protocol": "refit", "budget": None})
     config = run.config.model_copy(update={"train": train})

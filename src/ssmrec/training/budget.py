@@ -7,22 +7,21 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
-from ssmrec.data import Interactions, Split, synthetic
+from ssmrec.data import Split, synthetic
 from ssmrec.errors import RunError
+from ssmrec.models import Blend
 from ssmrec.models.popular import DAY
 from ssmrec.models.start import singular_factors
-from ssmrec.training.blend import blend
-from ssmrec.training.blend_weights import choose_weights
+from ssmrec.training.blend import blend, refitted
+from ssmrec.training.blend_weights import Weights, choose_weights, some_users
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.diverged import DivergedError
 from ssmrec.training.estimate import epoch_seconds, solution_seconds
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, tested, train_run
-from ssmrec.training.seeds import numpy_generator
 
 HALF_LIVES = (4, 16, 64)
 """Parts of the time that the training pairs span."""
@@ -30,9 +29,6 @@ HALF_LIVES = (4, 16, 64)
 SVD_DIMS = (32, 64, 128, 256, 512)
 EASE_L2 = (100.0, 300.0, 1000.0)
 LIGHTGCN_DIMS = (256, 128, 64)
-
-JUDGES = 10_000
-"""Most users whose validation pairs choose the weights of a blend: each weight ranks for all of them."""
 
 _MATRIX = 2**30
 """Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
@@ -61,7 +57,9 @@ def train_best(
     them. The best of each kind are blended with weights chosen on validation (`choose_weights`).
 
     The best of all by `train.metric` on validation is returned, mostly that blend; `metrics["candidates"]`
-    tells of all. Test is looked at for that one only. Ctrl-C ends the search: the best so far is returned.
+    tells of all. Under the protocol `refit` it learns anew from train and validation together, in a time
+    that is not part of the budget. Test is looked at for that one only. Ctrl-C ends the search: the best
+    so far is returned.
     """
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
@@ -72,6 +70,7 @@ def train_best(
         search.solve_svd()
         search.train(checkpoint)
         search.blend()
+        search.refit()
     except KeyboardInterrupt:
         if search.found is None:
             raise
@@ -87,6 +86,7 @@ class _Search:
         self.left = config.train.budget or 0.0
         self.found: Trained | None = None
         self.kinds: dict[str, Trained] = {}  # the best of each model
+        self.weights: Weights = {}  # of them, in the blend
         self.candidates: list[dict[str, Any]] = []
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
@@ -177,16 +177,33 @@ class _Search:
         if len(runs) < 2 or self.interrupted:
             return
         assert self.split.valid is not None
-        judged = replace(self.split, valid=_some_users(self.split.valid, self.config.seed))
+        judged = replace(self.split, valid=some_users(self.split.valid, self.config.seed))
         start = time.perf_counter()
         try:
-            weights = choose_weights(runs, judged, self.listener, [_named(run) for run in runs])
+            names = [_named(run) for run in runs]
+            self.weights = choose_weights(runs, judged, self.listener, names)
             self.seconds["eval"] += time.perf_counter() - start
-            if len(weights) > 1:
-                used = [runs[number] for number in weights]
-                self._compare(blend(used, self.split, [*weights.values()]), 0.0)
+            if len(self.weights) > 1:
+                self._compare(self._blended(refit=False), 0.0)
         except (MemoryError, torch.OutOfMemoryError) as error:
             self._give_up(error)
+
+    def _blended(self, refit: bool) -> Trained:
+        runs = [*self.kinds.values()]
+        used = [runs[number] for number in self.weights]
+        return blend(used, self.split, [*self.weights.values()], refit, self.listener)
+
+    def refit(self) -> None:
+        """The best one anew from all pairs, where the protocol wants that."""
+        if self.config.train.protocol != "refit" or self.found is None or self.interrupted:
+            return
+        self.listener.note(f"{_named(self.found)}: again, from train and validation together")
+        if isinstance(self.found.model, Blend):
+            self.found = self._blended(refit=True)
+        else:
+            self.found = refitted(self.found, self.split, self.listener)
+        for part in self.seconds:
+            self.seconds[part] += self.found.metrics["seconds"][part]
 
     def _give_up(self, error: Exception) -> None:
         told = str(error).partition("\n")[0] or "out of memory"
@@ -252,7 +269,8 @@ class _Search:
 
     def _with(self, model: dict[str, Any], **train: Any) -> RunConfig:
         """The settings with a model, and values of training, of its own."""
-        settings = self.config.train.model_copy(update={"choose_model": False, **train})
+        own = {"choose_model": False, "protocol": "valid", **train}
+        settings = self.config.train.model_copy(update=own)
         changed = {"model": model, "train": settings, "ranking": RankingConfig()}
         return resolve(self.config.model_copy(update=changed))
 
@@ -273,13 +291,3 @@ def _named(trained: Trained) -> str:
     }
     said = [told[key].format(value) for key, value in _tried(trained).items()]
     return " ".join([label(trained.config) if model["name"] == "blend" else model["name"], *said])
-
-
-def _some_users(valid: Interactions, seed: int) -> Interactions:
-    """The pairs of some users, enough to choose weights by."""
-    users = np.flatnonzero(valid.user_degrees)
-    if len(users) <= JUDGES:
-        return valid
-    chosen = np.zeros(valid.n_users, dtype=bool)
-    chosen[numpy_generator(seed, "judges").choice(users, JUDGES, replace=False)] = True
-    return valid.take(chosen[valid.rows])

@@ -51,7 +51,8 @@ class TrainConfig(Config):
             in proportion to `data.weight` or `data.event_weights`, 0.5 by the root, 0 all alike.
         l2: weight of 0.5 * ||row||^2 per batch row, on layer-0 rows, as in the authors' code.
         choose_model: within the budget, try popular, ease, svd, then lightgcn, and keep the blend of them that
-            is best on validation, or the best one; set by a budget when neither model nor loss nor sampler is named and `protocol` is `valid`.
+            is best on validation, or the best one; set by a budget when neither model nor loss nor sampler
+            is named and `protocol` is `valid` or `refit`.
         stable_rank: weight of minus the stable rank of the batch's vectors, in the first epochs.
         stable_rank_epochs: those first epochs.
         resn: weight of the scores along their leading direction, which follows popularity (ReSN).
@@ -153,8 +154,9 @@ def resolve(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     resolved = completed(run)
     if _nothing_named(run) and not resolved.train.choose_model:
         logger.info(
-            "a budget chooses among popular, ease, svd, lightgcn and their blend by train.metric on validation, which needs "
-            "train.protocol=valid and a metric of evaluation.metrics: lightgcn is trained"
+            "a budget chooses among popular, ease, svd, lightgcn and their blend by train.metric on "
+            "validation, which needs train.protocol=valid or refit, and a metric of evaluation.metrics: "
+            "lightgcn is trained"
         )
     for warning in mismatches(resolved):
         logger.warning(warning)
@@ -168,7 +170,8 @@ def completed(values: Mapping[str, Any] | RunConfig) -> RunConfig:
     if choosing and not (_judged(run) and run.train.budget):
         raise ConfigError(
             "train.choose_model=true tries models for train.budget seconds and keeps the best on "
-            "validation: set a budget, train.protocol=valid and a train.metric of evaluation.metrics"
+            "validation: set a budget, train.protocol=valid or refit, and a train.metric of "
+            "evaluation.metrics"
         )
     model = _part(run.model, MODELS, "model", "lightgcn")
     loss = _part(run.loss, LOSSES, "loss", "ssm")
@@ -217,7 +220,8 @@ def _check_metrics(run: RunConfig) -> None:
 
 def _judged(run: RunConfig) -> bool:
     """Whether validation tells which of several models is the best."""
-    return run.train.protocol == "valid" and run.train.metric in run.evaluation.names
+    chosen = run.train.protocol in ("valid", "refit")
+    return chosen and run.train.metric in run.evaluation.names
 
 
 def _nothing_named(run: RunConfig) -> bool:
