@@ -45,7 +45,7 @@ def test_a_blend_is_a_run_like_any_other(command, tmp_path, two_runs):
         code, _, err = command("blend", "mf", "svd", "--out", folder, "--overwrite")
         assert code == 2 and "is one of the runs" in err
     code, out, err = command("analyze", "both")
-    assert code == 0 and "analyze its runs" in out + err
+    assert code == 0 and "analyze its models, trained alone" in out + err
     code, _, err = command("update", "both", "clicks.csv", "--out", "more")
     assert code == 0 and "part 2 of 2" in err, err
     code, _, err = command("train", "clicks.csv", "--model", "blend")
