@@ -114,10 +114,71 @@ def test_counts_where_the_new_data_are_everything(old, few):
     }  # fmt: skip
 
 
-def test_a_run_that_weighs_its_pairs_is_not_updated(old, few):
-    """It keeps no weights of its own pairs, which would then count for nothing."""
-    with pytest.raises(ConfigError, match="weight_power=0.5: a run keeps no weights of its pairs"):
-        grown(old, pairs([(1, 10)]), few(train={"protocol": "fixed", "weight_power": 0.5}))
+def weighed(rows):
+    """Interactions of (user, item, weight)."""
+    found = pairs([row[:2] for row in rows])
+    weights = {row[:2]: row[2] for row in rows}
+    keys = zip(found.frame()["user"], found.frame()["item"], strict=True)
+    return replace(found, weights=np.array([weights[key] for key in keys], np.float32))
+
+
+def weights_of(data):
+    return {(u, i): w for u, i, w in data.frame().select("user", "item", "weight").rows()}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_weights_of_repeated_pairs_add_up_or_are_those_of_all_there_is(old, few, whole):
+    known = weighed([(1, 10, 2.0), (1, 11, 3.0), (2, 10, 4.0)])
+    run = replace(old, seen=known, train=known)
+    new = weighed([(1, 10, 0.5), (2, 13, 7.0), (4, 10, 1.5)])
+    config = few(train={"protocol": "fixed", "weight_power": 0.5})
+    found = weights_of(grown(run, new, config, whole, pairs([(2, 11)])).split.train)
+    fresh = {(2, 13): 7.0, (4, 10): 1.5}
+    if whole:
+        assert found == {(1, 10): 0.5, **fresh}
+    else:
+        assert found == {(1, 10): 2.5, (1, 11): 3.0, (2, 10): 4.0, **fresh}
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "told"),
+    [(pairs, weighed, "a time when it kept no weights"), (weighed, pairs, "name their column")],
+)
+def test_weights_that_are_missing_are_told(old, few, known, new, told):
+    known, new = known([(1, 10, 2.0), (1, 11, 1.0)]), new([(1, 12, 2.0)])
+    run = replace(old, seen=known, train=known)
+    with pytest.raises(ConfigError, match=told):
+        grown(run, new, few(train={"protocol": "fixed", "weight_power": 0.5}))
+
+
+def test_a_run_with_weights_keeps_them_and_is_updated(tastes, few, tmp_path):
+    """The start is trained on as all pairs by their weights would be; other runs keep none."""
+    random = np.random.default_rng(0)
+    train = replace(
+        tastes.train, weights=random.lognormal(size=len(tastes.train)).astype(np.float32)
+    )
+    config = few(train={"protocol": "fixed", "weight_power": 1.0})
+    half = np.arange(len(train)) % 2 == 0
+    for power, kept in ((1.0, True), (0.0, False)):
+        plain = few(train={"protocol": "fixed", "weight_power": power})
+        run = train_run(plain, Split(train.take(half), None, None, "given"))
+        save_run(tmp_path / str(power), run, "data")
+        loaded, _ = load_run(tmp_path / str(power))
+        assert (loaded.train.weights is not None) == kept
+    old, _ = load_run(tmp_path / "1.0")
+    assert np.array_equal(old.train.weights, train.weights[half])
+    data = grown(old, train.take(~half), config)
+    assert weights_of(data.split.train) == weights_of(train)
+    found, flat = (
+        update_run(old, replace(data, split=replace(data.split, train=part)), config, {})
+        for part in (
+            data.split.train,
+            replace(data.split.train, weights=np.ones(len(train), np.float32)),
+        )
+    )
+    assert not torch.allclose(found.model.vectors().users, flat.model.vectors().users, atol=1e-4)
+    save_run(tmp_path / "later", found, "data")
+    assert weights_of(load_run(tmp_path / "later")[0].train) == weights_of(train)
 
 
 def test_what_the_run_saw_only_to_choose_its_epoch_is_trained_on_now(old, few, later):

@@ -67,7 +67,9 @@ def notes(
 
 def _on_training(subject: Subject, over_training: bool) -> list[str]:
     if subject.config.model["name"] == "blend":
-        return ["a blend has no negatives, no loss and no start of its own: analyze its models, trained alone"]
+        return [
+            "a blend has no negatives, no loss and no start of its own: analyze its models, trained alone"
+        ]
     if subject.solved:
         asked = ["a closed form has no training to look at: it was solved, not trained"]
         return [

@@ -112,6 +112,13 @@ def _far(value: Any, default: Any) -> bool:
     return not abs(default) / _FAR < abs(value) < (abs(default) or 1.0) * _FAR
 
 
+def weighs(settings: Mapping[str, Any]) -> bool:
+    """Whether weights of the pairs count in a training with these settings, or in one of a blend's models."""
+    parts = settings["model"].get("parts", ())
+    own = settings["train"].get("weight_power", 0)  # which older folders do not have
+    return own > 0 or any(weighs(part["settings"]) for part in parts)
+
+
 def for_steps(key: str) -> bool:
     """Whether a setting is one that a model in closed form does not use."""
     section, _, name = key.partition(".")

@@ -20,6 +20,7 @@ from ssmrec.data.ids import same_type
 from ssmrec.data.split import counted
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.training.config import RunConfig
+from ssmrec.training.given import weighs
 from ssmrec.training.protocols import Trained
 from ssmrec.training.seeds import numpy_generator
 
@@ -57,7 +58,8 @@ def grown(
     Validation, for the protocols that choose by it, is the share `data.split.valid` of the new pairs:
     the latest one of random users, then the one before, so that there are many users to average over
     (a random one where there are no timestamps). A pair that is all its user or its item has stays in
-    train. `data.min_user` and `data.min_item` apply to all pairs together.
+    train. Where weights count, those of a repeated pair add up. `data.min_user` and `data.min_item`
+    apply to all pairs together.
 
     Args:
         old: the run; all it has seen counts as known.
@@ -68,25 +70,23 @@ def grown(
 
     Raises:
         DataError: nothing is new or gone, or no new pair has a user or an item that the run knows.
-        ConfigError: the run weighs its pairs.
+        ConfigError: the run weighs its pairs, and it, or `new`, has no weights.
     """
-    if config.train.weight_power:
-        raise ConfigError(
-            f"train.weight_power={config.train.weight_power:g}: a run keeps no weights of its pairs, so "
-            "that they cannot count here; train again on all pairs, or set it to 0"
-        )
+    weighted = weighs(config.model_dump())
+    if weighted:
+        _check_weights(old, new)
     timed = old.seen.timestamps is not None and new.timestamps is not None
-    frames = [
-        _rows(old.seen, timed),
-        _rows(new, timed=True),
-        *([] if test is None else [_rows(test)]),
-    ]
+    frames = [_rows(old.seen, timed, weighted), _rows(new, True, weighted)]
+    if test is not None:
+        frames.append(_rows(test, False, weighted))
     for side in ("user", "item"):
         frames = same_type(frames, side)
     gone = 0
     if whole:
         kept = frames[0].join(frames[1], on=["user", "item"], how="semi")
         gone, frames[0] = len(frames[0]) - len(kept), kept
+    if weighted:
+        frames[0] = _weighed_again(frames[0], frames[1], whole)
     names = ["known", "new", "test"][: len(frames)]
     coded, overlap = drop_overlap(encode(frames), "drop", names)
     coded, dropped = k_core(coded, config.data)
@@ -156,11 +156,35 @@ def _nothing(new: int, known: int, dropped: dict[str, int], config: RunConfig) -
     )
 
 
-def _rows(pairs: Interactions, timed: bool = False) -> pl.DataFrame:
-    """Columns user, item, and a timestamp that is 0 where none is known or wanted."""
-    when = pairs.timestamps if timed else None
+def _rows(pairs: Interactions, timed: bool = False, weighted: bool = False) -> pl.DataFrame:
+    """Columns user, item, a timestamp that is 0 where none is known or wanted, and maybe a weight."""
+    when, weights = pairs.timestamps if timed else None, pairs.weights
     when = np.zeros(len(pairs), dtype=np.int64) if when is None else when
-    return pairs.frame().select("user", "item").with_columns(pl.Series("timestamp", when))
+    rows = pairs.frame().select("user", "item").with_columns(pl.Series("timestamp", when))
+    if not weighted:
+        return rows
+    weights = np.ones(len(pairs)) if weights is None else weights.astype(np.float64)
+    return rows.with_columns(pl.Series("weight", weights))
+
+
+def _check_weights(old: Trained, new: Interactions) -> None:
+    if old.seen.weights is None:
+        raise ConfigError(
+            "train.weight_power: the folder of the run is of a time when it kept no weights of its pairs, "
+            "so that they cannot count here; train again on all pairs, or set it to 0"
+        )
+    if new.weights is None:
+        raise ConfigError(
+            "train.weight_power: the new pairs have no weights; name their column with data.weight, or "
+            "set it to 0"
+        )
+
+
+def _weighed_again(known: pl.DataFrame, new: pl.DataFrame, whole: bool) -> pl.DataFrame:
+    """The known rows with the weight of those among the new ones added, or in its place."""
+    more = known.join(new, on=["user", "item"], how="left", maintain_order="left")["weight_right"]
+    weight = more if whole else known["weight"] + more.fill_null(0.0)
+    return known.with_columns(weight.alias("weight"))
 
 
 def _plain(pairs: Interactions) -> Interactions:
@@ -171,7 +195,7 @@ def _plain(pairs: Interactions) -> Interactions:
 def _tested(pairs: Interactions) -> Interactions:
     if not len(pairs):
         raise DataError("every test pair is among the pairs to train on: nothing to measure on")
-    return _plain(pairs)
+    return replace(_plain(pairs), weights=None)
 
 
 def _held_out(

@@ -28,7 +28,7 @@ from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.ahead import without_start
 from ssmrec.training.config import RunConfig, make_model, resolve
 from ssmrec.training.files import CHECKPOINT, replace_together, replaced
-from ssmrec.training.given import differing
+from ssmrec.training.given import differing, weighs
 from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
 from ssmrec.training.tensors import Stored, give, read_tensors, write_tensors
@@ -77,6 +77,8 @@ def save_run(
             tensors[f"{name}.indices"] = torch.from_numpy(pairs.indices)
             if trained.model.timed and pairs.timestamps is not None:
                 tensors[f"{name}.timestamps"] = torch.from_numpy(pairs.timestamps)
+            if pairs.weights is not None and weighs(trained.config.model_dump()):
+                tensors[f"{name}.weights"] = torch.from_numpy(pairs.weights)
         ids = _ids(trained.train)
         texts = {
             CONFIG: yaml.safe_dump(
@@ -269,5 +271,8 @@ def _pairs(
     indptr, indices = tensors[f"{name}.indptr"].numpy(), tensors[f"{name}.indices"].numpy()
     if len(indptr) != len(users) + 1 or (len(indices) and indices.max() >= len(items)):
         raise ValueError(f"{name} pairs do not fit the ids")
-    times = tensors.get(f"{name}.timestamps")
-    return Interactions(users, items, indptr, indices, None if times is None else times.numpy())
+    more = {}
+    for kind in ("timestamps", "weights"):
+        if (found := tensors.get(f"{name}.{kind}")) is not None:
+            more[kind] = found.numpy()
+    return Interactions(users, items, indptr, indices, **more)
