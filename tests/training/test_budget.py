@@ -363,6 +363,8 @@ def test_a_refit_learns_from_all_pairs(tastes, monkeypatch, one):
     assert len(trained.train) == len(tastes.train) + len(tastes.valid)
     assert ("parts" in trained.config.model) != one
     assert trained.metrics["selected_on"] == "valid" and trained.metrics["candidates"]
+    tried = sum(one["seconds"] for one in trained.metrics["candidates"])
+    assert tried < trained.metrics["seconds"]["train"] < 3 * tried  # each is solved twice at most
     config = chosen.config.model_dump(mode="json")
     if one:
         alone = resolve({**config, "train": {**config["train"], "protocol": "refit"}})

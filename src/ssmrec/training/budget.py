@@ -188,10 +188,14 @@ class _Search:
         except (MemoryError, torch.OutOfMemoryError) as error:
             self._give_up(error)
 
-    def _blended(self, refit: bool) -> Trained:
+    def _used(self) -> list[Trained]:
+        """The models of the blend."""
         runs = [*self.kinds.values()]
-        used = [runs[number] for number in self.weights]
-        return blend(used, self.split, [*self.weights.values()], refit, self.listener)
+        return [runs[number] for number in self.weights]
+
+    def _blended(self, refit: bool) -> Trained:
+        weights = [*self.weights.values()]
+        return blend(self._used(), self.split, weights, refit, self.listener)
 
     def refit(self) -> None:
         """The best one anew from all pairs, where the protocol wants that."""
@@ -199,11 +203,12 @@ class _Search:
             return
         self.listener.note(f"{_named(self.found)}: again, from train and validation together")
         if isinstance(self.found.model, Blend):
-            self.found = self._blended(refit=True)
+            before, self.found = self._used(), self._blended(refit=True)
         else:
-            self.found = refitted(self.found, self.split, self.listener)
-        for part in self.seconds:
-            self.seconds[part] += self.found.metrics["seconds"][part]
+            before, self.found = [self.found], refitted(self.found, self.split, self.listener)
+        for part in self.seconds:  # those of a refit hold those of the choice, which are counted
+            counted = sum(run.metrics["seconds"][part] for run in before)
+            self.seconds[part] += self.found.metrics["seconds"][part] - counted
 
     def _give_up(self, error: Exception) -> None:
         told = str(error).partition("\n")[0] or "out of memory"
