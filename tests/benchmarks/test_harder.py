@@ -2,15 +2,15 @@
 
 import polars as pl
 import pytest
-
 from benchmarks.harder import EVEN, NOISE, write
+
 from ssmrec.data import DataConfig, prepare
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("harder")
-    write(place, "movietweetings-40k")
+    write(place, "online-retail")
     return place
 
 
@@ -22,7 +22,7 @@ def parts(folder):
 
 def test_noise_is_a_fifth_more_pairs_that_are_in_no_part(folder):
     found = parts(folder / "noise")
-    split = prepare(DataConfig(source="movietweetings-40k"), 0)
+    split = prepare(DataConfig(source="online-retail"), 0)
     assert len(found["train"]) == len(split.train) + round(NOISE * len(split.train))
     everything = pl.concat(found.values())
     assert everything.n_unique() == len(everything)  # no pair twice, within a part or across
@@ -31,7 +31,7 @@ def test_noise_is_a_fifth_more_pairs_that_are_in_no_part(folder):
 
 def test_no_item_has_more_test_pairs_than_it_may_keep(folder):
     found = parts(folder / "shift")
-    split = prepare(DataConfig(source="movietweetings-40k"), 0)
+    split = prepare(DataConfig(source="online-retail"), 0)
     counts = found["test"].group_by("item").len()
     degrees = split.test.item_degrees
     assert counts["len"].max() == EVEN
