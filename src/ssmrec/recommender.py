@@ -16,6 +16,7 @@ from ssmrec.data import Interactions, Split
 from ssmrec.data.align import aligned, check_pairs, same_ids
 from ssmrec.errors import DataError, RunError
 from ssmrec.evaluation import Result, evaluate
+from ssmrec.models.blend import alike_columns
 from ssmrec.ranking import Ranker, Unknown, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.ranking.vectors import ranking_vectors
@@ -242,7 +243,9 @@ class Recommender:
     def ranker(self, correct: Part | None = None) -> Ranker:
         """All vectors, computed now, ready to rank many times; `correct` as in `recommend`."""
         trained = self._fitted()
-        return Ranker(*self._vectors(correct), trained.train, trained.seen)
+        return Ranker(
+            *self._vectors(correct), trained.train, trained.seen, alike_columns(trained.model)
+        )
 
     def __repr__(self) -> str:
         parts = f"model={self.model!r}, loss={self.loss!r}, negatives={self.negatives!r}"

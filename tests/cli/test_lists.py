@@ -138,6 +138,11 @@ def test_a_deny_list_denies_on_the_command_line(tmp_path, command):
     assert "deny: 1 of 3 items were not trained on: 'old'" in err
     assert listed("--allow", "stock.parquet")[0] == {"00002", "00006"}
     assert listed("--liked", "stock.parquet", "--allow", "deny.csv")[0] == {"00002", "00005"}
+    for nothing in ("", "\n", "sku\n", "sku,reason\n"):  # no product is sold out today
+        (tmp_path / "deny.csv").write_text(nothing)
+        found, err = listed("--deny", "deny.csv")
+        assert found == set(WORDS) and "--deny deny.csv: no ids in it" in err
+        assert command(*words, "--allow", "deny.csv")[0] == 2
     (tmp_path / "deny.csv").write_text("code\n2\n5\n")
     code, _, err = command(*words, "--deny", "deny.csv")
     assert code == 2 and err.strip().splitlines()[-1].startswith(

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ssmrec.reporting.progress import ProgressBars
+from ssmrec.training import budget
 
 
 @pytest.fixture
@@ -35,6 +36,37 @@ def test_ctrl_c_before_the_first_epoch_ends_leaves_the_old_run_alone(clicks, com
     assert {path.name: path.read_bytes() for path in (clicks / "run").iterdir()} == before
     assert command(*train, "--overwrite")[0] == 0  # a new run: the old analysis is not its own
     assert not (clicks / "run" / "analysis.json").exists()
+
+
+def test_a_search_that_ctrl_c_ended_is_resumed_from_its_beginning(clicks, command, monkeypatch):
+    """Where nothing was trained yet there is no checkpoint, and the run that is kept is no finished one."""
+    train = ("train", "clicks.csv", "--budget", "60s", "--epochs", "1", "--out", "run")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(budget._Search, "solve_svd", stop)
+        code, out, err = command(*train)
+    assert code == 130 and "INTERRUPTED" in out
+    assert command(*train)[0] == 2  # it is not replaced by mistake
+    code, out, err = command(*train, "--resume")
+    assert code == 0 and "holds no checkpoint: training starts from the beginning" in err, err
+    assert "INTERRUPTED" not in out
+    code, _, err = command(*train, "--resume")
+    assert code == 2 and "holds a finished run" in err
+
+
+def test_a_blend_of_an_interrupted_search_is_no_closed_form(clicks, command, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(budget._Search, "refit", stop)
+    words = ("--budget", "60s", "--epochs", "1", "--protocol", "refit", "--out", "run")
+    code, out, _ = command("train", "clicks.csv", *words)
+    model = yaml.safe_load((clicks / "run/config.yaml").read_text())["settings"]["model"]
+    assert code == 130 and "INTERRUPTED" in out
+    assert ("a blend, chosen on valid" in out) == (model["name"] == "blend")
 
 
 def test_no_epochs_are_told(clicks, command):

@@ -290,6 +290,11 @@ def test_a_blend_is_updated_model_by_model(shop):
     assert "0.5 lightgcn + ssm & 0.5 ease" in out and metrics(shop / "both-2")["test"]
     code, out, err = ssmrec("recommend", "both-2", "--users", "u49", "--top", 3, cwd=shop)
     assert code == 0 and "u49" in out
+    words = ("blend", "both", "solved-svd", "--weights", "1,1", "--out", "nested")
+    assert ssmrec("train", "clicks.csv", "--model", "svd", "--out", "solved-svd", cwd=shop)[0] == 0
+    assert ssmrec(*words, cwd=shop)[0] == 0
+    code, _, err = ssmrec("update", "nested", "new.csv", "--out", "nested-2", cwd=shop)
+    assert code == 0 and "part 2 of 2: svd" in err, err
     words = ("update", "both", "new.csv", "--set", "loss.name=bpr", "--out", "other")
     code, _, err = ssmrec(*words, cwd=shop)
     assert code == 2 and "loss: each model of a blend has its own" in err
@@ -341,3 +346,28 @@ def test_what_the_run_decided_stays_with_its_loss(shop):
     settings = yaml.safe_load((shop / "popular/config.yaml").read_text())["settings"]
     assert settings["ranking"]["similarity"] == "dot"
     assert "mf has no message passing" in err if settings["model"]["name"] == "mf" else code == 0
+
+
+def test_titles_of_all_nights_stay(tmp_path):
+    """Of three folders one after the other; the latest name of an item counts."""
+    for n, titles in enumerate(
+        ("i0,FIRST\ni1,OLD\n", "i1,NEWER\nn1,NIGHT ONE\n", "n2,NIGHT TWO\n")
+    ):
+        place = tmp_path / f"night{n}"
+        place.mkdir()
+        rows = [f"u{u},i{(u + k) % 6},{100 * n + k}" for u in range(9) for k in range(4)]
+        rows += [f"u{u},n{n},{100 * n + 50}" for u in range(5)] if n else []
+        (place / "train.csv").write_text("user,item,ts\n" + "\n".join(rows) + "\n")
+        (place / "items.csv").write_text("item,title\n" + titles)
+    small = ("--model", "mf", "--epochs", 1, "--protocol", "fixed", "--set", "data.split.test=0")
+    assert ssmrec("train", "night0", *small, "--out", "r0", cwd=tmp_path)[0] == 0
+    for n in (1, 2):
+        code, _, err = ssmrec("update", f"r{n - 1}", f"night{n}", "--out", f"r{n}", cwd=tmp_path)
+        assert code == 0, err
+    told = metrics(tmp_path / "r2")["update"]
+    assert (told["before"], told["new_data"]) == (["night1"], "night2")
+    words = ("recommend", "r2", "--users", "u8", "--top", 9, "--include-seen")
+    code, out, err = ssmrec(*words, cwd=tmp_path)
+    assert code == 0, err
+    assert all(title in out for title in ("FIRST", "NEWER", "NIGHT ONE", "NIGHT TWO"))
+    assert "OLD" not in out

@@ -127,17 +127,34 @@ def weights_of(data):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_weights_of_repeated_pairs_add_up_or_are_those_of_all_there_is(old, few, whole):
+def test_repeated_pairs_have_the_larger_weight_or_that_of_all_there_is(old, few, whole):
     known = weighed([(1, 10, 2.0), (1, 11, 3.0), (2, 10, 4.0)])
     run = replace(old, seen=known, train=known)
     new = weighed([(1, 10, 0.5), (2, 13, 7.0), (4, 10, 1.5)])
     config = few(train={"protocol": "fixed", "weight_power": 0.5})
-    found = weights_of(grown(run, new, config, whole, pairs([(2, 11)])).split.train)
+    data = grown(run, new, config, whole, pairs([(2, 11)]))
+    found = weights_of(data.split.train)
     fresh = {(2, 13): 7.0, (4, 10): 1.5}
     if whole:
         assert found == {(1, 10): 0.5, **fresh}
     else:
-        assert found == {(1, 10): 2.5, (1, 11): 3.0, (2, 10): 4.0, **fresh}
+        assert found == {(1, 10): 2.0, (1, 11): 3.0, (2, 10): 4.0, **fresh}
+    assert data.counts["pairs_weighed_anew"] == int(whole)
+    before = replace(old, seen=data.split.train, train=data.split.train)
+    more = weighed([(9, 10, 1.0), (1, 10, 1.0), (2, 13, 7.0)])
+    again = weights_of(grown(before, more, config).split.train)
+    assert again == {**found, (1, 10): max(found[1, 10], 1.0), (9, 10): 1.0}
+
+
+def test_a_known_pair_that_weighs_more_now_is_something_to_learn(old, few):
+    """Purchases of what was clicked before; nothing else is new."""
+    known = weighed([(1, 10, 1.0), (1, 11, 1.0), (2, 10, 1.0)])
+    run = replace(old, seen=known, train=known)
+    data = grown(run, weighed([(1, 10, 10.0), (2, 10, 0.5)]), few(train={"weight_power": 0.5}))
+    assert weights_of(data.split.train) == {(1, 10): 10.0, (1, 11): 1.0, (2, 10): 1.0}
+    assert data.split.valid is None and data.counts["pairs_weighed_anew"] == 1
+    with pytest.raises(DataError, match="nothing to learn"):
+        grown(run, weighed([(1, 10, 1.0)]), few(train={"weight_power": 0.5}))
 
 
 @pytest.mark.parametrize(

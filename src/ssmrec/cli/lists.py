@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from ssmrec.data.sniff import DELIMITERS, split_line
 from ssmrec.data.table import Table, readable
 from ssmrec.errors import DataError
 from ssmrec.ranking import Ranker, as_ids, none_known
+
+logger = logging.getLogger("ssmrec")
 
 LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|parquet|pq|gz)$", re.IGNORECASE)
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -59,11 +62,14 @@ class Side:
         )
 
 
-def ids_of(values: list[str], option: str, side: Side, needed: bool = True) -> list[str] | None:
+def ids_of(
+    values: list[str], option: str, side: Side, needed: bool = True, empty: bool = False
+) -> list[str] | None:
     """The ids that `values` give, ids or files, as text, each once; None for no values.
 
     Args:
         needed: whether a file of which no id is known is an error, as are ids of which none is.
+        empty: whether a file may have no ids, which is told.
 
     Raises:
         DataError: a file cannot be read or has no ids, what looks like a file is neither one nor an id,
@@ -74,7 +80,10 @@ def ids_of(values: list[str], option: str, side: Side, needed: bool = True) -> l
         if not _is_file(value, option, side):
             found.append(value)
             continue
-        ids = read_ids(Path(value), side)
+        ids = [] if empty and _is_blank(Path(value)) else read_ids(Path(value), side)
+        if not ids and empty:
+            logger.warning("%s %s: no ids in it", option, value)
+            continue
         if not ids:
             raise DataError(f"{option} {value}: no ids in it; {side.advice}")
         if needed:
@@ -83,6 +92,10 @@ def ids_of(values: list[str], option: str, side: Side, needed: bool = True) -> l
     if needed and found:
         assert_any(found, f"{option} {named(values)}", side)
     return list(dict.fromkeys(found)) if values else None
+
+
+def _is_blank(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < 1024 and not path.read_bytes().strip()
 
 
 def assert_any(ids: list[str], what: str, side: Side, more: str = "") -> None:

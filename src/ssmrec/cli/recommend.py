@@ -109,7 +109,7 @@ def recommend(
         top,
         include_seen=include_seen,
         allow=ids_of(allow or [], "--allow", items),
-        deny=ids_of(deny or [], "--deny", items),
+        deny=ids_of(deny or [], "--deny", items, empty=True),
         candidates=None if candidates is None else load(candidates).frame(),
     )
     if liked:

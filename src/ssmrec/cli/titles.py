@@ -31,11 +31,12 @@ def titles_of(data: DataConfig, file: Path | None = None) -> dict[str, str]:
 
 
 def titles_or_none(run: Trained) -> dict[str, str]:
-    """As `titles_of` the data sets of a run, the one it was updated with before the one it began with; what
-    is wrong with them is told, and stops nothing."""
+    """As `titles_of` the data sets of a run, the latest of its updates before the others and what it began
+    with; what is wrong with them is told, and stops nothing."""
     found: dict[str, str] = {}
-    later = run.metrics.get("update", {}).get("new_data")
-    for source in filter(None, (run.config.data.source, later)):
+    update = run.metrics.get("update", {})
+    later = [*update.get("before", ()), update.get("new_data")]
+    for source in dict.fromkeys(filter(None, (run.config.data.source, *later))):
         try:
             found |= titles_of(run.config.data.model_copy(update={"source": source}))
         except (DataError, OSError) as error:

@@ -51,7 +51,7 @@ from ssmrec.training.config import closed_form
 from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
 from ssmrec.training.room import model_bytes
-from ssmrec.training.run import give_rows, holds
+from ssmrec.training.run import broken_off, give_rows, holds
 
 logger = logging.getLogger("ssmrec")
 
@@ -192,7 +192,7 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
         RunError: it holds a run that is neither to go on nor to be replaced, or cannot be written.
     """
     left = (folder / CHECKPOINT).exists()
-    if (held := holds(folder)) and not overwrite and not (resume and left):
+    if (held := holds(folder)) and not overwrite and not (resume and (left or broken_off(folder))):
         goes_on = "--resume to go on" if left else "choose another --out"
         raise RunError(f"{folder}: holds {held}; {goes_on}, or --overwrite")
     if resume and not left:

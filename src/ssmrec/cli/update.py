@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ from ssmrec.training.config import closed_form, completed, reopened
 from ssmrec.training.given import flat
 from ssmrec.training.grown import Grown, grown
 from ssmrec.training.pairs import mismatches
-from ssmrec.training.update import fewer_epochs, parts_of, refuse_changes, update_run
+from ssmrec.training.update import fewer_epochs, refuse_changes, single, update_run
 from ssmrec.training.warm import WarmStart
 
 logger = logging.getLogger("ssmrec")
@@ -96,13 +95,12 @@ def update(
     old, fingerprint = load_run(run)
     asked = _asked(epochs, budget, set_ or [])
     config = _settings(old, asked)
-    blended = isinstance(old.model, Blend)
     folder = out or _beside(run)
     following = trackers(track or (), folder, resume)
     rows = query_of(new_data, query, folder, "update.parquet")
     source = new_data if rows is None else str(rows.file)
-    for model in parts_of(old) if blended else [replace(old, config=config)]:
-        refuse_parts(model.config)
+    for model in single(old):
+        refuse_parts(model.config if isinstance(old.model, Blend) else config)
     files = _refuse_early(config, source if rows is None else None, test)
     claim(folder, resume, overwrite)
     tell_settings(config, _idle(config, flat(asked), files))
@@ -119,7 +117,13 @@ def update(
             key = f"{data.split.fingerprint} after {fingerprint}"
             checkpoint = WarmStart(old, folder, key, settings, resume)
             ears.begin(config)
-            begun = {"run": str(run), "data_fingerprint": fingerprint, "new_data": source}
+            begun: dict[str, Any] = {
+                "run": str(run),
+                "data_fingerprint": fingerprint,
+                "new_data": source,
+            }
+            if earlier := _earlier(old, replace_data):
+                begun["before"] = earlier
             trained = best_kept(
                 lambda ear: update_run(old, data, config, begun, ear, checkpoint),
                 ears, folder, data.split, checkpoint,
@@ -131,6 +135,12 @@ def update(
     typer.echo(f"run folder: {folder}")
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
+
+
+def _earlier(old: Trained, forgotten: bool) -> list[str]:
+    """The data of the updates before this one, the first one first; titles may lie with them."""
+    told = {} if forgotten else old.metrics.get("update", {})
+    return [*told.get("before", ()), *([told["new_data"]] if "new_data" in told else [])]
 
 
 def _beside(run: Path) -> Path:
@@ -206,9 +216,12 @@ def _tell(data: Grown, config: RunConfig) -> None:
     for side, names in (
         ("users", ("known", "new", "gone")),
         ("items", ("known", "new", "gone")),
-        ("pairs", ("known", "new", "duplicate", "gone")),
+        ("pairs", ("known", "new", "duplicate", "gone", "weighed_anew")),
     ):
-        told = ", ".join(f"{data.counts[f'{side}_{name}']:,} {name}" for name in names)
+        counts = {name: data.counts.get(f"{side}_{name}") for name in names}
+        told = ", ".join(
+            f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n is not None
+        )
         logger.info("  %s: %s", side, told)
     if config.model["name"] == "blend":
         logger.info("its models are updated one after the other, their weights stay")

@@ -208,6 +208,12 @@ def likely_unit(latest: int) -> str | None:
     return next((unit for unit, n in UNITS.items() if latest > LATEST * n / 1000), None)
 
 
+def day_of(times: Array) -> int:
+    """A day in the unit that timestamps seem to have."""
+    unit = likely_unit(int(times.max(initial=0)))
+    return 86400 * (1 if unit is None else UNITS[unit])
+
+
 def _bound(times: Array, cut: str | float) -> float:
     try:
         number = float(cut)

@@ -53,6 +53,9 @@ class Backbone(nn.Module):
     timed: bool = False
     """Whether it looks at the timestamps of its training pairs, so that a run folder keeps them."""
 
+    alike: bool = True
+    """Whether items whose vectors point the same way are alike."""
+
     sparse: bool = False
     """Whether the gradients of the tables are to be sparse (`train.optimizer=lazy_adam`)."""
 

@@ -268,6 +268,19 @@ class Blend(Backbone):
         return Vectors(rows, table, rows, table)
 
 
+def alike_columns(model: Backbone) -> Tensor | None:
+    """bool (d,): the columns of the item vectors that tell which items are alike; None: all of them."""
+    if not isinstance(model, Blend):
+        return None if model.alike else torch.zeros(1, dtype=torch.bool)
+    found, models = [], [*model.parts]
+    for part, side in zip(models, model.sides(), strict=True):
+        if isinstance(side.users, Tensor | SummedRows):
+            own: Any = alike_columns(part)  # type: ignore[arg-type]
+            found.append(torch.ones(side.items.shape[1]).bool() if own is None else own)
+    columns = torch.cat(found or [torch.ones(0).bool()])
+    return None if columns.all() else columns
+
+
 def scores_by_itself(model: Any) -> bool:
     """Whether its rows of users are `ScoringRows`."""
     parts = model.parts if isinstance(model, Blend) else []

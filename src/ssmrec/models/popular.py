@@ -9,10 +9,9 @@ import torch
 from pydantic import Field
 
 from ssmrec.config import Config
+from ssmrec.data.split import day_of
 from ssmrec.errors import ConfigError
 from ssmrec.models.closed import SolvedVectors
-
-DAY = 86400.0
 
 
 class PopularConfig(Config):
@@ -28,11 +27,12 @@ class Popular(SolvedVectors):
     """score(u, i) = log(1 + sum over the pairs of i of 2^(-age / half_life)), age in days.
 
     The reference that every personal list must beat; in a blend it adds as much popularity as validation
-    wants.
+    wants. Days are counted in the unit that the timestamps seem to have.
     """
 
     Config = PopularConfig
     timed = True
+    alike = False
 
     @classmethod
     def width(cls, config: Any) -> int:
@@ -52,8 +52,8 @@ class Popular(SolvedVectors):
                     f"model.half_life={half_life:g}: the training pairs have no timestamps; name their "
                     "column with data.timestamp, or leave the half-life out"
                 )
-            times = train.timestamps.astype(np.float64)
-            weights = np.exp2((times - times.max(initial=0.0)) / (half_life * DAY))
+            ages = (train.timestamps.max() - train.timestamps) / day_of(train.timestamps)
+            weights = np.exp2(-ages / half_life)
         counts = np.bincount(train.indices, weights, minlength=train.n_items)
         self.users.fill_(1.0)
         self.items.copy_(torch.from_numpy(np.log1p(counts))[:, None])

@@ -53,12 +53,14 @@ class Ranker:
         items: (n, d).
         train: what the model learned from; users and items without a pair in it are unknown.
         seen: the pairs left out of the lists.
+        alike: bool (d,), the columns of `items` that tell which items are alike; None: all.
     """
 
     users: Tensor | ScoringRows
     items: Tensor
     train: Interactions
     seen: Interactions
+    alike: Tensor | None = None
 
     @cached_property
     def known_items(self) -> Array:
@@ -215,6 +217,7 @@ class Ranker:
 
         Raises:
             DataError: an item has no training pairs, so nothing is known of it.
+            ConfigError: the model knows no items that are alike.
         """
         wanted = as_ids(items, "items")
         choice = self.choice(k)
@@ -226,8 +229,12 @@ class Ranker:
         histories = HistoryRows(own.indptr, own.indices, own.n_items)
         if isinstance(self.users, HistoryRows):
             vectors, table = histories, self.items
-        elif isinstance(self.users, SummedRows) and not self.items.shape[1]:
+        elif isinstance(self.users, SummedRows) and not self._unit_items.shape[1]:
             vectors, table = self.users.of_items(histories), self.items
+        elif not self._unit_items.shape[1]:
+            raise ConfigError(
+                "popularity tells nothing of which items are alike: take another model"
+            )
         else:
             table = self._unit_items
             vectors = table[torch.from_numpy(index.astype(np.int64)).to(table.device)]
@@ -237,7 +244,8 @@ class Ranker:
 
     @cached_property
     def _unit_items(self) -> Tensor:
-        return F.normalize(self.items.float(), dim=1)
+        items = self.items if self.alike is None else self.items[:, self.alike]
+        return F.normalize(items.float(), dim=1)
 
     def mask(self, ids: Iterable[Any], name: str, needed: bool = False) -> Array:
         """bool (n_items,): the items of `ids`; those the model does not know are told in a warning.

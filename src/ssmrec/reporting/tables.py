@@ -54,7 +54,7 @@ def caption(metrics: Mapping[str, Any], rank: str | None = None) -> str:
     trained = metrics["similarity"]["train"]
     if trained is None:
         chosen = "solved in closed form"
-    if metrics["stopped"] == "blended":
+    if "unfinished" in metrics:  # which blends have, however they ended
         chosen = f"a blend, chosen on {metrics['selected_on']}"
     text = (
         f"protocol {metrics['protocol']}: {chosen}; {f'trained with {trained}, ' if trained else ''}"

@@ -8,6 +8,7 @@ its own vector zero; trained items stay as they are |
 | ease, gfcf | the history itself, exactly what a trained user has |
 | ials | its own least squares, exactly |
 | blend | each part in its own way |
+| popular | the same for all |
 | mf, others | ridge regression on the item vectors |
 """
 
@@ -36,6 +37,7 @@ from ssmrec.models import (
     SimpleX,
 )
 from ssmrec.models.blend import added
+from ssmrec.models.popular import Popular
 from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Trained, resolve
@@ -121,11 +123,18 @@ class FoldIn:
             )
         if isinstance(model, Blend):
             return "its parts' own ways", self._blended(model)
+        if isinstance(model, Popular):
+            return "the same for all", _one_for_all
         users, items = ranking_vectors(model, self.similarity)
         if isinstance(users, HistoryRows):
             return "history", lambda liked: HistoryRows(liked.indptr, liked.indices, liked.n_items)
         known = torch.from_numpy(self.trained.train.item_degrees > 0)
         return "ridge", ridge(items * known[:, None], *RIDGE[self.similarity])
+
+
+def _one_for_all(liked: ItemRows) -> Tensor:
+    """1 for every row with an item, as trained users have."""
+    return torch.from_numpy(np.diff(liked.indptr) > 0)[:, None].float()
 
 
 def ridge(items: Tensor, l2: float = 1.0, unseen: float = 1.0) -> Callable[[ItemRows], Tensor]:

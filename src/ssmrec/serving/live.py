@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ssmrec.errors import ConfigError, DataError
+from ssmrec.models.blend import alike_columns
 from ssmrec.ranking import Choice, ItemRows, Ranker, as_ids, recommend_frame, top_k
 from ssmrec.ranking.ids import distinct, untrained
 from ssmrec.ranking.vectors import ranking_vectors
@@ -48,7 +49,11 @@ class Live:
         """From a training in memory; its model is moved to the CPU, where answers are made."""
         trained.model.cpu()
         vectors = ranking_vectors(trained.model, trained.config.ranking.similarity)  # type: ignore[arg-type]
-        return cls(trained, Ranker(*vectors, trained.train, trained.seen), fingerprint)
+        return cls(
+            trained,
+            Ranker(*vectors, trained.train, trained.seen, alike_columns(trained.model)),
+            fingerprint,
+        )
 
     @cached_property
     def folding(self) -> FoldIn:

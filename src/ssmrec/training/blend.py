@@ -80,7 +80,17 @@ def blend(
             kind: sum(run.metrics["seconds"][kind] for run in used) for kind in ("train", "eval")
         },
     }
-    return tested(Trained(config, model, used[0].train, used[0].seen, [], metrics), split.test)
+    train, seen = (_with_all([getattr(run, part) for run in used]) for part in ("train", "seen"))
+    return tested(Trained(config, model, train, seen, [], metrics), split.test)
+
+
+def _with_all(pairs: Sequence[Interactions]) -> Interactions:
+    """The first of the same pairs, with the timestamps and weights that any of them has."""
+    more = {}
+    for kind in ("timestamps", "weights"):
+        if getattr(pairs[0], kind) is None:
+            more[kind] = next((x for one in pairs if (x := getattr(one, kind)) is not None), None)
+    return replace(pairs[0], **more)
 
 
 def check_blend(

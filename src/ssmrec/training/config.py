@@ -228,7 +228,6 @@ def _nothing_named(run: RunConfig) -> bool:
     """A budget, and no model, loss, sampler, similarity, optimiser or weights."""
     named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
     own = run.ranking.similarity != "auto" or run.train.optimizer != "adam"
-    own = own or run.train.weight_power > 0
     return run.train.budget is not None and not named and not own
 
 

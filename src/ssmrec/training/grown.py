@@ -58,8 +58,8 @@ def grown(
     Validation, for the protocols that choose by it, is the share `data.split.valid` of the new pairs:
     the latest one of random users, then the one before, so that there are many users to average over
     (a random one where there are no timestamps). A pair that is all its user or its item has stays in
-    train. Where weights count, those of a repeated pair add up. `data.min_user` and `data.min_item`
-    apply to all pairs together.
+    train. Where weights count, a known pair that comes again has the larger of both, so that what is given
+    twice counts once. `data.min_user` and `data.min_item` apply to all pairs together.
 
     Args:
         old: the run; all it has seen counts as known.
@@ -69,7 +69,8 @@ def grown(
         test: pairs to measure on once, those that are known or new left out.
 
     Raises:
-        DataError: nothing is new or gone, or no new pair has a user or an item that the run knows.
+        DataError: nothing is new, gone or of another weight, or no new pair has a user or an item that
+            the run knows.
         ConfigError: the run weighs its pairs, and it, or `new`, has no weights.
     """
     weighted = weighs(config.model_dump())
@@ -81,18 +82,18 @@ def grown(
         frames.append(_rows(test, False, weighted))
     for side in ("user", "item"):
         frames = same_type(frames, side)
-    gone = 0
+    gone = changed = 0
     if whole:
         kept = frames[0].join(frames[1], on=["user", "item"], how="semi")
         gone, frames[0] = len(frames[0]) - len(kept), kept
     if weighted:
-        frames[0] = _weighed_again(frames[0], frames[1], whole)
+        frames[0], changed = _weighed_again(frames[0], frames[1], whole)
     names = ["known", "new", "test"][: len(frames)]
     coded, overlap = drop_overlap(encode(frames), "drop", names)
     coded, dropped = k_core(coded, config.data)
     known, fresh = coded.part(0), coded.part(1)
     _check(old, new)
-    if not len(fresh) + gone:
+    if not len(fresh) + gone + changed:
         raise DataError(_nothing(len(new), overlap["new_overlap"], dropped, config))
     _tell_dropped(dropped, config)
     counts = {
@@ -101,9 +102,10 @@ def grown(
         "pairs_new": len(fresh),
         "pairs_duplicate": 0 if whole else overlap["new_overlap"],
         "pairs_gone": gone,
+        **({"pairs_weighed_anew": changed} if weighted else {}),
     }
     held = np.zeros(len(fresh), dtype=bool)
-    if config.train.protocol in ("valid", "refit"):
+    if config.train.protocol in ("valid", "refit") and len(fresh):
         share = config.data.split.valid or _HELD_OUT
         held = _held_out(known, fresh, share, numpy_generator(config.seed, "update"))
     train, valid = merge(known, fresh.take(~held)), fresh.take(held) if held.any() else None
@@ -180,11 +182,13 @@ def _check_weights(old: Trained, new: Interactions) -> None:
         )
 
 
-def _weighed_again(known: pl.DataFrame, new: pl.DataFrame, whole: bool) -> pl.DataFrame:
-    """The known rows with the weight of those among the new ones added, or in its place."""
-    more = known.join(new, on=["user", "item"], how="left", maintain_order="left")["weight_right"]
-    weight = more if whole else known["weight"] + more.fill_null(0.0)
-    return known.with_columns(weight.alias("weight"))
+def _weighed_again(known: pl.DataFrame, new: pl.DataFrame, whole: bool) -> tuple[pl.DataFrame, int]:
+    """The known rows with the weights they have now, and how many of them that changes."""
+    found = known.join(new, on=["user", "item"], how="left", maintain_order="left")
+    again = pl.col("weight_right")
+    weight = again if whole else pl.max_horizontal("weight", again)  # of the ones that are there
+    weights = found.select(weight).to_series().rename("weight")
+    return known.with_columns(weights), int((weights != known["weight"]).sum())
 
 
 def _plain(pairs: Interactions) -> Interactions:

@@ -82,7 +82,12 @@ def mismatches(run: RunConfig) -> list[str]:
             "debiased negatives keep popularity in the cosine, and ranking by dot adds it again "
             "through vector lengths: rank by cosine"
         )
-    if not free and not passing:
+    if not free and not passing and "log_q" not in run.negatives:
+        found.append(
+            f"negatives.name={run.negatives['name']} is taken to draw by popularity, which {run.model['name']} "
+            "cannot give back: if it does not, let its is_debiased say so (docs/extending.md)"
+        )
+    elif not free and not passing:
         found.append(
             f"{run.model['name']} has no message passing, so vector lengths cannot give back the "
             "popularity that uncorrected in-batch negatives take: set negatives.log_q=true or use "

@@ -6,7 +6,7 @@ import json
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +53,13 @@ def holds(folder: Path) -> str:
     if (folder / METRICS).exists():
         return "a finished run"
     return "an unfinished training" if (folder / CHECKPOINT).exists() else ""
+
+
+def broken_off(folder: Path) -> bool:
+    """Whether it holds a run that Ctrl-C ended."""
+    with suppress(OSError, ValueError):
+        return json.loads(_text(folder / METRICS))["stopped"] == "interrupted"
+    return False
 
 
 def save_run(

@@ -100,6 +100,15 @@ def fewer_epochs(run: Trained) -> int:
     return max(1, math.ceil(run.epochs_afresh / SHARE))
 
 
+def single(run: Trained) -> Iterator[Trained]:
+    """The models of a blend, those of blends in it in their place; of another run itself."""
+    if not isinstance(run.model, Blend):
+        yield run
+        return
+    for part in parts_of(run):
+        yield from single(part)
+
+
 def parts_of(run: Trained) -> Iterator[Trained]:
     """The models of a blend as runs over its pairs; of what they measured only their epochs are known."""
     assert isinstance(run.model, Blend)
@@ -107,6 +116,11 @@ def parts_of(run: Trained) -> Iterator[Trained]:
     for part, model in zip(run.config.model["parts"], models, strict=True):
         config = resolve(part["settings"])
         yield Trained(config, model, run.train, run.seen, [], {"best_epoch": part["epochs"]})
+
+
+def _trains(run: Trained) -> bool:
+    """Whether it, or a model in it, is trained and not solved."""
+    return not all(closed_form(one.config) for one in single(run))
 
 
 def refuse_changes(old: RunConfig, config: RunConfig) -> None:
@@ -139,11 +153,11 @@ def _blend_updated(
         data.split, test=data.split.test if config.train.protocol == "published" else None
     )
     left, runs = config.train.budget, []
-    to_train = sum(not closed_form(part.config) for part in parts_of(old))
+    to_train = sum(_trains(part) for part in parts_of(old))
     for number, part in enumerate(parts_of(old)):
         name = config.model["parts"][number]["name"]
         listener.note(f"part {number + 1} of {len(config.model['parts'])}: {name}")
-        if left is not None and not closed_form(part.config):  # each has a like share of the time
+        if left is not None and _trains(part):  # each has a like share of the time
             changed["budget"] = max(left, 1e-3) / to_train
             to_train -= 1
         own = part.config.train.model_copy(update=changed)
