@@ -54,7 +54,7 @@ def test_no_time_left_for_lightgcn_gives_the_first_svd(tastes, monkeypatch, capl
 
 
 def test_too_little_time_for_lightgcn_is_told(tastes, monkeypatch):
-    monkeypatch.setattr(budget_room, "_EPOCHS", 10**9)
+    monkeypatch.setattr(budget_room, "LIGHTGCN_EPOCHS", {64: 10**9})
     notes = Notes()
     train_best(budget(600.0), tastes, notes)
     told = [text for text in notes.told if "left out: 1000000000 epochs would take" in text]
@@ -120,7 +120,7 @@ def test_ease_is_tried_with_more_l2_while_validation_rises(tastes, monkeypatch):
 
 def test_ease_may_be_the_best(tastes, monkeypatch):
     monkeypatch.setattr(budget_room, "SVD_DIMS", (1,))
-    monkeypatch.setattr(budget_room, "_EPOCHS", 10**9)  # no time for lightgcn
+    monkeypatch.setattr(budget_room, "LIGHTGCN_EPOCHS", {64: 10**9})  # no time for lightgcn
     notes = Notes()
     trained = train_best(budget(600.0), tastes, notes)
     model = trained.config.model
@@ -239,14 +239,14 @@ def test_resuming_takes_the_model_of_the_checkpoint(tastes, tmp_path, monkeypatc
     monkeypatch.setattr(begun, "remove", lambda: None)
     first = train_best(config, tastes, None, begun)
     assert begun.path.exists()
-    monkeypatch.setattr(budget_room, "LIGHTGCN_DIMS", (16,))
+    monkeypatch.setattr(budget_room, "LIGHTGCN_EPOCHS", {16: 2})
     again = Checkpoint(
         tmp_path, "data", budget(500.0, train={"epochs": 2}).model_dump(mode="json"), True
     )
-    assert again.model is not None and again.model["dim"] == 64
+    assert again.model is not None and again.model["dim"] == 256
     resumed = train_best(config, tastes, None, again)
     svd, lightgcn = alone(resumed)
-    assert lightgcn["dim"] == 64
+    assert lightgcn["dim"] == 256
     assert resumed.metrics["valid"] == first.metrics["valid"]
     assert resumed.config.train.budget < 600.0 - svd["seconds"]  # what is solved again counts
 
@@ -355,8 +355,8 @@ def test_a_refit_learns_from_all_pairs(tastes, monkeypatch, one):
     if one:
         monkeypatch.setattr(budget_room, "choose_weights", lambda runs, *_: {0: 1.0})
     monkeypatch.setattr(
-        budget_room, "_EPOCHS", 10**9
-    )  # no lightgcn, whose time is not the same twice
+        budget_room, "LIGHTGCN_EPOCHS", {64: 10**9}
+    )  # whose time is not the same twice
     chosen = train_best(budget(600.0), tastes)
     trained = train_best(budget(600.0, train={"protocol": "refit"}), tastes)
     assert label(trained.config) == label(chosen.config)
@@ -385,3 +385,13 @@ def test_ctrl_c_in_the_refit_keeps_what_was_chosen(tastes, monkeypatch):
 
 def test_weights_of_pairs_do_not_end_the_search():
     assert budget(5.0, train={"weight_power": 0.5}).train.choose_model
+
+
+def test_lightgcn_has_the_most_dimensions_of_which_enough_epochs_fit(tastes, monkeypatch):
+    """Of 100 seconds to come, where an epoch of d dimensions takes d / 8 of them."""
+    monkeypatch.setattr(budget_room, "epoch_seconds", lambda config, _: config.model["dim"] / 8)
+    search = budget_room._Search(budget(100.0), tastes, Listener())
+    for left, dim in ((200.0, 256), (100.0, 128), (40.0, 64), (10.0, None)):
+        search.left = left
+        found = search._affordable()
+        assert (found and found["dim"]) == dim

@@ -28,7 +28,9 @@ HALF_LIVES = (4, 16, 64)
 
 SVD_DIMS = (32, 64, 128, 256, 512)
 EASE_L2 = (100.0, 300.0, 1000.0)
-LIGHTGCN_DIMS = (256, 128, 64)
+LIGHTGCN_EPOCHS = {256: 4, 128: 4, 64: 2}
+"""By dimensions, the epochs that must fit: it passes its spectral start within two of them, and wider vectors
+are better from the fourth on."""
 
 _MATRIX = 2**30
 """Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
@@ -38,9 +40,6 @@ _SHARE = 0.5
 
 _DOUBLING = 3.0
 """What twice the dimensions cost: between 2 for the products with the graph and 4 for the bases."""
-
-_EPOCHS = 2
-"""LightGCN passes its spectral start within them; with less time it is not worth beginning."""
 
 
 def train_best(
@@ -53,8 +52,9 @@ def train_best(
 
     Popularity comes first, with ever shorter half-lives while its validation metric rises. Where items are
     few, EASE is solved with l2 = 100, 300, ... likewise, as long as there is time; then SVD with 32, 64, ...
-    dimensions. LightGCN then trains from the spectral start for the seconds left, if two epochs fit into
-    them. The best of each kind are blended with weights chosen on validation (`choose_weights`).
+    dimensions. LightGCN then trains from the spectral start for the seconds left, with the most of 256, 128 or
+    64 dimensions of which enough epochs fit into them. The best of each kind are blended with weights chosen
+    on validation (`choose_weights`).
 
     The best of all by `train.metric` on validation is returned, mostly that blend; `metrics["candidates"]`
     tells of all. Under the protocol `refit` it learns anew from train and validation together, in a time
@@ -91,7 +91,6 @@ class _Search:
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.interrupted = False
         self.beside = 0.0  # seconds of loading and measuring
-        self.dim = SVD_DIMS[0]  # of the best SVD
 
     def solve_popular(self) -> None:
         """What everybody takes, with ever shorter half-lives, which takes next to no time."""
@@ -141,7 +140,7 @@ class _Search:
             trained = self._solved({"name": "svd", "dim": dim})
             if trained is None or self._value(trained) <= last:
                 return
-            last, self.dim = self._value(trained), dim
+            last = self._value(trained)
             took = trained.metrics["seconds"]["train"]
             full = dim >= min(self.split.train.n_users, self.split.train.n_items)
             if full or _DOUBLING * took > self.left:
@@ -235,22 +234,18 @@ class _Search:
         return replace(best, metrics={**best.metrics, **more})
 
     def _affordable(self) -> dict[str, Any] | None:
-        """LightGCN with the most dimensions of which two epochs fit into the time left, if any do.
-
-        No more dimensions than the best SVD has: where more did not help there, they do not here.
-        """
-        most = max(self.dim, LIGHTGCN_DIMS[-1])
-        needed = 0.0
-        for dim in (dim for dim in LIGHTGCN_DIMS if dim <= most):
+        """LightGCN with the most dimensions of which enough epochs fit into the time left, if any do."""
+        needed = epochs = 0.0
+        for dim, epochs in LIGHTGCN_EPOCHS.items():
             if self.left <= 0:  # to measure takes time as well
                 break
             start = time.perf_counter()
             model = {"name": "lightgcn", "dim": dim, "init": "spectral"}
-            needed = _EPOCHS * epoch_seconds(self._with(model), self.split.train)
+            needed = epochs * epoch_seconds(self._with(model), self.split.train)
             self._spend(start)
             if needed <= self.left:
                 return model
-        told = f"{_EPOCHS} epochs would take {needed:.1f} s, and " if needed else ""
+        told = f"{epochs} epochs would take {needed:.1f} s, and " if needed else ""
         self.listener.note(
             f"lightgcn is left out: {told}{max(self.left, 0.0):.1f} s of the budget are left (loading compiled "
             f"code and measuring what fits took {self.beside:.1f} s)"
