@@ -115,3 +115,11 @@ def test_titles_by_ids_that_parquet_holds_as_floats(tmp_path):
     file = tmp_path / "titles.parquet"
     pl.DataFrame({"item": [7.0, 8.0], "name": ["Lamp", "Cup"]}).write_parquet(file)
     assert titles.titles_of(DataConfig(), file) == {"7": "Lamp", "8": "Cup"}
+
+
+def test_a_list_that_is_the_same_for_all_has_no_reasons(command, tmp_path, tastes):
+    Recommender("popular").fit(tastes.train, progress=False).save(tmp_path / "popular")
+    code, out, err = command("explain", "popular", str(tastes.train.users.ids[0]))
+    assert code == 0 and not out.strip() and "nothing that the user has speaks for these" in err
+    code, _, err = command("similar", "popular", str(tastes.train.items.ids[0]))
+    assert code == 2 and "popularity tells nothing of which items are alike" in err

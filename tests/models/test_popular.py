@@ -114,6 +114,7 @@ def test_it_has_no_similar_items_and_gives_no_reasons(pairs):
     live = Live.of(solved(pairs))
     with pytest.raises(ConfigError, match="popularity tells nothing of which items are alike"):
         live.ranker.similar([0])
+    assert live.explain(0).is_empty()
     made = FoldIn(live.trained)
     rows = made.vectors(ItemRows.of([np.array([0]), np.zeros(0, np.int32)], 4))
     assert made.how == "the same for all" and rows.tolist() == [[1.0], [0.0]]

@@ -41,6 +41,9 @@ def explain(
     """
     live = Live.load(run)
     frame = live.explain(user, items, top, reasons)
+    if frame.is_empty():
+        logger.warning("nothing that the user has speaks for these items more than for others")
+        return
     titles = titles_or_none(live.trained)
 
     def named(item: object) -> list[Text]:
