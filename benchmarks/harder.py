@@ -29,12 +29,11 @@ EVEN = 3
 
 def write(out: Path, source: str = "online-retail", seed: int = 0) -> None:
     """Write OUT/noise and OUT/shift, each with train, valid and test as Parquet."""
-    split = prepare(DataConfig(source=source), seed)
-    assert split.valid is not None and split.test is not None
+    parts = _parts(prepare(DataConfig(source=source), seed))
     generator = np.random.default_rng(seed)
-    rows = {name: pairs.frame().select("user", "item") for name, pairs in _parts(split).items()}
-    noise = pl.concat([rows["train"], _noise(split, generator)])
-    even = rows["test"].filter(_even(split.test, generator))
+    rows = {name: pairs.frame().select("user", "item") for name, pairs in parts.items()}
+    noise = pl.concat([rows["train"], _noise(parts["train"], [*rows.values()], generator)])
+    even = rows["test"].filter(_even(parts["test"], generator))
     for name, changed in (("noise", {"train": noise}), ("shift", {"test": even})):
         (out / name).mkdir(parents=True, exist_ok=True)
         for part, frame in {**rows, **changed}.items():
@@ -47,16 +46,18 @@ def _parts(split: Split) -> dict[str, Interactions]:
     return {"train": split.train, "valid": split.valid, "test": split.test}
 
 
-def _noise(split: Split, generator: np.random.Generator) -> pl.DataFrame:
-    """Pairs that nobody has: users as often as in train, items evenly."""
-    train, n = split.train, round(NOISE * len(split.train))
+def _noise(
+    train: Interactions, known: list[pl.DataFrame], generator: np.random.Generator
+) -> pl.DataFrame:
+    """Pairs that are not `known`: users as often as in train, items evenly."""
+    n = round(NOISE * len(train))
     users = train.rows[generator.integers(len(train), size=2 * n)]
     items = generator.integers(train.n_items, size=2 * n)
     drawn = pl.DataFrame(
         {"user": train.users.decode(users), "item": train.items.decode(items)}
     ).unique(maintain_order=True)
-    for pairs in _parts(split).values():
-        drawn = drawn.join(pairs.frame(), on=["user", "item"], how="anti", maintain_order="left")
+    for rows in known:
+        drawn = drawn.join(rows, on=["user", "item"], how="anti", maintain_order="left")
     return drawn.head(n)
 
 

@@ -225,7 +225,7 @@ def _judged(run: RunConfig) -> bool:
 
 
 def _nothing_named(run: RunConfig) -> bool:
-    """A budget, and no model, loss, sampler, similarity, optimiser or weights."""
+    """A budget, and no model, loss, sampler, similarity or optimiser."""
     named = run.model or run.loss or run.negatives.get("name", "auto") != "auto"
     own = run.ranking.similarity != "auto" or run.train.optimizer != "adam"
     return run.train.budget is not None and not named and not own

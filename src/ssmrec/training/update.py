@@ -14,7 +14,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Blend
 from ssmrec.training.ahead import without_start
 from ssmrec.training.blend import blend
-from ssmrec.training.config import RunConfig, closed_form, resolve
+from ssmrec.training.config import RunConfig, closed_form, completed
 from ssmrec.training.diverged import DivergedError
 from ssmrec.training.grown import Grown
 from ssmrec.training.listener import Listener
@@ -114,7 +114,7 @@ def parts_of(run: Trained) -> Iterator[Trained]:
     assert isinstance(run.model, Blend)
     models: list[Any] = [*run.model.parts]
     for part, model in zip(run.config.model["parts"], models, strict=True):
-        config = resolve(part["settings"])
+        config = completed(part["settings"])  # its warnings were told when it was trained
         yield Trained(config, model, run.train, run.seen, [], {"best_epoch": part["epochs"]})
 
 
@@ -152,11 +152,11 @@ def _blend_updated(
     alone = replace(
         data.split, test=data.split.test if config.train.protocol == "published" else None
     )
-    left, runs = config.train.budget, []
-    to_train = sum(_trains(part) for part in parts_of(old))
-    for number, part in enumerate(parts_of(old)):
+    left, runs, parts = config.train.budget, [], [*parts_of(old)]
+    to_train = sum(map(_trains, parts))
+    for number, part in enumerate(parts):
         name = config.model["parts"][number]["name"]
-        listener.note(f"part {number + 1} of {len(config.model['parts'])}: {name}")
+        listener.note(f"part {number + 1} of {len(parts)}: {name}")
         if left is not None and _trains(part):  # each has a like share of the time
             changed["budget"] = max(left, 1e-3) / to_train
             to_train -= 1
