@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,22 +95,15 @@ class _Search:
 
     def solve_popular(self) -> None:
         """What everybody takes, with ever shorter half-lives, which takes next to no time."""
-        times, last = self.split.train.timestamps, -math.inf
-        half_lives: list[float | None] = [None]
-        if times is not None:
-            days = float(times.max() - times.min()) / day_of(times)
+        times, half_lives = self.split.train.timestamps, [None]
+        days = 0.0 if times is None else float(times.max() - times.min()) / day_of(times)
+        if days > 0:
             half_lives += [float(f"{days / part:.3g}") for part in HALF_LIVES]
-        for half_life in half_lives:
-            if half_life == 0.0:
-                return
-            trained = self._solved({"name": "popular", "half_life": half_life})
-            if trained is None or self._value(trained) <= last:
-                return
-            last = self._value(trained)
+        self._solve_while_rising([{"name": "popular", "half_life": days} for days in half_lives])
 
     def solve_ease(self) -> None:
         """EASE with ever larger l2, where one solution is cheap."""
-        train, last = self.split.train, -math.inf
+        train = self.split.train
         if 4 * train.n_items**2 > _MATRIX:
             return self.listener.note(
                 f"ease is left out: {train.n_items:,} items are too many for it"
@@ -122,28 +116,36 @@ class _Search:
                 f"ease is left out: it would take some {needed:.1f} s, and {max(self.left, 0.0):.1f} s of "
                 "the budget are left"
             )
-        for l2 in EASE_L2:
-            trained = self._solved({"name": "ease", "l2": l2})
-            if trained is None or self._value(trained) <= last:
-                return None
-            last = self._value(trained)
-            if trained.metrics["seconds"]["train"] > _SHARE * self.left:
-                return None
-        return None
+        return self._solve_while_rising(
+            [{"name": "ease", "l2": l2} for l2 in EASE_L2],
+            enough=lambda _, took: took > _SHARE * self.left,
+        )
 
     def solve_svd(self) -> None:
         """SVD with ever more dimensions, at least one."""
-        start, last = time.perf_counter(), -math.inf
+        start = time.perf_counter()
         singular_factors(synthetic(50, 40, 400), 8, torch.Generator())  # loads compiled code
         self._spend(start)
-        for dim in SVD_DIMS:
-            trained = self._solved({"name": "svd", "dim": dim})
+        full = min(self.split.train.n_users, self.split.train.n_items)
+        self._solve_while_rising(
+            [{"name": "svd", "dim": dim} for dim in SVD_DIMS],
+            enough=lambda model, took: model["dim"] >= full or _DOUBLING * took > self.left,
+        )
+
+    def _solve_while_rising(
+        self,
+        models: Sequence[dict[str, Any]],
+        enough: Callable[[dict[str, Any], float], bool] = lambda *_: False,
+    ) -> None:
+        """One after the other, until validation no longer rises, memory runs out, or one with the seconds it
+        took was `enough`."""
+        last = -math.inf
+        for model in models:
+            trained = self._solved(model)
             if trained is None or self._value(trained) <= last:
                 return
             last = self._value(trained)
-            took = trained.metrics["seconds"]["train"]
-            full = dim >= min(self.split.train.n_users, self.split.train.n_items)
-            if full or _DOUBLING * took > self.left:
+            if enough(model, trained.metrics["seconds"]["train"]):
                 return
 
     def _solved(self, model: dict[str, Any]) -> Trained | None:
@@ -285,7 +287,7 @@ class _Search:
 
 
 def _tried(trained: Trained) -> dict[str, Any]:
-    """The setting that is tried, and its value: dimensions, or l2 of EASE; none of a blend."""
+    """The setting that is tried, and its value: dimensions, l2 or half-life; none of a blend."""
     model = trained.config.model
     keys = ("dim", "l2", "half_life")
     return {key: model[key] for key in keys if model.get(key) is not None}
