@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.ranking import recommend_frame, top_k
+from ssmrec.kernels.topk import select
+from ssmrec.ranking import recommend_frame, top_k, topk
 
 
 def pairs(mask: np.ndarray) -> Interactions:
@@ -50,6 +51,56 @@ def test_equals_sorting_with_ties(seed, shape, k, block) -> None:
     allowed = g.random(shape[1]) < 0.7
     lists = top_k(users, items, k, seen=list(map(pairs, masks)), allowed=allowed, block=block)
     assert lists.ids.tolist() == plain(users, items, k, masks, allowed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(0, 40), st.integers(1, 60)),
+    k=st.integers(1, 80),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    block=st.one_of(st.none(), st.integers(1, 50)),
+)
+def test_one_list_for_all_equals_sorting_with_ties(seed, shape, k, shares, block) -> None:
+    g = np.random.default_rng(seed)
+    users = torch.ones(shape[0], 1)
+    items = torch.from_numpy(g.integers(-3, 4, (shape[1], 1)).astype(np.float32))
+    masks = [g.random(shape) < shares[0], g.random(shape) < 0.1]
+    allowed, told = g.random(shape[1]) < shares[1], []
+    lists = top_k(
+        users, items, k, seen=list(map(pairs, masks)), allowed=allowed, block=block,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert lists.ids.tolist() == plain(users, items, k, masks, allowed)
+    listed = lists.ids >= 0
+    assert (lists.scores[listed] == items.numpy()[lists.ids[listed], 0]).all()
+    assert (lists.scores[~listed] == -np.inf).all()
+    assert not told or told[-1] == (shape[0], shape[0])
+
+
+def test_one_list_for_all_looks_at_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+
+    def noting(tile, k, *more):
+        widths.append(tile.shape[1])
+        return select(tile.numpy(), k, *more)
+
+    monkeypatch.setattr(topk, "_select", noting)
+    known = pairs(np.arange(1000) < np.array([[3], [1], [0]]))
+    items = torch.arange(1000, 0, -1.0)[:, None]
+    lists = top_k(torch.ones(3, 1), items, 4, seen=[known], block=2)
+    assert widths == [4 + 3, 4]
+    assert lists.ids.tolist() == [[3, 4, 5, 6], [1, 2, 3, 4], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_one_list_for_all_of_scores_that_are_no_numbers(broken: float) -> None:
+    items = torch.tensor([[1.0], [broken], [3.0]])
+    if np.isnan(broken):
+        with pytest.raises(DataError, match="not a number"):
+            top_k(torch.ones(2, 1), items, 2)
+    else:
+        assert top_k(torch.ones(2, 1), items, 2).ids.tolist() == [[1, 2]] * 2
 
 
 @pytest.mark.parametrize("d", [1, 8, 64, 100])

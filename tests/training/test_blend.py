@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ssmrec
-from ssmrec.data import Split
+from ssmrec.data import Split, merge
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
 from ssmrec.models import HistoryRows, ScoringRows
@@ -22,6 +22,7 @@ from ssmrec.serving.foldin import FoldIn
 from ssmrec.training import Listener, blend_weights, label, load_run, save_run, train_run
 from ssmrec.training.blend import blend
 from ssmrec.training.blend_weights import choose_weights
+from ssmrec.training.judges import some_users
 
 SVD = {"name": "svd", "dim": 4}
 MF = {"name": "mf", "dim": 8}
@@ -204,6 +205,20 @@ def test_runs_that_know_less_than_the_split_are_judged_by_its_validation_pairs(s
     runs = [train_run(small(model=m, train={"protocol": "fixed"}), alone) for m in (MF, SVD)]
     found = blend(runs, tastes)
     assert found.metrics["selected_on"] == "valid" and found.metrics["valid"]
+
+
+def test_of_many_users_some_choose_the_weights(two, small, tastes):
+    few = small(model=MF, train={"protocol": "valid", "valid_users": 7})
+    runs = [train_run(few, tastes), two[1]]
+    found = blend(runs, tastes, weights=[0.25, 0.75])
+    judged = replace(tastes, valid=some_users(tastes.valid, 7, few.seed))
+    assert found.metrics["counts"]["valid"]["users"] == 7
+    assert found.metrics["valid"]["ndcg@5"] == pytest.approx(value([0.25, 0.75], runs, judged))
+    chosen = choose_weights(runs, judged, Listener(), ["mf", "svd"])
+    assert len(chosen) == 2
+    weights = {p["weight"] for p in blend(runs, tastes).config.model["parts"]}
+    assert weights == {float(f"{w:.6g}") for w in chosen.values()}
+    assert found.seen.fingerprint == merge(tastes.train, tastes.valid).fingerprint
 
 
 def test_a_refit_that_is_interrupted_gives_nothing(two, tastes):

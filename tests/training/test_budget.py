@@ -11,7 +11,6 @@ from ssmrec.errors import RunError
 from ssmrec.training import (
     Checkpoint,
     Listener,
-    blend_weights,
     label,
     load_run,
     resolve,
@@ -328,7 +327,7 @@ def test_the_best_model_is_kept_where_blending_breaks_off(tastes, monkeypatch, e
 
 
 def test_many_users_are_judged_by_some_of_them(tastes, monkeypatch):
-    monkeypatch.setattr(blend_weights, "JUDGES", 7)
+    monkeypatch.setattr(budget_room, "_JUDGES", 7)
     chosen = []
 
     def choose(runs, split, *_):

@@ -11,7 +11,10 @@ import torch
 
 from ssmrec.data import Interactions, merge
 from ssmrec.errors import ConfigError
+from ssmrec.evaluation import evaluate
+from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training import Listener, Trainer, train_run
+from ssmrec.training.judges import some_users
 
 PROTOCOLS = ["valid", "refit", "fixed", "published"]
 
@@ -71,6 +74,36 @@ def test_refit_is_a_fresh_training_on_everything_for_the_chosen_epochs(small, ta
     alone.run()
     assert torch.equal(table(refit), alone.model.table.detach())
     assert refit.train.fingerprint == merge(tastes.train, tastes.valid).fingerprint
+
+
+@pytest.mark.parametrize("protocol", ["valid", "refit"])
+def test_of_many_users_some_choose(small, tastes, protocol):
+    ear, config = Ear(), under(small, protocol, valid_users=7)
+    trained = train_run(config, tastes, ear)
+    judged = some_users(tastes.valid, 7, config.seed)
+    users = np.flatnonzero(judged.user_degrees)
+    every = int((tastes.valid.user_degrees > 0).sum())
+    assert len(users) == 7 < every
+    assert (judged.user_degrees[users] == tastes.valid.user_degrees[users]).all()
+    assert ear.notes == [f"validation looks at 7 of {every} users (train.valid_users)"]
+    values = [row["ndcg@5"] for row in trained.history if row["phase"] == "select"]
+    assert trained.metrics["valid"]["ndcg@5"] == max(values)
+    assert trained.metrics["counts"]["valid"]["users"] == 7
+    if protocol == "valid":
+        found = evaluate(
+            *ranking_vectors(trained.model, "cosine"), judged, [tastes.train], ["ndcg@5"],
+            tastes.train.item_degrees > 0,
+        )  # fmt: skip
+        assert trained.metrics["valid"]["ndcg@5"] == found.values["ndcg@5"]
+    # All are known all the same, and all of test is looked at.
+    assert trained.seen.fingerprint == merge(tastes.train, tastes.valid).fingerprint
+    assert trained.metrics["counts"]["test"]["users"] == (tastes.test.user_degrees > 0).sum()
+
+
+def test_as_many_users_as_there_are_choose_without_a_word(small, tastes):
+    ear, every = Ear(), int((tastes.valid.user_degrees > 0).sum())
+    trained = train_run(under(small, "valid", valid_users=every), tastes, ear)
+    assert trained.metrics["counts"]["valid"]["users"] == every and not ear.notes
 
 
 def test_a_model_is_all_that_stays_of_a_training(small, tastes):

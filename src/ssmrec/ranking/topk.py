@@ -154,6 +154,8 @@ def top_k(
     index = np.arange(m) if user_index is None else np.asarray(user_index)
     _check(users, items, k, block, [*seen, *([] if only is None else [only])], index, allowed)
     k = min(k, n)
+    if only is None and isinstance(items, Tensor) and _alike(users, items):
+        return _from_the_top(items, k, seen, index, allowed, block, progress)
     lists, first = TopK.empty(m, k), 0
     for rows in _blocks(users, items):
         last = first + len(rows)
@@ -170,6 +172,53 @@ def top_k(
                 progress((m * first + part.stop * len(rows)) // n, m)
         first = last
     return lists
+
+
+def _alike(users: Tensor | ScoringRows, items: Tensor) -> bool:
+    """Whether all users score an item by its one number, as those of the most popular items do."""
+    if isinstance(users, ScoringRows) or users.shape[1] != 1:
+        return False
+    return bool((users == 1).all()) and bool(items.isfinite().all())
+
+
+def _from_the_top(
+    items: Tensor,
+    k: int,
+    seen: Sequence[Pairs],
+    index: Array,
+    allowed: Array | None,
+    block: int | None,
+    progress: Progress | None,
+) -> TopK:
+    """As `top_k` where all score alike: who has seen h items finds the list among the first k + h of all."""
+    values, m = items.detach().float()[:, 0], len(index)
+    order = values.sort(descending=True, stable=True).indices.cpu().numpy()
+    order = order if allowed is None else order[allowed[order]]
+    hidden = sum((known.user_degrees[index] for known in seen), np.zeros(m, np.int64))
+    width = min(k + int(hidden.max(initial=0)), len(order))
+    at_once = min(block or _users_at_once(m, max(width, 1), items.device), max(m, 1))
+    lists = TopK.empty(m, k)
+    for start in range(0, m if len(order) else 0, at_once):
+        part = slice(start, min(start + at_once, m))
+        # By their numbers, so that of equal scores the lower item comes first.
+        top = np.sort(order[: k + hidden[part].max()])
+        tile = values[torch.from_numpy(top).to(values.device)].repeat(part.stop - start, 1)
+        ids, scores = _select(
+            tile, min(k, len(top)), [_among(top, known, index[part]) for known in seen], None
+        )
+        lists.put(part, 0, np.where(ids < 0, ids, top[ids]), scores)
+        if progress is not None:
+            progress(part.stop, m)
+    return lists
+
+
+def _among(top: Array, known: Pairs, index: Array) -> Seen:
+    """CSR of the users `index`, and where their items are in `top`; those that are not are left out."""
+    place = np.full(known.n_items, -1, dtype=np.int32)
+    place[top] = np.arange(len(top), dtype=np.int32)
+    indptr, items = _rows(known, index, 0, known.n_items)
+    found = place[items]
+    return np.concatenate(([0], np.cumsum(found >= 0)))[indptr], found[found >= 0]
 
 
 def _blocks(users: Tensor | ScoringRows, items: Tensor | ItemBlocks) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from ssmrec.models import Blend
 from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
+from ssmrec.training.judges import judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State
 from ssmrec.training.protocols import Trained, measure, summary, tested, train_run
@@ -55,7 +56,10 @@ def blend(
     judged = split.valid is not None and _equal(runs[0].train, split.train)
     if not judged and (weights is None or refit):
         raise ConfigError(_not_judged(runs[0], split, weights is None))
-    found = dict(enumerate(weights or ())) or choose_weights(runs, split, listener, told)
+    some = judges(runs[0].config, split.valid) if judged and split.valid is not None else None
+    found = dict(enumerate(weights or ())) or choose_weights(
+        runs, replace(split, valid=some), listener, told
+    )
     if len(found) == 1:
         best = names[next(iter(found))]
         raise RunError(f"no other run makes {best} better on validation: use it alone")
@@ -63,7 +67,7 @@ def blend(
     config = _settings(runs, found, protocol)
     used = [runs[number] for number in found]
     model = _made(config, used)
-    valid = measure(config, model, split.train, split.valid, [split.train]) if judged else None
+    valid = measure(config, model, split.train, some, [split.train])
     if refit:
         used = [refitted(run, split, listener) for run in used]
         model = _made(config, used)

@@ -19,7 +19,6 @@ from ssmrec.models.history import ScoringRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained
-from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
 
@@ -28,9 +27,6 @@ STEP = 0.1
 
 GAIN = 1.001
 """What the metric must grow by, as a factor, for a part to come in."""
-
-JUDGES = 10_000
-"""Most users whose validation pairs choose the weights of a blend: each weight ranks for all of them."""
 
 Weights = dict[int, float]
 """Weight of each run that is in, by its number, in the order they came in; they add up to 1."""
@@ -76,16 +72,6 @@ def choose_weights(
     for number in sorted(left):
         listener.note(f"{names[number]} adds nothing: left out")
     return shares
-
-
-def some_users(valid: Interactions, seed: int) -> Interactions:
-    """The pairs of some users, enough to choose weights by."""
-    users = np.flatnonzero(valid.user_degrees)
-    if len(users) <= JUDGES:
-        return valid
-    chosen = np.zeros(valid.n_users, dtype=bool)
-    chosen[numpy_generator(seed, "judges").choice(users, JUDGES, replace=False)] = True
-    return valid.take(chosen[valid.rows])
 
 
 def _beside(shares: Weights, number: int, share: float) -> Weights:

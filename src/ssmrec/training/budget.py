@@ -16,11 +16,12 @@ from ssmrec.errors import RunError
 from ssmrec.models import Blend
 from ssmrec.models.start import singular_factors
 from ssmrec.training.blend import blend, refitted
-from ssmrec.training.blend_weights import Weights, choose_weights, some_users
+from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.diverged import DivergedError
 from ssmrec.training.estimate import epoch_seconds, solution_seconds
+from ssmrec.training.judges import some_users
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, tested, train_run
 
@@ -32,6 +33,9 @@ EASE_L2 = (100.0, 300.0, 1000.0)
 LIGHTGCN_EPOCHS = {256: 4, 128: 4, 64: 2}
 """By dimensions, the epochs that must fit: it passes its spectral start within two of them, and wider vectors
 are better from the fourth on."""
+
+_JUDGES = 10_000
+"""Most users whose validation pairs choose the weights of the blend: each weight ranks for all of them."""
 
 _MATRIX = 2**30
 """Most bytes of an item-item matrix, which is also what a run folder with EASE takes: 16,384 items."""
@@ -179,7 +183,7 @@ class _Search:
         if len(runs) < 2 or self.interrupted:
             return
         assert self.split.valid is not None
-        judged = replace(self.split, valid=some_users(self.split.valid, self.config.seed))
+        judged = replace(self.split, valid=some_users(self.split.valid, _JUDGES, self.config.seed))
         start = time.perf_counter()
         try:
             names = [_named(run) for run in runs]

@@ -59,6 +59,8 @@ class TrainConfig(Config):
         patience: evaluations without a better `metric` before stopping.
         eval_every: epochs between evaluations.
         metric: what chooses the epoch, such as ndcg@20.
+        valid_users: most users whose validation pairs choose; of more, so many are drawn once by the seed.
+            To rank for a million users after every epoch would take longer than the epoch.
         device: `auto` takes CUDA when there is one.
         precision: of the matrix products of a step on CUDA. `tf32` rounds their inputs to 10 bits;
             `bf16` to 7, and keeps tables, sums and the optimiser in float32. Ranking is always float32.
@@ -81,6 +83,7 @@ class TrainConfig(Config):
     patience: int = Field(default=10, ge=1)
     eval_every: int = Field(default=1, ge=1)
     metric: str = "ndcg@20"
+    valid_users: int = Field(default=100_000, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "float32"
     threads: int | None = Field(default=None, ge=1)

@@ -10,7 +10,7 @@ from ssmrec.models import MODELS
 from ssmrec.training.config import RunConfig, closed_form, completed
 from ssmrec.training.peers import current
 
-USED_SOLVED = ("protocol", "threads", "choose_model", "device")
+USED_SOLVED = ("protocol", "threads", "choose_model", "device", "valid_users")
 """The settings of `train` that a model in closed form uses or tells of itself; of loss and sampler
 it uses none."""
 SWITCHES = (
@@ -50,7 +50,7 @@ def unused(config: RunConfig) -> dict[str, list[str]]:
         f"{name}: solved in closed form": [key for key in own if for_steps(key)],
         f"train.protocol={protocol} chooses no epoch": [key for key in own if key in CHOOSING],
         f"train.protocol={protocol} carves no validation pairs": (
-            ["data.split.valid"] if own.get("data.split.valid") else []
+            [k for k in ("data.split.valid", "train.valid_users") if own.get(k)]
         ),
     }
     solved, fixed, whole = found

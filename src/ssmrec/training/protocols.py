@@ -18,6 +18,7 @@ from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.device import device_name, pick_device
+from ssmrec.training.judges import judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State, Trainer, Watch
 from ssmrec.training.peers import current
@@ -82,13 +83,14 @@ def train_run(
     everything = split.known
     _tell(config, everything, listener)
     phases = _Phases(config, listener, checkpoint)
+    choosing = _judges(config, split.valid, listener)
     if selected is None:
-        first = last = phases.first(split, everything)
+        first = last = phases.first(replace(split, valid=choosing), everything)
     else:
         first = last = phases.taken(selected, split.train)
     valid = None
     if protocol in ("valid", "refit"):
-        valid = measure(config, first.model, split.train, split.valid, [split.train])
+        valid = measure(config, first.model, split.train, choosing, [split.train])
     if protocol == "refit" and first.state.stopped not in BROKEN_OFF:
         last = phases.run("refit", everything, first.state.best_epoch, None)
     metrics = {
@@ -137,6 +139,21 @@ def _tell(config: RunConfig, pairs: Interactions, listener: Listener) -> None:
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
     if config.train.epochs == 0:
         listener.note("train.epochs=0: nothing is learned, the model stays at its start")
+
+
+def _judges(
+    config: RunConfig, valid: Interactions | None, listener: Listener
+) -> Interactions | None:
+    """The validation pairs that choose, where the protocol wants them to."""
+    if valid is None or config.train.protocol not in ("valid", "refit"):
+        return valid
+    chosen = judges(config, valid)
+    if len(chosen) < len(valid):
+        count = int((valid.user_degrees > 0).sum())
+        listener.note(
+            f"validation looks at {config.train.valid_users:,} of {count:,} users (train.valid_users)"
+        )
+    return chosen
 
 
 def _check_parts(protocol: str, split: Split) -> None:
