@@ -194,14 +194,14 @@ class Interactions:
 
     def take(self, keep: Array, counts: Mapping[str, int] | None = None) -> Interactions:
         """The pairs where `keep` (bool (n,)) holds, over the same vocabularies."""
-        return Interactions.from_pairs(
-            self.rows[keep],
-            self.indices[keep],
-            self.users,
-            self.items,
-            None if self.timestamps is None else self.timestamps[keep],
-            None if self.weights is None else self.weights[keep],
-            counts,
+        return Interactions(
+            users=self.users,
+            items=self.items,
+            indptr=np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))[self.indptr],
+            indices=self.indices[keep],
+            timestamps=None if self.timestamps is None else self.timestamps[keep],
+            weights=None if self.weights is None else self.weights[keep],
+            counts=dict(counts or {}),
         )
 
     def joined(self, other: Interactions) -> Interactions:
