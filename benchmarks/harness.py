@@ -173,10 +173,18 @@ def _rounded(value: Any) -> Any:
 
 
 def child(
-    module: str, arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    module: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    processes: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Run `serve` of a module in its own process; yields what it reports, then how it ended if badly."""
-    command = [sys.executable, "-m", module, json.dumps(dict(arguments))]
+    """Run `serve` of a module in its own process; yields what it reports, then how it ended if badly.
+
+    Several `processes` are started by torchrun.
+    """
+    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    start = [*several, module] if processes > 1 else [module]
+    command = [sys.executable, "-m", *start, json.dumps(dict(arguments))]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

@@ -1,7 +1,8 @@
 """A budget and no model named: EASE and SVD, LightGCN in the time left, their blend; validation chooses."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ssmrec.errors import RunError
 from ssmrec.training import (
     Checkpoint,
     Listener,
+    estimate,
     label,
     load_run,
     resolve,
@@ -58,6 +60,26 @@ def test_too_little_time_for_lightgcn_is_told(tastes, monkeypatch):
     train_best(budget(600.0), tastes, notes)
     told = [text for text in notes.told if "left out: 1000000000 epochs would take" in text]
     assert len(told) == 1 and "s of the budget are left" in told[0]
+
+
+def test_what_takes_too_long_at_least_is_not_measured(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "epoch_seconds", lambda *_: pytest.fail("is measured"))
+    monkeypatch.setattr(budget_room, "least_epoch_seconds", lambda config, _: config.model["dim"])
+    notes = Notes()
+    search = budget_room._Search(budget(100.0), tastes, notes)
+    assert search._affordable() is None
+    (told,) = notes.told
+    assert told.startswith("lightgcn is left out: 2 epochs would take 128.0 s or more, and ")
+
+
+def test_the_least_seconds_are_those_of_moving_the_tables(tastes, monkeypatch):
+    """By a clock that ticks once each time it is read: 2^24 numbers then take one second."""
+    clock = count()
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    config = resolve({"model": {"name": "lightgcn", "dim": 8}, "train": {"batch_size": 100}})
+    steps, rows = -(-len(tastes.train) // 100), tastes.train.n_users + tastes.train.n_items
+    found = estimate.least_epoch_seconds(config, tastes.train)
+    assert found == pytest.approx(steps * rows * 8 * 7 / 2 / 2**24)
 
 
 def alone(trained):

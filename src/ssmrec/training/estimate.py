@@ -12,6 +12,7 @@ import torch
 from ssmrec.data import Interactions
 from ssmrec.training.ahead import without_start
 from ssmrec.training.config import RunConfig
+from ssmrec.training.device import pick_device
 from ssmrec.training.loop import Trainer
 from ssmrec.training.seeds import numpy_generator
 
@@ -19,6 +20,8 @@ _PAIR = 2e-9
 """Seconds to count one pair of items in a history, on one thread."""
 
 _STEPS = 6
+_COPIED = 1 << 24
+"""Numbers that are moved to find out how fast this machine moves them: 64 MB, more than a cache holds."""
 
 
 def solution_seconds(train: Interactions) -> float:
@@ -33,6 +36,23 @@ def solution_seconds(train: Interactions) -> float:
     inverse = 0.6 * min(took) * (train.n_items / size) ** 3
     pairs = float(np.square(train.user_degrees.astype(np.float64)).sum())
     return inverse + _PAIR * pairs
+
+
+def least_epoch_seconds(config: RunConfig, train: Interactions) -> float:
+    """What an epoch takes at least, since each step of Adam moves the tables; found in some milliseconds.
+
+    Where this is too long already, there is no need to build a graph and to measure a step, which takes minutes
+    on millions of nodes.
+    """
+    took, part = [], torch.zeros(_COPIED, device=pick_device(config.train.device))
+    for _ in range(4):
+        start = time.perf_counter()
+        part.add_(1.0)[0].item()  # waits for a GPU; reads and writes all
+        took.append(time.perf_counter() - start)
+    table = (train.n_users + train.n_items) * config.model["dim"]
+    steps = math.ceil(len(train) / config.train.batch_size)
+    # The parameters, gradient and both moments are read, and all but the gradient are written.
+    return steps * table * 3.5 * min(took) / _COPIED
 
 
 def epoch_seconds(config: RunConfig, train: Interactions) -> float:
