@@ -13,7 +13,7 @@ from benchmarks import harness
 NAMES = (
     "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
     "quality-yelp2018", "quality-gowalla", "kept-gowalla", "update-online-retail",
-    "update-movietweetings-40k", "update-ml-1m-time", "gpu",
+    "update-movietweetings-40k", "update-ml-1m-time", "processes", "gpu",
 )  # fmt: skip
 """A module, and after a dash what it runs on."""
 

@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Result], Iterable[str]]] = {
     "growth": size.growth,
     "padding": size.padding,
     "update": metrics.update,
+    "processes": size.processes,
     "gpu": speed.gpu,
 }
 """In the order of the page, by the first word of a benchmark's name."""

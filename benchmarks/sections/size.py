@@ -83,3 +83,34 @@ def padding(result: Result) -> Iterable[str]:
 
 def _padded(row: Result) -> str:
     return f"{ms(row['step'])}, {row['peak_gib']:.2f} GiB" if "step" in row else row["failed"]
+
+
+def processes(result: Result) -> Iterable[str]:
+    yield f"## Several processes on one machine ({result['data']})\n"
+    yield (
+        "A training step, in-batch sampled softmax, d 64: milliseconds, and how many times faster than one "
+        "process with one thread. All sides end with the same loss.\n"
+    )
+    sides = list(next(iter(result["steps"].values()))["sides"])
+    rows = [
+        [what, *(f"{ms(f['sides'][s]['median'])} ({times(f['times_faster'][s])})" for s in sides)]
+        for what, f in result["steps"].items()
+    ]
+    yield table(["trained", *sides], rows)
+    if result["tables"]:
+        yield (
+            "\nSharded tables (`mf`, 2,048 pairs a step, as many items as users): what each process grew by, "
+            "from before the table to after some steps, beside table, gradient and moments by the formula "
+            "16 n d / P.\n"
+        )
+        yield table(
+            ["users, and items", "d", "processes", "each process grew by", "formula", "a step"],
+            [
+                [
+                    f"{size['users']:,}", size["dim"], size["processes"],
+                    ", ".join(f"{grown / 1e6:,.0f}" for grown in size["grown"]) + " MB",
+                    f"{size['formula'] / 1e6:,.0f} MB", ms(size["seconds"]["median"]),
+                ]
+                for size in result["tables"]
+            ],
+        )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "step", "shares", "evaluation", "softmax", "sampling", "growth", "padding-yelp2018",
-    "quality-gowalla", "kept-gowalla", "update-ml-1m-time", "gpu",
+    "quality-gowalla", "kept-gowalla", "update-ml-1m-time", "processes", "gpu",
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -133,6 +133,17 @@ def test_an_update_is_held_against_training_afresh(results):
         assert ways["update"]["epochs"] <= ways["afresh"]["epochs"]
         assert all(0 < way["ndcg@20"] < 1 and way["seconds"] > 0 for way in ways.values())
         assert facts["counts"]["pairs_new"] == found["new"]
+
+
+def test_all_processes_end_where_one_does(results):
+    found = results["processes"]["result"]
+    for facts in found["steps"].values():
+        one, *others = facts["losses"].values()
+        assert others == pytest.approx([one, one], rel=1e-4)
+        assert all(0 < ratio < math.inf for ratio in facts["times_faster"].values())
+    for size in found["tables"]:  # none without TorchRec
+        assert len(size["grown"]) == size["processes"] == 2
+        assert size["formula"] == 16 * 4000 * 16 // 2 < min(size["grown"])
 
 
 def test_kept_kernels_train_to_the_same_quality(results):

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Study:
         self.distributions = {key: self._distribution(part) for key, part in task.space.items()}
         with self._watched():
             self.study = self.optuna.create_study(
-                storage=None if self.path is None else _address(self.path),
+                storage=None if self.path is None else self._storage(self.path),
                 study_name=_NAME, direction="maximize", load_if_exists=True, pruner=self._pruner(),
             )  # fmt: skip
             self._claim(task.record(fingerprint))
@@ -205,6 +206,15 @@ class Study:
         finally:
             logs.set_verbosity(level)
 
+    def _storage(self, path: Path) -> Any:
+        """A SQLite file, opened by its path: in an address, signs such as ? mean something else."""
+        from sqlalchemy.pool import QueuePool
+
+        opened = partial(sqlite3.connect, path, check_same_thread=False)
+        return self.optuna.storages.RDBStorage(
+            "sqlite://", engine_kwargs={"creator": opened, "poolclass": QueuePool}
+        )
+
     def _faults(self) -> tuple[type[Exception], ...]:
         if self.path is None:
             return ()
@@ -213,13 +223,6 @@ class Study:
         # RuntimeError: a file of an Optuna with another layout. ValueError: no JSON, or a trial that
         # another command has ended.
         return (SQLAlchemyError, self.optuna.exceptions.OptunaError, RuntimeError, ValueError)
-
-
-def _address(path: Path) -> str:
-    """The address of a SQLite file, whatever signs its path has."""
-    from sqlalchemy import URL
-
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def _told(error: BaseException) -> str:
