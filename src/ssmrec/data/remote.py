@@ -107,10 +107,6 @@ def first_bytes(place: Remote) -> bytes:
     return "\n".join(lines.collect().to_series().drop_nulls()).encode()
 
 
-_ABSENT = ("paths were empty", "404 Not Found")
-"""How polars tells that nothing is there, where it does not say so by the kind of error."""
-
-
 def exists(place: Path | Remote) -> bool:
     """Whether there is such a file or folder; of an address, one with a file that fits.
 
@@ -127,7 +123,8 @@ def exists(place: Path | Remote) -> bool:
     except FileNotFoundError:
         return False
     except Exception as error:  # Google's library refuses by an exception of its own
-        if any(told in str(error) for told in _ABSENT):
+        web = place.scheme in _WEB  # of a store it may be the bucket that is not found
+        if "paths were empty" in str(error) or (web and "404 Not Found" in str(error)):
             return False
         asked = None if isinstance(error, pl.exceptions.PolarsError) else _ASKED.get(place.scheme)
         told = f"{place}: cannot be read ({reason(error)})"
