@@ -67,7 +67,9 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
             try:
                 for frame in frames:
                     if out.suffix == ".csv":
-                        frame.write_csv(file, include_header=rows == 0 and file.tell() == 0)
+                        # Written here: not every polars tells that the disk is full.
+                        first = rows == 0 and file.tell() == 0
+                        file.write(frame.write_csv(include_header=first).encode())
                     else:
                         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
                         writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
