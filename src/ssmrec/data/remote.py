@@ -107,6 +107,10 @@ def first_bytes(place: Remote) -> bytes:
     return "\n".join(lines.collect().to_series().drop_nulls()).encode()
 
 
+_ABSENT = re.compile("paths were empty|expected at least 1 source|Object at location .*not found")
+"""How the versions of polars tell that nothing is there, where the kind of error does not say so."""
+
+
 def exists(place: Path | Remote) -> bool:
     """Whether there is such a file or folder; of an address, one with a file that fits.
 
@@ -123,8 +127,7 @@ def exists(place: Path | Remote) -> bool:
     except FileNotFoundError:
         return False
     except Exception as error:  # Google's library refuses by an exception of its own
-        web = place.scheme in _WEB  # of a store it may be the bucket that is not found
-        if "paths were empty" in str(error) or (web and "404 Not Found" in str(error)):
+        if _ABSENT.search(str(error)):
             return False
         asked = None if isinstance(error, pl.exceptions.PolarsError) else _ASKED.get(place.scheme)
         told = f"{place}: cannot be read ({reason(error)})"
