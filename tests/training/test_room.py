@@ -45,11 +45,11 @@ def parts(users, items, pairs):
 
 config = resolve(json.loads(sys.argv[1]))
 train_run(config, parts(50, 40, 400))  # libraries and kernels are there before memory is counted
-split = parts(80_000, 60_000, 120_000)
+split = parts(20_000, 120_000, 30_000)
 before = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 train_run(config, split)
-told = needed(config, 80_000, 60_000, 120_000)
+told = needed(config, 20_000, 120_000, 30_000)
 print(json.dumps([resident("VmHWM") - before, sum(told.values())]))
 """
 

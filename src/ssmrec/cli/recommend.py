@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,9 +156,8 @@ def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
         TextColumn("ranking"), BarColumn(bar_width=24),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} users"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
-        disable=not console.is_terminal,
     )  # fmt: skip
-    with bars:
+    with bars if console.is_terminal else nullcontext():  # an older rich would end with an empty line
         task = bars.add_task("ranking", total=1)
         yield from make(
             ranker, *arguments, lambda done, total: bars.update(task, completed=done, total=total)
