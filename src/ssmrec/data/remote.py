@@ -163,7 +163,7 @@ def parts(source: Remote, names: Sequence[str]) -> dict[str, Remote]:
 def reason(error: BaseException) -> str:
     """One line of an error: what the store says, else the last cause, else the first line."""
     text = str(error).strip()
-    if said := re.search("<Message>(.*?)</Message>", text, re.DOTALL):
+    if said := re.search(r"<Message>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</Message>", text, re.DOTALL):
         return said[1].strip().rstrip(".")
     if "Caused by:" in text:
         return re.sub(r"^\s*\d+: ", "", text.splitlines()[-1])
