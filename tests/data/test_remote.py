@@ -148,6 +148,10 @@ def test_a_text_file(store, name):
         groups = ROWS.group_by("user", maintain_order=True).agg("item").rows()
         text = "".join(f"{user} {' '.join(map(str, items))}\n" for user, items in groups).encode()
     store({name: gzip.compress(text) if name.endswith("gz") else text})
+    if name == "a.txt" and pl.__version__.startswith("1."):
+        return fails(
+            f"s3://shop/{name}", f"s3://shop/{name}: 'user item item ...' lines of a store"
+        )
     assert load(f"s3://shop/{name}").fingerprint == load(ROWS).fingerprint
 
 

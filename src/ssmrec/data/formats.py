@@ -160,6 +160,11 @@ def _lines(path: Path | Remote) -> pl.LazyFrame:
 
 
 def _adjacency(path: Path | Remote, place: Place) -> pl.LazyFrame:
+    if isinstance(path, Remote) and pl.__version__.startswith("1."):  # it takes it for a local file
+        raise DataError(
+            f"{path}: 'user item item ...' lines of a store are read with polars 2 and later (this is "
+            f"{pl.__version__}): upgrade it, or download the file"
+        )
     line, _ = _divided(place)
     blanks = place.delimiter is None
     _refuse_other_delimiters(path, place)
