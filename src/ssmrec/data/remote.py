@@ -129,7 +129,8 @@ def exists(place: Path | Remote) -> bool:
     except Exception as error:  # Google's library refuses by an exception of its own
         if _ABSENT.search(str(error)):
             return False
-        asked = None if isinstance(error, pl.exceptions.PolarsError) else _ASKED.get(place.scheme)
+        of_format = isinstance(error, pl.exceptions.PolarsError) and "<Message>" not in str(error)
+        asked = None if of_format else _ASKED.get(place.scheme)
         told = f"{place}: cannot be read ({reason(error)})"
         raise DataError(told + (f"; asked with {asked}" if asked else "")) from None
     return True
