@@ -6,6 +6,7 @@ Each side runs in processes of its own, started by torchrun where there are seve
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,3 +187,5 @@ if __name__ == "__main__":
     if os.environ.get("RANK", "0") != "0":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # process 0 reports
     serve(measure)
+    sys.stdout.flush()
+    os._exit(0)  # threads of the connections to others may not outlive an orderly end
