@@ -157,9 +157,8 @@ def shown(make: Any, ranker: Ranker, *arguments: Any) -> Iterator[pl.DataFrame]:
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} users"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
     )  # fmt: skip
-    with (
-        bars if console.is_terminal else nullcontext()
-    ):  # an older rich would end with an empty line
+    # Elsewhere an older rich would end it with an empty line.
+    with bars if console.is_terminal else nullcontext():
         task = bars.add_task("ranking", total=1)
         yield from make(
             ranker, *arguments, lambda done, total: bars.update(task, completed=done, total=total)
