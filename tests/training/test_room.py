@@ -18,7 +18,7 @@ from ssmrec.cli.train import tell_room
 from ssmrec.data import Split, synthetic
 from ssmrec.kernels import memory
 from ssmrec.models import MODELS
-from ssmrec.training import resolve
+from ssmrec.training import Listener, resolve, room
 from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import make_model
 from ssmrec.training.protocols import train_run
@@ -30,7 +30,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from ssmrec.data import Split, synthetic
-from ssmrec.training import resolve
+from ssmrec.training import Listener, resolve, room
 from ssmrec.training.protocols import train_run
 from ssmrec.training.room import needed
 
@@ -228,3 +228,39 @@ def test_far_more_negatives_than_items_are_told(negatives, said, tastes, caplog)
     train_run(resolve({"negatives": negatives, "train": train}), tastes)
     told = [r.getMessage() for r in caplog.records if "in a step" in r.getMessage()]
     assert [line.startswith(said) for line in told] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "users", "told"),
+    [
+        ({"model": {"name": "mf"}}, 2**19 - 1000, True),
+        ({"model": {"name": "mf"}}, 2**19 - 1001, False),
+        ({"model": {"name": "mf", "dim": 128}}, 2**18 - 1000, True),
+        ({"model": {"name": "mf"}, "train": {"optimizer": "lazy_adam"}}, 2**20, False),
+        ({"model": {"name": "lightgcn"}}, 2**20, False),  # it has no choice
+        ({"model": {"name": "svd"}}, 2**20, False),
+    ],
+)
+def test_where_adam_takes_most_of_a_step_its_lazy_form_is_named(asked, users, told):
+    config = resolve({**asked, "train": {"device": "cpu", **asked.get("train", {})}})
+    said = room.moves_all(config, users, 1000)
+    assert bool(said) == told
+    assert not told or said.startswith(
+        f"train.optimizer=adam moves all {users + 1000:,} rows at every step; lazy_adam"
+    )
+
+
+def test_lazy_adam_is_named_before_training(tastes, monkeypatch):
+    monkeypatch.setattr(room, "_MANY_NUMBERS", 100)
+    heard = []
+
+    class Ear(Listener):
+        def note(self, text):
+            heard.append(text)
+
+    train_run(
+        resolve({"model": {"name": "mf", "dim": 4}, "train": {"epochs": 1, "device": "cpu"}}),
+        tastes,
+        Ear(),
+    )
+    assert sum("lazy_adam moves those of the batch" in text for text in heard) == 1

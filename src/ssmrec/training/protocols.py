@@ -22,7 +22,7 @@ from ssmrec.training.judges import judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State, Trainer, Watch
 from ssmrec.training.peers import current
-from ssmrec.training.room import too_little, too_often
+from ssmrec.training.room import moves_all, too_little, too_often
 
 SELECTED_ON = {
     "valid": "valid",
@@ -135,6 +135,8 @@ def _tell(config: RunConfig, pairs: Interactions, listener: Listener) -> None:
         return
     if often := too_often(config, pairs.n_items):
         listener.warning(often)
+    if told := moves_all(config, pairs.n_users, pairs.n_items):
+        listener.note(told)
     if config.train.protocol == "published":
         listener.note("the epoch is chosen on TEST (train.protocol=published): too good to be true")
     if config.train.epochs == 0:

@@ -29,6 +29,8 @@ _DRAW = 64
 """Bytes of a candidate drawn: random numbers, ids, places, and the tables that find known ones."""
 _OFTEN = 100
 """Times that an item is drawn in a step from which on it is told."""
+_MANY_NUMBERS = 2**25
+"""Numbers of a table from which on Adam takes longer on a CPU than the rest of a step: some 25 milliseconds."""
 _OWN = ("dns", "ahns", "mixgcf", "given")
 """Samplers that draw for each row, and have no setting that says so."""
 
@@ -144,4 +146,18 @@ def too_often(config: RunConfig, n_items: int) -> str:
     return (
         f"negatives.{key}={config.negatives[key]} takes each of the {n_items:,} items about {often:,} times in "
         "a step: lower it, or take negatives.name=all"
+    )
+
+
+def moves_all(config: RunConfig, n_users: int, n_items: int) -> str:
+    """What to say where Adam, on a CPU, takes longer to move all rows than the rest of a step; else nothing."""
+    able = MODELS[config.model["name"]].row_gradients and config.train.optimizer == "adam"
+    if not able or not current().alone or pick_device(config.train.device).type != "cpu":
+        return ""
+    rows = n_users + n_items
+    if rows * config.model["dim"] < _MANY_NUMBERS:
+        return ""
+    return (
+        f"train.optimizer=adam moves all {rows:,} rows at every step; lazy_adam moves those of the batch, in a "
+        "fraction of the time (and reached 1.2 % less NDCG@20 on Gowalla)"
     )
