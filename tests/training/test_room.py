@@ -30,7 +30,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from ssmrec.data import Split, synthetic
-from ssmrec.training import Listener, resolve, room
+from ssmrec.training import resolve
 from ssmrec.training.protocols import train_run
 from ssmrec.training.room import needed
 
