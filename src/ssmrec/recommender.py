@@ -45,8 +45,8 @@ class Recommender:
 
     Args:
         model: a name of `ssmrec.MODELS`: mf, svdpp, lightgcn ..., or one you added to it. None is
-            lightgcn; with train={"budget": seconds} and validation pairs to choose by, the best of svd,
-            ease and lightgcn in that time.
+            lightgcn; with train={"budget": seconds} and validation pairs to choose by, the best blend
+            of popular, ease, svd and lightgcn in that time.
         loss: ssm, softmax, bpr, ... (docs/losses.md), or a name you added to `ssmrec.LOSSES`; None is
             ssm.
         negatives: in_batch, uniform, popularity, all; `auto` takes what fits model and loss.

@@ -323,3 +323,15 @@ def test_ties_that_are_not_cut_are_not_counted():
     assert pairs(parts.test) == {(1, 3), (1, 4)} and "test_cut_in_ties" not in parts.counts
     drawn = split(table(*rows), "temporal", test=0.5, valid=0, ties="item")
     assert pairs(drawn.test) == {(1, 3), (1, 4)}
+
+
+@pytest.mark.parametrize(("last", "warned"), [(7, True), (3, False)])
+def test_many_rows_at_the_time_of_the_cut_are_told(last, warned, caplog):
+    """Of ten rows, so many have the last timestamp; two were asked for."""
+    rows = [(user, 1, min(user, 10 - last)) for user in range(10)]
+    parts = split(table(*rows), "time", test=0.2, valid=0)
+    assert len(parts.test) == last
+    told = f"data.split.test=0.2: {10 * last} % of the rows are held out"
+    assert (told in caplog.text) == warned
+    split(table(*rows), "time", cut=10 - last, valid=0)  # as asked
+    assert caplog.text.count("are held out") == warned

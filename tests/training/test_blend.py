@@ -216,7 +216,14 @@ def test_of_many_users_some_choose_the_weights(two, small, tastes):
     assert found.metrics["valid"]["ndcg@5"] == pytest.approx(value([0.25, 0.75], runs, judged))
     chosen = choose_weights(runs, judged, Listener(), ["mf", "svd"])
     assert len(chosen) == 2
-    weights = {p["weight"] for p in blend(runs, tastes).config.model["parts"]}
+    told = []
+    listener = Listener()
+    listener.note = told.append
+    weights = {p["weight"] for p in blend(runs, tastes, listener=listener).config.model["parts"]}
+    assert sum(note.startswith("validation looks at 7 of ") for note in told) == 1
+    told.clear()
+    blend(runs, tastes, weights=[0.5, 0.5], refit=True, listener=listener)
+    assert not any("validation looks at" in note for note in told)  # it does not, any more
     assert weights == {float(f"{w:.6g}") for w in chosen.values()}
     assert found.seen.fingerprint == merge(tastes.train, tastes.valid).fingerprint
 

@@ -22,6 +22,7 @@ from ssmrec.training import (
 )
 from ssmrec.training import budget as budget_room
 from ssmrec.training.blend import blend
+from ssmrec.training.judges import some_users
 
 
 class Notes(Listener):
@@ -346,6 +347,24 @@ def test_the_best_model_is_kept_where_blending_breaks_off(tastes, monkeypatch, e
     assert not any("&" in one["model"] for one in trained.metrics["candidates"])
     assert label(trained.config) == best["model"]
     assert trained.metrics["test"] and (stopped is None or trained.metrics["stopped"] == stopped)
+
+
+def test_weights_are_chosen_by_some_of_those_who_judged_the_models(tastes, monkeypatch):
+    monkeypatch.setattr(budget_room, "_JUDGES", 5)
+    chosen, notes = [], Notes()
+
+    def choose(runs, split, *_):
+        chosen.append(split.valid)
+        return {0: 0.5, 1: 0.5}
+
+    monkeypatch.setattr(budget_room, "choose_weights", choose)
+    config = budget(600.0, train={"valid_users": 9})
+    trained = train_best(config, tastes, notes)
+    nine = some_users(tastes.valid, 9, config.seed)
+    five = np.flatnonzero(chosen[0].user_degrees)
+    assert len(five) == 5 and set(five) <= set(np.flatnonzero(nine.user_degrees))
+    assert trained.metrics["counts"]["valid"]["users"] == 9
+    assert notes.told[0].startswith("validation looks at 9 of ")
 
 
 def test_many_users_are_judged_by_some_of_them(tastes, monkeypatch):

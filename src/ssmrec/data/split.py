@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # Keeps the split's random numbers apart from those of other uses of the same seed.
 STREAM = 0x5E17
 FEWEST = 3  # rows of a user that gives 1 when the share gives nobody any
+_FAR = 1.5  # times the share that was asked for, from which on a cut by time is told
 ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 and means 29
 UNITS = {"nanoseconds": 10**9, "microseconds": 10**6, "milliseconds": 10**3}
 LATEST = 1e11  # as seconds this would be the year 5138
@@ -136,6 +137,10 @@ def held_out(
         raise DataError(f"no {part} rows: there is nothing to split")
     if strategy == "time":
         held = _from_cut(data, 1 - share if cut is None else cut, part)
+        if cut is None and (found := float(held.mean())) > _FAR * share:
+            log.warning("data.split.%s=%s: %.0f %% of the rows are held out, as many have the timestamp of "
+                        "the cut%s", part, share, 100 * found,
+                        "; data.split.cut sets another" * (part == "test"))  # fmt: skip
     else:
         sizes = data.user_degrees
         if strategy == "last":

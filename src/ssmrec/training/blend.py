@@ -16,7 +16,7 @@ from ssmrec.models import Blend
 from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
-from ssmrec.training.judges import judges
+from ssmrec.training.judges import judges, told_judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State
 from ssmrec.training.protocols import Trained, measure, summary, tested, train_run
@@ -56,7 +56,11 @@ def blend(
     judged = split.valid is not None and _equal(runs[0].train, split.train)
     if not judged and (weights is None or refit):
         raise ConfigError(_not_judged(runs[0], split, weights is None))
-    some = judges(runs[0].config, split.valid) if judged and split.valid is not None else None
+    some = None
+    if judged and split.valid is not None:
+        some = judges(runs[0].config, split.valid)
+        if weights is None and (few := told_judges(runs[0].config, split.valid)):
+            listener.note(few)
     found = dict(enumerate(weights or ())) or choose_weights(
         runs, replace(split, valid=some), listener, told
     )
@@ -85,7 +89,7 @@ def blend(
         },
     }
     train, seen = (_with_all([getattr(run, part) for run in used]) for part in ("train", "seen"))
-    return tested(Trained(config, model, train, seen, [], metrics), split.test)
+    return tested(Trained(config, model, train, seen, [], metrics), split.test, listener)
 
 
 def _with_all(pairs: Sequence[Interactions]) -> Interactions:

@@ -21,7 +21,7 @@ from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.diverged import DivergedError
 from ssmrec.training.estimate import epoch_seconds, least_epoch_seconds, solution_seconds
-from ssmrec.training.judges import some_users
+from ssmrec.training.judges import judges, some_users, told_judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, tested, train_run
 
@@ -69,6 +69,8 @@ def train_best(
     if not config.train.choose_model or config.train.budget is None:
         return train_run(config, split, listener, checkpoint)
     search = _Search(config, replace(split, test=None), listener or Listener())
+    if split.valid is not None and (told := told_judges(config, split.valid)):
+        search.listener.note(told)
     try:
         search.solve_popular()
         search.solve_ease()
@@ -80,7 +82,7 @@ def train_best(
         if search.found is None:
             raise
         search.interrupted = True
-    return tested(search.best(), split.test)
+    return tested(search.best(), split.test, search.listener)
 
 
 class _Search:
@@ -117,8 +119,8 @@ class _Search:
         self._spend(start)
         if needed > _SHARE * self.left:
             return self.listener.note(
-                f"ease is left out: it would take some {needed:.1f} s, and {max(self.left, 0.0):.1f} s of "
-                "the budget are left"
+                f"ease is left out: it would take some {needed:.1f} s, more than half of the "
+                f"{max(self.left, 0.0):.1f} s of the budget that are left"
             )
         return self._solve_while_rising(
             [{"name": "ease", "l2": l2} for l2 in EASE_L2],
@@ -183,7 +185,9 @@ class _Search:
         if len(runs) < 2 or self.interrupted:
             return
         assert self.split.valid is not None
-        judged = replace(self.split, valid=some_users(self.split.valid, _JUDGES, self.config.seed))
+        # Some of those who judged the models, so that nothing is chosen by others.
+        some = some_users(judges(self.config, self.split.valid), _JUDGES, self.config.seed)
+        judged = replace(self.split, valid=some)
         start = time.perf_counter()
         try:
             names = [_named(run) for run in runs]

@@ -14,6 +14,12 @@ def judges(config: RunConfig, valid: Interactions) -> Interactions:
     return some_users(valid, config.train.valid_users, config.seed)
 
 
+def told_judges(config: RunConfig, valid: Interactions) -> str:
+    """That validation looks at some of the users only; nothing where it looks at all."""
+    users, most = int((valid.user_degrees > 0).sum()), config.train.valid_users
+    return f"validation looks at {most:,} of {users:,} users (train.valid_users)" * (most < users)
+
+
 def some_users(pairs: Interactions, most: int, seed: int) -> Interactions:
     """The pairs of `most` of the users who have any, drawn by the seed; of all where they are no more."""
     users = np.flatnonzero(pairs.user_degrees)

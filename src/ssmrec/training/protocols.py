@@ -13,12 +13,13 @@ from ssmrec.errors import ConfigError
 from ssmrec.evaluation import METRIC_VERSION, best_possible, evaluate, most_popular
 from ssmrec.kernels.compiled import cold
 from ssmrec.models import Backbone
+from ssmrec.ranking import Progress
 from ssmrec.training.ahead import NO_TEST, no_validation
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.closed import Solution, solve
 from ssmrec.training.config import RunConfig, closed_form
 from ssmrec.training.device import device_name, pick_device
-from ssmrec.training.judges import judges
+from ssmrec.training.judges import judges, told_judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import BROKEN_OFF, State, Trainer, Watch
 from ssmrec.training.peers import current
@@ -31,6 +32,10 @@ SELECTED_ON = {
     "published": "test",
     "closed": "nothing (closed form)",
 }
+
+
+_MANY = 100_000
+"""Test users from which on it is told that they are ranked, which then takes its time."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def train_run(
     everything = split.known
     _tell(config, everything, listener)
     phases = _Phases(config, listener, checkpoint)
-    choosing = _judges(config, split.valid, listener)
+    choosing = _judges(config, split.valid, listener if selected is None else Listener())
     if selected is None:
         first = last = phases.first(replace(split, valid=choosing), everything)
     else:
@@ -102,13 +107,15 @@ def train_run(
     }
     metrics["seconds"]["eval"] += valid["seconds"] if valid else 0
     trained = Trained(config, last.model, last.train, everything, phases.history, metrics)
-    return tested(trained, split.test)
+    return tested(trained, split.test, listener)
 
 
-def tested(trained: Trained, test: Interactions | None) -> Trained:
+def tested(trained: Trained, test: Interactions | None, listener: Listener) -> Trained:
     """`trained` with what it and the reference rankers reach on `test`; as it is without one."""
     seen = [trained.train, trained.seen]
-    found = measure(trained.config, trained.model, trained.train, test, seen)
+    if test is not None and (users := int((test.user_degrees > 0).sum())) >= _MANY:
+        listener.note(f"test: ranking for {users:,} users")
+    found = measure(trained.config, trained.model, trained.train, test, seen, listener.evaluating)
     if found is None:
         return trained
     metrics = trained.metrics
@@ -149,13 +156,9 @@ def _judges(
     """The validation pairs that choose, where the protocol wants them to."""
     if valid is None or config.train.protocol not in ("valid", "refit"):
         return valid
-    chosen = judges(config, valid)
-    if len(chosen) < len(valid):
-        count = int((valid.user_degrees > 0).sum())
-        listener.note(
-            f"validation looks at {config.train.valid_users:,} of {count:,} users (train.valid_users)"
-        )
-    return chosen
+    if told := told_judges(config, valid):
+        listener.note(told)
+    return judges(config, valid)
 
 
 def _check_parts(protocol: str, split: Split) -> None:
@@ -250,6 +253,7 @@ def measure(
     train: Interactions,
     held_out: Interactions | None,
     seen: list[Interactions],
+    progress: Progress | None = None,
 ) -> dict[str, Any] | None:
     if held_out is None:
         return None
@@ -258,7 +262,7 @@ def measure(
     names = config.evaluation.names
     result = evaluate(
         users, items, held_out, seen, names, allowed=train.item_degrees > 0,
-        spread=spread,
+        progress=progress, spread=spread,
     )  # fmt: skip
     return {"values": result.values, "counts": result.counts, "seconds": result.seconds}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,10 @@ from typing import Any
 
 import torch
 
-from ssmrec.data import Split
+from ssmrec.data import Interactions, Split
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training import DivergedError, Listener, train_run
+from ssmrec.training.judges import told_judges
 from ssmrec.tuning.record import Done, best_of, prepare_folder, write_files
 from ssmrec.tuning.study import Study, StudyError
 from ssmrec.tuning.task import Task
@@ -84,6 +86,7 @@ def search(
     blind = Split(split.train, split.valid, None, split.strategy, split.counts)
     study = Study(task, blind.fingerprint, task.asked().seed, folder)
     work = _Work(task, blind, study, watcher or Watcher(), seconds)
+    work.tell_judges(split.valid)
     found = study.done()
     if found:
         work.watcher.resumed(found)
@@ -112,6 +115,11 @@ class _Work:
     ) -> None:
         self.task, self.split, self.study, self.watcher = task, split, study, watcher
         self.until = math.inf if seconds is None else time.monotonic() + seconds
+
+    def tell_judges(self, valid: Interactions) -> None:
+        """Say so where trials look at some of the users only."""
+        if told := told_judges(self.task.asked(), valid):
+            logging.getLogger("ssmrec").info(told)
 
     def time_left(self) -> bool:
         """Whether another trial may start, or this one go on."""
