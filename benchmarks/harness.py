@@ -214,14 +214,15 @@ def peak_memory() -> Iterator[dict[str, float]]:
     Linux only: the kernel's own high-water mark is reset first, so nothing is missed.
     """
     Path("/proc/self/clear_refs").write_text("5")
-    found = {"before": _status("VmRSS")}
+    found = {"before": resident("VmRSS")}
     try:
         yield found
     finally:
-        found["peak"] = _status("VmHWM")
+        found["peak"] = resident("VmHWM")
         found["extra"] = found["peak"] - found["before"]
 
 
-def _status(name: str) -> float:
+def resident(name: str) -> float:
+    """Memory of this process in GiB, by its name in /proc/self/status; Linux only."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(name))) / 2**20

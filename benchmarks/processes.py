@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,8 +18,8 @@ import numpy as np
 import polars as pl
 import torch.distributed as dist
 
-from benchmarks.harness import Settings, child, published, serve, summary
-from ssmrec.data import Interactions, Vocabulary, prepare
+from benchmarks.harness import Settings, child, published, resident, serve, summary
+from ssmrec.data import Interactions, Vocabulary
 from ssmrec.distributed import Place, Together
 from ssmrec.training import Trainer, resolve
 from ssmrec.training.peers import current, joined
@@ -128,7 +127,7 @@ def _together() -> Iterator[None]:
 
 
 def _measured_steps(data: str, threads: int, steps: int, seed: int) -> Iterator[Report]:
-    train = published(data)[0] if data != "online-retail" else prepare(data).train
+    train, _ = published(data)
     for what, asked in STEPS.items():
         own = {"threads": threads, **asked.get("train", {})}
         trainer = Trainer(resolve({**asked, "train": own, "seed": seed}), train, 1)
@@ -178,9 +177,8 @@ def _two_each(nodes: int, seed: int) -> Interactions:
 
 
 def _own_memory() -> int:
-    """Bytes of this process that are no pages of files; Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
+    """Bytes of this process that are no pages of files."""
+    return int(resident("RssAnon") * 2**30)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ names = [Vocabulary(pl.Series([str(k) for k in range(count)])) for count in (USE
 train = Interactions(*names, indptr.astype(np.int64), items[keep].astype(np.int32))
 cpu = torch.device("cpu")
 
-widths = itertools.cycle((5, 64))  # narrower and wider than a block, in turn
-for (side, layers), d in zip(itertools.product(("both", "user", "item"), (1, 2, 3)), widths):
+for side, layers, d in itertools.product(("both", "user", "item"), (1, 2, 3), (5, 64)):
     graph = Graph(train, (0.7, 0.3), side)
     edges = graph.on(cpu)
     exact = graph.adjacency(dtype=torch.float64)
