@@ -23,10 +23,12 @@ from ssmrec.evaluation import evaluate
 from ssmrec.kernels.products import times_transposed
 from ssmrec.models.lightgcn import LightGCN, LightGCNConfig
 from ssmrec.ranking import top_k
-from ssmrec.ranking.topk import TILE_BYTES
+from ssmrec.ranking.topk import tile_shape
 from ssmrec.training.seeds import torch_generator
 
 K = 20
+PEER_TILE = 24 * 2**20
+"""Bytes of scores that torch's sides make at once: of whole rows, which they need, and best for them."""
 
 BARE = ("product", "matmul")
 """Sides that compute the scores and forget them."""
@@ -84,7 +86,7 @@ def blocks(
     users: Tensor, items: Tensor, then: Callable[[Tensor, slice], Tensor] | None
 ) -> np.ndarray:
     """Scores by blocks of users in one buffer; `then` makes lists of a block."""
-    size = max(1, TILE_BYTES // (4 * len(items)))
+    size = max(1, PEER_TILE // (4 * len(items)))
     tile = torch.empty(size, len(items))
     found = []
     for start in range(0, len(users), size):
@@ -96,10 +98,11 @@ def blocks(
 
 
 def _products(users: Tensor, items: Tensor) -> None:
-    """The scores by the product that ours uses, in tiles of the same size."""
-    size = max(1, TILE_BYTES // (4 * len(items)))
-    for start in range(0, len(users), size):
-        times_transposed(users[start : start + size], items)
+    """The scores by the product that ours uses, in tiles of the same shape."""
+    at_once, width = tile_shape(users, len(items), None)
+    for some in users.split(at_once):
+        for rows in items.split(width):
+            times_transposed(some, rows)
 
 
 def _masked_topk(train: Interactions, index: np.ndarray) -> Callable[[Tensor, slice], Tensor]:

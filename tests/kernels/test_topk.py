@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmrec.errors import DataError
-from ssmrec.kernels.topk import STRIP, select, select_reference, select_torch
+from ssmrec.kernels.topk import STRIP, select, select_more, select_reference, select_torch
 
 
 def csr(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,3 +97,36 @@ def test_nan_of_a_hidden_item_does_not_matter() -> None:
     seen = csr(np.array([[True, False, False]]))
     assert_all_equal(scores, 2, [seen], np.array([True, True, False]))
     assert select(scores, 2, [seen], np.array([True, True, False]))[0].tolist() == [[1, -1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(0, 6), st.integers(1, 3 * STRIP)),
+    levels=st.sampled_from([1, 2, 5, 1000]),
+    density=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    k=st.integers(1, 40),
+    cuts=st.lists(st.integers(0, 3 * STRIP), max_size=4),
+)
+def test_tiles_one_after_another_give_the_lists_of_all(
+    seed, shape, levels, density, k, cuts
+) -> None:
+    g = np.random.default_rng(seed)
+    scores = g.integers(0, levels, shape).astype(np.float32) - levels // 2
+    scores[g.random(shape) < 0.05] = -np.inf
+    seen, allowed = [csr(g.random(shape) < density)], g.random(shape[1]) < 0.8
+    whole_ids, whole_best = select(scores.copy(), min(k, shape[1]), seen, allowed)
+    ids = np.full(whole_ids.shape, -1, dtype=np.int32)
+    best = np.full(whole_best.shape, -np.inf, dtype=np.float32)
+    ends = sorted({min(cut, shape[1]) for cut in cuts} | {0, shape[1]})
+    for first, last in pairwise(ends):
+        tile = scores[:, first:last].copy()
+        select_more(ids, best, first, tile, seen, allowed[first:last])
+    np.testing.assert_array_equal(ids, whole_ids)
+    np.testing.assert_array_equal(best, whole_best)
+
+
+def test_nan_in_a_later_tile_is_an_error() -> None:
+    ids, best = select(np.full((2, 3), 5.0, dtype=np.float32), 2)
+    with pytest.raises(DataError, match="scores of 1 rows are not a number"):
+        select_more(ids, best, 3, np.array([[1.0], [np.nan]], dtype=np.float32))

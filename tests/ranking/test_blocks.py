@@ -64,11 +64,11 @@ def test_equal_to_the_last_bit(d) -> None:
     assert done == sorted(done) and done[-1] == 123
 
 
-def test_a_table_of_which_a_panel_is_more_than_a_tile_is_cut(monkeypatch) -> None:
+def test_a_table_of_which_few_users_are_more_than_a_tile_is_cut(monkeypatch) -> None:
     g = torch.Generator().manual_seed(4)
     users, items = torch.randn(50, 16, generator=g), torch.randn(3000, 16, generator=g)
     whole, sizes = top_k(users, items, 10), []
-    monkeypatch.setattr(topk, "TILE_BYTES", 4 * topk.PANEL * 512)
+    monkeypatch.setattr(topk, "TILE_BYTES", 4 * 50 * 512)
     scores = topk._scores
     monkeypatch.setattr(topk, "_scores", lambda u, i: sizes.append(len(i)) or scores(u, i))
     cut = top_k(users, items, 10)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.kernels.topk import select
+from ssmrec.kernels.topk import select_more
 from ssmrec.ranking import recommend_frame, top_k, topk
 
 
@@ -81,11 +81,11 @@ def test_one_list_for_all_equals_sorting_with_ties(seed, shape, k, shares, block
 def test_one_list_for_all_looks_at_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
 
-    def noting(tile, k, *more):
-        widths.append(tile.shape[1])
-        return select(tile.numpy(), k, *more)
+    def noting(ids, best, first, scores, *more):
+        widths.append(scores.shape[1])
+        select_more(ids, best, first, scores, *more)
 
-    monkeypatch.setattr(topk, "_select", noting)
+    monkeypatch.setattr(topk, "select_more", noting)
     known = pairs(np.arange(1000) < np.array([[3], [1], [0]]))
     items = torch.arange(1000, 0, -1.0)[:, None]
     lists = top_k(torch.ones(3, 1), items, 4, seen=[known], block=2)

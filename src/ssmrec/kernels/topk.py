@@ -2,7 +2,8 @@
 
 `select_reference` defines the result. `select` (numba, CPU) reads each score once: a strip of
 scores is compared with the row's k-th best so far, and only a strip that beats it is looked at item
-by item.
+by item. `select_more` goes on with the lists of the items before, so that later tiles are hardly more
+than read.
 `select_torch` gives the same answer with torch operations on any device.
 """
 
@@ -47,16 +48,39 @@ def select(
     Raises:
         DataError: the score of an item that may be returned is not a number.
     """
+    ids = np.full((len(scores), k), -1, dtype=np.int32)
+    best = np.full((len(scores), k), -np.inf, dtype=np.float32)
+    select_more(ids, best, 0, scores, seen, allowed)
+    return ids, best
+
+
+def select_more(
+    ids: Array,
+    best: Array,
+    first: int,
+    scores: Array,
+    seen: Sequence[Seen] = (),
+    allowed: Array | None = None,
+) -> None:
+    """Take the items numbered from `first`, whose `scores` are given, into the lists of those before.
+
+    Args:
+        ids: int32 (m, k), written: lists as `select` returns them; all -1 before the first items.
+        best: float32 (m, k), written: their scores; all minus infinity before the first items.
+        first: number of the first item, higher than all in the lists.
+        scores, allowed: as for `select`, of n items from `first` on.
+        seen: as for `select`, but by the items' numbers; those that are not among the n do not matter.
+
+    Raises:
+        DataError: the score of an item that may be returned is not a number.
+    """
     for indptr, indices in seen:
-        _hide(scores, indptr, indices)
-    ids = np.empty((len(scores), k), dtype=np.int32)
-    best = np.empty((len(scores), k), dtype=np.float32)
+        _hide(scores, indptr, indices, first)
     permitted = np.ones(0, dtype=np.bool_) if allowed is None else allowed
     with one_caller:
-        faults = _select(scores, permitted, ids, best)
+        faults = _select(scores, permitted, first, ids, best)
     if faults:
         raise DataError(_not_a_number(faults))
-    return ids, best
 
 
 def select_reference(
@@ -116,57 +140,66 @@ def _padded(ids: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @njit(nogil=True, cache=True)
-def _hide(scores: Array, indptr: Array, indices: Array) -> None:  # pragma: no cover - compiled
+def _hide(
+    scores: Array, indptr: Array, indices: Array, first: int
+) -> None:  # pragma: no cover - compiled
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
-            scores[row, indices[at]] = _LOWEST
+            item = indices[at] - first
+            if 0 <= item < scores.shape[1]:
+                scores[row, item] = _LOWEST
 
 
 @njit(nogil=True, parallel=True, cache=True)
 def _select(
-    scores: Array, allowed: Array, ids: Array, best: Array
+    scores: Array, allowed: Array, first: int, ids: Array, best: Array
 ) -> int:  # pragma: no cover - compiled
-    """Fill `ids` and `best`; returns the number of rows with a score that is not a number."""
+    """Update `ids` and `best`; returns the number of rows with a score that is not a number."""
     faults = 0
     for row in prange(scores.shape[0]):
-        faults += _select_row(scores[row], allowed, ids[row], best[row])
+        faults += _select_row(scores[row], allowed, first, ids[row], best[row])
     return faults
 
 
 @njit(nogil=True, cache=True)
 def _select_row(
-    scores: Array, allowed: Array, ids: Array, best: Array
+    scores: Array, allowed: Array, first: int, ids: Array, best: Array
 ) -> int:  # pragma: no cover - compiled
-    ids[:] = -1
-    best[:] = _LOWEST
-    fault = 0
+    """A list is best first; once an item enters it, it is a heap with the worst on top until the end."""
+    fault, heap, worst = 0, False, best[-1]
     for start in range(0, len(scores), STRIP):
         strip = scores[start : start + STRIP]
-        if not _any_above(strip, best[0]):
+        if not _any_above(strip, worst):
             continue
         for at in range(len(strip)):
             score, item = strip[at], start + at
-            if score <= best[0] or (len(allowed) > 0 and not allowed[item]):
+            if score <= worst or (len(allowed) > 0 and not allowed[item]):
                 continue
             if np.isnan(score):
                 fault = 1
-            else:
-                best[0], ids[0] = score, item
-                _sift(best, ids, len(best))
-    for size in range(len(best) - 1, 0, -1):
+                continue
+            if not heap:
+                ids[:], best[:], heap = ids[::-1].copy(), best[::-1].copy(), True
+            best[0], ids[0] = score, first + item
+            _sift(best, ids, len(best))
+            worst = best[0]
+    for size in range(len(best) - 1 if heap else 0, 0, -1):
         best[0], best[size] = best[size], best[0]
         ids[0], ids[size] = ids[size], ids[0]
         _sift(best, ids, size)
     return fault
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
 def _any_above(strip: Array, threshold: float) -> bool:  # pragma: no cover - compiled
-    """Whether any score beats the threshold or is NaN; no early exit, so that it vectorises."""
-    found = False
-    for score in strip:
-        found |= not (score <= threshold)
-    return found
+    """Whether any score beats the threshold or is NaN.
+
+    Counted in float32, in any order and without an exit, which is what lets it vectorise.
+    """
+    found = np.float32(0)
+    for at in range(len(strip)):
+        found += np.float32(not (strip[at] <= threshold))
+    return bool(found > 0)
 
 
 @njit(nogil=True, cache=True)

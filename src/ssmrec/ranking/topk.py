@@ -13,19 +13,21 @@ from torch import Tensor
 
 from ssmrec.data import Interactions
 from ssmrec.errors import ConfigError, DataError
-from ssmrec.kernels.memory import fitting
+from ssmrec.kernels.memory import fitting, keep_freed
 from ssmrec.kernels.products import PANEL, in_panels
-from ssmrec.kernels.topk import Seen, select, select_torch
+from ssmrec.kernels.topk import Seen, select, select_more, select_torch
 from ssmrec.models import ScoringRows
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all) after each block."""
 
-TILE_BYTES = 24 * 2**20
+TILE_BYTES = 8 * 2**20
 """Most that a tile of scores takes, float32: it stays in the cache between product and choice."""
 TILE_BYTES_ON_GPU = 512 * 2**20
 """The same on a GPU, where a tile must be large enough to keep it busy."""
+TILE_USERS = 256
+"""Users of a tile on a CPU, where there are more items than fit: few make a product slow."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,27 @@ class TopK:
         """Lists of nothing."""
         return cls(np.full((m, k), -1, np.int32), np.full((m, k), -np.inf, np.float32))
 
-    def put(self, part: slice, first: int, ids: Array, scores: Array) -> None:
-        """Add the best of a block of items, numbered from `first`, to the lists of some rows.
+    def put(
+        self, part: slice, first: int, tile: Tensor, seen: Sequence[Seen], allowed: Array | None
+    ) -> None:
+        """Take the scores of a block of items, numbered from `first`, into the lists of some rows.
 
         Blocks come in the order of their items, so that equal scores keep the lower item first.
         """
-        width = ids.shape[1]
-        if first == 0:
-            self.ids[part, :width], self.scores[part, :width] = ids, scores
+        ids, scores, last = self.ids[part], self.scores[part], first + tile.shape[1]
+        allowed = allowed if allowed is None else allowed[first:last]
+        if tile.device.type == "cpu":
+            select_more(ids, scores, first, tile.numpy(), seen, allowed)
             return
-        ids = np.concatenate([self.ids[part], np.where(ids < 0, ids, ids + first)], axis=1)
-        scores = np.concatenate([self.scores[part], scores], axis=1)
-        at, self.scores[part] = select(scores, self.ids.shape[1])
-        found = np.take_along_axis(ids, np.maximum(at, 0), axis=1)
-        self.ids[part] = np.where(at < 0, at, found)
+        hidden = [_within(known, first, last) for known in seen]
+        found, best = select_torch(tile, min(ids.shape[1], tile.shape[1]), hidden, allowed)
+        found, best = found.cpu().numpy(), best.cpu().numpy()
+        if first == 0:
+            ids[:, : found.shape[1]], scores[:, : found.shape[1]] = found, best
+            return
+        both = np.concatenate([ids, np.where(found < 0, found, found + first)], axis=1)
+        at, scores[:] = select(np.concatenate([scores, best], axis=1), ids.shape[1])
+        ids[:] = np.where(at < 0, at, np.take_along_axis(both, np.maximum(at, 0), axis=1))
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ def top_k(
         user_index: (m,) rows of `users` within each of `seen`, and in `only`; None means 0 to m - 1.
         allowed: bool (n,), items that may be listed; None allows all.
         only: candidates of each user, nothing else is listed; None for no such limit.
-        block: users scored at once; None lets a tile of scores take 24 MB (512 MB on a GPU), or less
+        block: users scored at once; None lets a tile of scores take 8 MB (512 MB on a GPU), or less
             where memory is short.
         progress: called after each block.
 
@@ -156,21 +165,25 @@ def top_k(
     k = min(k, n)
     if only is None and isinstance(items, Tensor) and _alike(users, items):
         return _from_the_top(items, k, seen, index, allowed, block, progress)
+    if users.device.type == "cpu":
+        keep_freed()
     lists, first = TopK.empty(m, k), 0
-    for rows in _blocks(users, items):
-        last = first + len(rows)
-        at_once = min(block or _users_at_once(m, len(rows), users.device), max(m, 1))
+    for rows in [items] if isinstance(items, Tensor) else items:
+        rows = rows.detach().float()
+        at_once, width = tile_shape(users, len(rows), block)
         for start in range(0, m, at_once):
             part = slice(start, min(start + at_once, m))
-            tile = _scores(users[part], rows)
-            if only is not None:
-                tile = _limited(tile, _rows(only, index[part], first, last))
-            hidden = [_rows(known, index[part], first, last) for known in seen]
-            listable = allowed if allowed is None else allowed[first:last]
-            lists.put(part, first, *_select(tile, min(k, len(rows)), hidden, listable))
+            some, hidden = users[part], [_rows(known, index[part]) for known in seen]
+            candidates = None if only is None else _rows(only, index[part])
+            for at in range(0, len(rows), width):
+                tile = _scores(some, rows[at : at + width])
+                begin = first + at
+                if candidates is not None:
+                    tile = _limited(tile, _within(candidates, begin, begin + tile.shape[1]))
+                lists.put(part, begin, tile, hidden, allowed)
             if progress is not None:
                 progress((m * first + part.stop * len(rows)) // n, m)
-        first = last
+        first += len(rows)
     return lists
 
 
@@ -196,17 +209,16 @@ def _from_the_top(
     order = order if allowed is None else order[allowed[order]]
     hidden = sum((known.user_degrees[index] for known in seen), np.zeros(m, np.int64))
     width = min(k + int(hidden.max(initial=0)), len(order))
-    at_once = min(block or _users_at_once(m, max(width, 1), items.device), max(m, 1))
+    at_once = block or _users_at_once(m, max(width, 1), items.device)
     lists = TopK.empty(m, k)
     for start in range(0, m if len(order) else 0, at_once):
         part = slice(start, min(start + at_once, m))
         # By their numbers, so that of equal scores the lower item comes first.
         top = np.sort(order[: k + hidden[part].max()])
         tile = values[torch.from_numpy(top).to(values.device)].repeat(part.stop - start, 1)
-        ids, scores = _select(
-            tile, min(k, len(top)), [_among(top, known, index[part]) for known in seen], None
-        )
-        lists.put(part, 0, np.where(ids < 0, ids, top[ids]), scores)
+        lists.put(part, 0, tile, [_among(top, known, index[part]) for known in seen], None)
+        ids = lists.ids[part]
+        ids[:] = np.where(ids < 0, ids, top[ids])
         if progress is not None:
             progress(part.stop, m)
     return lists
@@ -216,20 +228,18 @@ def _among(top: Array, known: Pairs, index: Array) -> Seen:
     """CSR of the users `index`, and where their items are in `top`; those that are not are left out."""
     place = np.full(known.n_items, -1, dtype=np.int32)
     place[top] = np.arange(len(top), dtype=np.int32)
-    indptr, items = _rows(known, index, 0, known.n_items)
+    indptr, items = _rows(known, index)
     found = place[items]
     return np.concatenate(([0], np.cumsum(found >= 0)))[indptr], found[found >= 0]
 
 
-def _blocks(users: Tensor | ScoringRows, items: Tensor | ItemBlocks) -> Iterator[Tensor]:
-    """The items, a block at a time where the scores of one panel would be more than a tile."""
-    if not isinstance(items, Tensor):
-        for rows in items:
-            yield rows.detach().float()
-    elif len(items):
-        most = _tile_bytes(items.device) // (4 * PANEL)
-        whole = isinstance(users, ScoringRows) or len(items) <= most
-        yield from items.detach().float().split(len(items) if whole else most)
+def tile_shape(users: Tensor | ScoringRows, n: int, block: int | None) -> tuple[int, int]:
+    """Users and items of a tile of scores: fewer than all n items where those of few users are more."""
+    width, device = max(n, 1), users.device
+    if not isinstance(users, ScoringRows):
+        least = min(TILE_USERS, len(users)) if device.type == "cpu" else PANEL
+        width = min(width, _tile_bytes(device) // (4 * max(least, PANEL)))
+    return block or _users_at_once(len(users), width, device), width
 
 
 def _tile_bytes(device: torch.device) -> int:
@@ -250,13 +260,6 @@ def _scores(users: Tensor | ScoringRows, items: Tensor) -> Tensor:
     return in_panels(users, items)
 
 
-def _select(tile: Tensor, k: int, seen: list[Seen], allowed: Array | None) -> tuple[Array, Array]:
-    if tile.device.type == "cpu":
-        return select(tile.numpy(), k, seen, allowed)
-    ids, best = select_torch(tile, k, seen, allowed)
-    return ids.cpu().numpy(), best.cpu().numpy()
-
-
 def _limited(tile: Tensor, candidates: Seen) -> Tensor:
     """The scores of the candidates, minus infinity elsewhere."""
     indptr, indices = candidates
@@ -267,14 +270,17 @@ def _limited(tile: Tensor, candidates: Seen) -> Tensor:
     return out
 
 
-def _rows(known: Pairs, index: Array, first: int, last: int) -> Seen:
-    """CSR of the users `index` (m,), in that order, and the items `first` to `last`, from 0 on."""
+def _rows(known: Pairs, index: Array) -> Seen:
+    """CSR of the users `index` (m,), in that order."""
     starts, counts = known.indptr[index], known.user_degrees[index]
     indptr = np.concatenate(([0], np.cumsum(counts)))
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    items = known.indices[np.repeat(starts, counts) + within]
-    if (first, last) == (0, known.n_items):
-        return indptr, items
+    return indptr, known.indices[np.repeat(starts, counts) + within]
+
+
+def _within(known: Seen, first: int, last: int) -> Seen:
+    """The items `first` to `last` of rows, numbered from 0 on."""
+    indptr, items = known
     inside = (items >= first) & (items < last)
     return np.concatenate(([0], np.cumsum(inside)))[indptr], items[inside] - np.int32(first)
 
