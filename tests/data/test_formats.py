@@ -182,11 +182,13 @@ def test_lines_without_an_item_are_counted(tmp_path, caplog):
 
 JSON = '{"user": 1, "item": 2}'
 TEXTS = {
-    "lines": (f"{JSON}\n" * 9, "is JSON; convert it"),
-    "array in a line": (f"[{JSON}, {JSON}]", "is JSON; convert it"),
-    "array": (f"[\n  {JSON},\n  {JSON}\n]\n", "is JSON; convert it"),
-    "array of pairs": ("[[1, 2], [3, 4]]", "is JSON; convert it"),
-    "indented": ('\n{\n  "user": [1],\n  "item": [2]\n}\n', "is JSON; convert it"),
+    "array in a line": (f"[{JSON}, {JSON}]", "is JSON that is not one object a line"),
+    "array": (f"[\n  {JSON},\n  {JSON}\n]\n", "is JSON that is not one object a line"),
+    "array of pairs": ("[[1, 2], [3, 4]]", "is JSON that is not one object a line"),
+    "indented": (
+        '\n{\n  "user": [1],\n  "item": [2]\n}\n',
+        "is JSON that is not one object a line",
+    ),
     "xml": ("<?xml version='1.0'?>\n<rows/>\n", "is XML or HTML; save"),
     "page": ("<!DOCTYPE html>\n<p>Not found, 404</p>\n", "is XML or HTML; save"),
     "pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),

@@ -15,7 +15,7 @@ import polars as pl
 from ssmrec.data import DataConfig
 from ssmrec.data.aliases import find_alias, is_known
 from ssmrec.data.folder import open_source
-from ssmrec.data.formats import first_lines, is_parquet
+from ssmrec.data.formats import first_lines, is_columns
 from ssmrec.data.ids import ids_or_text
 from ssmrec.data.sniff import DELIMITERS, split_line
 from ssmrec.data.table import Table, readable
@@ -123,7 +123,7 @@ def read_ids(path: Path, side: Side) -> list[str]:
     Raises:
         DataError: it cannot be read, or is a table of which no column can be told to hold the ids.
     """
-    if path.is_dir() or is_parquet(path, DataConfig()):
+    if path.is_dir() or is_columns(path):
         return _column(open_source(path, DataConfig()), side)
     head = first_lines(path)[0].strip()
     names = not side.known([head])[0]

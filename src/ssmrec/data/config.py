@@ -121,7 +121,7 @@ class DataConfig(Config):
         ids: the one type of all ids; `auto` keeps the type of frames and Parquet, and reads text as
             integers when all ids of a column are integers (`1.0` is 1, `007` is text). A column
             with 90 % integers or more and some text is an error: set `str`, or mend it.
-        format: `adjacency` is one line per user: user item item ...
+        format: `jsonl` is one JSON object a line; `adjacency` one line per user: user item item ...
         nulls: what to do with rows that lack an id, a timestamp or a weight above 0. Empty text,
             NaN, NULL, None, NA, N/A and \\N are missing.
         duplicates: a repeated pair becomes one: `first` and `last` keep that timestamp and sum the
@@ -146,7 +146,7 @@ class DataConfig(Config):
     delimiter: str | None = None
     header: bool | None = None
     ids: Literal["auto", "int", "str"] = "auto"
-    format: Literal["auto", "parquet", "csv", "adjacency"] = "auto"
+    format: Literal["auto", "parquet", "csv", "jsonl", "adjacency"] = "auto"
     nulls: Literal["error", "drop"] = "error"
     duplicates: Literal["first", "last", "count", "error"] = "first"
     min_rating: float | None = None

@@ -116,7 +116,7 @@ def open_source(path: Path | Remote, config: DataConfig) -> Table:
     for file, own in zip(files[1:], keys[1:], strict=True):
         if (file.suffix in PARQUET) != (files[0].suffix in PARQUET):
             raise DataError(f"{file}: is of another kind than {files[0]}: a folder holds one kind")
-        tables.append(open_table(file, config))
+        tables.append(open_table(file, config, first.names))
         _assert_like(tables[-1], own, first, keys[0])
         if first.where.layout == "columns" and not first.named and is_header(first_lines(file)[0]):
             raise DataError(f"{file}: begins with names, and {files[0]} does not")
@@ -208,8 +208,8 @@ def _as_read(first: Table, config: DataConfig) -> DataConfig:
     """The settings with what the first file was found to be."""
     if not first.text:
         return config
-    if first.where.layout == "adjacency":
-        return config.model_copy(update={"format": "adjacency"})
+    if first.where.layout in ("adjacency", "jsonl"):
+        return config.model_copy(update={"format": first.where.layout})
     found = {"format": "csv", "delimiter": first.where.delimiter, "header": first.where.header}
     return config.model_copy(update=found)
 

@@ -1,4 +1,4 @@
-"""Files and frames to one lazy table: Parquet, delimited text, and "user item item ..." lines."""
+"""Files to one lazy table: Parquet, JSON Lines, delimited text, and "user item item ..." lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from ssmrec.data.config import DataConfig
+from ssmrec.data.jsonl import is_jsonl, open_jsonl
 from ssmrec.data.place import Place
 from ssmrec.data.remote import Remote, assert_there, first_bytes, scan
 from ssmrec.data.sniff import (
@@ -44,21 +45,27 @@ MAGIC = {
 """How files begin that are no text, and what to do with them."""
 TEXTS = {
     r"""\s*(\{\s*(\}|["'][^"']*["']\s*:)|\[\s*([{\[]|$))""": (
-        "JSON; convert it to CSV or Parquet, as with polars: pl.read_ndjson(...) (one object a "
-        "line) or pl.read_json(...), then .write_parquet(...)"
+        "JSON that is not one object a line; convert it, as with polars: "
+        "pl.read_json(...).write_ndjson(...)"
     ),
     r"(?i)\s*<(\?xml|!doctype|html)\b": "XML or HTML; save the table as CSV or Parquet",
 }
 """The same for text that is no table."""
 
 
-def open_table(path: Path | Remote, config: DataConfig) -> Table:
-    """Open one file or an address; the format comes from `config.format`, the suffix or the first lines."""
+def open_table(path: Path | Remote, config: DataConfig, names: list[str] | None = None) -> Table:
+    """Open one file or an address; the format comes from `config.format`, the suffix or the first lines.
+
+    `names` are the columns to take of JSON Lines, each of whose objects may lack some.
+    """
     assert_there(path) if isinstance(path, Remote) else _assert_file(path)
     if is_parquet(path, config):
         with readable(path):
             return Table(scan(path), Place(str(path)))
-    lines = _filled(text := _head(path), path)
+    text = _head(path)
+    if config.format == "jsonl" or (config.format == "auto" and is_jsonl(text)):
+        return open_jsonl(path, text, config, names)
+    lines = _filled(text, path)
     if config.format != "adjacency":
         refuse_title(lines, str(path))
     if config.format == "adjacency" or (config.format == "auto" and is_adjacency(lines, config)):
@@ -76,7 +83,12 @@ def open_table(path: Path | Remote, config: DataConfig) -> Table:
 def is_parquet(path: Path | Remote, config: DataConfig) -> bool:
     """Whether a file is read as Parquet; so is an address whose name does not end as that of a table."""
     named = path.suffix in PARQUET or (isinstance(path, Remote) and not path.text)
-    return config.format == "parquet" or (config.format != "csv" and named)
+    return config.format == "parquet" or (config.format in ("auto", "adjacency") and named)
+
+
+def is_columns(path: Path) -> bool:
+    """Whether a file names its columns whatever they hold: Parquet and JSON Lines."""
+    return is_parquet(path, DataConfig()) or is_jsonl(_head(path))
 
 
 def _assert_file(path: Path) -> None:
@@ -102,7 +114,10 @@ def pinned(path: Path | Remote, config: DataConfig) -> DataConfig:
         return config
     if isinstance(path, Path) and not (path.is_file() and path.stat().st_size):
         return config
-    refuse_title(lines := first_lines(path), str(path))
+    text = _head(path)
+    if is_jsonl(text):
+        return config.model_copy(update={"format": "jsonl"})
+    refuse_title(lines := _filled(text, path), str(path))
     adjacency = is_adjacency(lines, config)
     return config.model_copy(update={"format": "adjacency"}) if adjacency else config
 

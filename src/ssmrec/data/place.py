@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ import polars as pl
 
 from ssmrec.errors import DataError
 
-Layout = Literal["table", "columns", "adjacency"]
+Layout = Literal["table", "columns", "jsonl", "adjacency"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Place:
 
     Args:
         name: the file, or `frame`.
-        layout: `table` has no lines; `columns` one row a line; `adjacency` one row an item.
+        layout: `table` has no lines; `columns` and `jsonl` one row a line; `adjacency` one row an item.
         delimiter: between fields; None for blanks.
         header: whether the first line is names.
         first: number of the row, counted from 0, that positions begin at.
@@ -63,6 +64,19 @@ class Place:
         lines = self._lines()
         return next(((line, len(f)) for line, f in lines if len(f) > width), None)
 
+    def broken(self) -> tuple[int, str] | None:
+        """(line, what is wrong) of the first line of JSON Lines that is no object."""
+        with self._opened("utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    if line.strip() and not isinstance(json.loads(line.strip()), dict):
+                        return number, "it is no object in braces"
+                except json.JSONDecodeError as error:
+                    return number, f"{error.msg}, column {error.colno}"
+                except RecursionError:
+                    return number, "it is nested too deeply"
+        return None
+
     def size(self) -> int:
         """Number of rows of a file."""
         if self.layout == "table":
@@ -76,9 +90,12 @@ class Place:
         return islice(filled, int(self.header), None)
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        with self._opened("utf-8-sig") as file:
+            yield from self._fields(file)
+
+    def _opened(self, encoding: str) -> TextIO:
         opener = gzip.open if self.name.endswith(".gz") else open
-        with opener(Path(self.name), "rt", encoding="utf-8-sig", newline="") as file:
-            yield from self._fields(file)  # type: ignore[arg-type]
+        return opener(Path(self.name), "rt", encoding=encoding, newline="")  # type: ignore[return-value]
 
     def _fields(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         if self.layout == "columns" and self.delimiter and len(self.delimiter) == 1:

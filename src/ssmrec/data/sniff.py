@@ -13,7 +13,8 @@ from ssmrec.errors import DataError
 log = logging.getLogger(__name__)
 
 PARQUET = (".parquet", ".pq")
-SUFFIXES = (*PARQUET, ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".inter")
+_TEXT = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
+SUFFIXES = (*PARQUET, *_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".inter")
 # A byte that no text file holds: a "row" then is a whole line.
 WHOLE_LINE = "\x1f"
 DELIMITERS = ("::", "\t", ",", ";", "|", " ")

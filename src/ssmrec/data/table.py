@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,17 +82,31 @@ def readable(where: Place | Path | Remote, width: int | None = None) -> Iterator
     try:
         yield
     except UNREADABLE as error:
-        if width is not None and isinstance(where, Place) and (said := too_wide(where, width)):
+        if isinstance(where, Place) and (said := _broken(where) or too_wide(where, width)):
             raise DataError(said) from None
         raise DataError(
             f"{where}: cannot be read, damaged or of another format ({reason(error)})"
         ) from None
 
 
-def too_wide(place: Place, width: int) -> str | None:
+def _broken(place: Place) -> str | None:
+    """What to say of the first line that should be a JSON object and is none, if there is one."""
+    for part in place.files() if place.layout == "jsonl" and place.has_lines else ():
+        with suppress(
+            OSError, EOFError, UnicodeDecodeError, zlib.error
+        ):  # it was these that failed
+            if (found := part.broken()) is not None:
+                line, fault = found
+                return (
+                    f"{part}: line {line} cannot be read as JSON ({fault}); mend or delete the line"
+                )
+    return None
+
+
+def too_wide(place: Place, width: int | None) -> str | None:
     """What to say of the first line with more fields than the first one, if there is one."""
     for part in place.files() if place.layout == "columns" and place.has_lines else ():
-        if (wider := part.wider(width)) is not None:
+        if width is not None and (wider := part.wider(width)) is not None:
             line, fields = wider
             return (
                 f"{part}: line {line} has {fields} fields, but the "
