@@ -222,7 +222,7 @@ def test_tables_fit_80_columns(folder):
         (["recommend", "run", "--users", "nofile.txt"], "nofile.txt: neither a file nor an id that the run"),
         (["evaluate", "nowhere"], "nowhere: not a finished run"),
         (["evaluate", "run", "--metric", "ndgc@20"], "did you mean"),
-        (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet or .csv"),
+        (["recommend", "run", "--top", "3", "--out", "recs.xlsx"], "must end in .parquet, .csv, .jsonl"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 
 import polars as pl
 import pytest
@@ -10,8 +11,16 @@ import pytest
 from ssmrec.errors import DataError, RunError
 from ssmrec.serving.bulk import blocks, write_lists
 
+READERS = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".jsonl": lambda file: (
+        pl.read_ndjson(file).explode("items", "scores").rename({"items": "item", "scores": "score"})
+    ),
+}
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+
+@pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize("size", [1, 7, 60, 1000])
 def test_blocks_change_nothing(live, tmp_path, suffix, size):
     ranker, choice = live.ranker, live.ranker.choice(5)
@@ -20,7 +29,7 @@ def test_blocks_change_nothing(live, tmp_path, suffix, size):
     frames = blocks(ranker, None, choice, progress=lambda *now: told.append(now), size=size)
     out = tmp_path / f"recs{suffix}"
     assert write_lists(out, frames) == (len(want), want["user"].n_unique())
-    found = pl.read_parquet(out) if suffix == ".parquet" else pl.read_csv(out)
+    found = READERS[suffix](out)
     assert found["item"].to_list() == want["item"].to_list()
     assert found["user"].to_list() == want["user"].to_list()
     assert found["score"].to_list() == pytest.approx(want["score"].to_list(), rel=1e-6)
@@ -59,12 +68,26 @@ def test_a_failure_leaves_the_old_file(live, tmp_path):
     assert out.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_line_of_json_is_a_list(live, tmp_path):
+    users, choice = pl.Series([107, 103]), live.ranker.choice(4)
+    want = live.ranker.recommend(users, choice)
+    write_lists(tmp_path / "r.jsonl", blocks(live.ranker, users, choice))
+    found = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [one["user"] for one in found] == [107, 103]
+    assert [one["items"] for one in found] == [
+        want["item"].to_list()[:4],
+        want["item"].to_list()[4:],
+    ]
+    assert found[1]["scores"] == pytest.approx(want["score"].to_list()[4:])
+
+
+@pytest.mark.parametrize("suffix", READERS)
 def test_lists_replace_lists_and_nothing_else(live, tmp_path, suffix):
     """A mistyped --out is not the end of the clicks."""
     out, choice = tmp_path / f"clicks{suffix}", live.ranker.choice(3)
     clicks = live.trained.train.frame()
-    clicks.write_csv(out) if suffix == ".csv" else clicks.write_parquet(out)
+    kind = {".csv": "csv", ".parquet": "parquet", ".jsonl": "ndjson"}[suffix]
+    getattr(clicks, f"write_{kind}")(out)
     data = out.read_bytes()
     for content in (data, b"\x00half a file", b"user,item\n"):
         out.write_bytes(content)

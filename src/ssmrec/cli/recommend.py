@@ -45,7 +45,10 @@ def recommend(
     ] = False,
     top: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
     out: Annotated[
-        Path | None, typer.Option(help="Write a .parquet or .csv file instead of a table.")
+        Path | None,
+        typer.Option(
+            help="Write a .parquet or .csv file instead of a table, or .jsonl with a line a user."
+        ),
     ] = None,
     to: Annotated[
         str | None, typer.Option(help="Write to a database, such as sqlite:///shop.db, instead.")
@@ -96,7 +99,7 @@ def recommend(
       ssmrec recommend runs/shop --all --to postgresql://localhost/shop --table recs
     """
     if out is not None and out.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {out}: must end in .parquet or .csv")
+        raise ConfigError(f"--out {out}: must end in {', '.join(SUFFIXES)}")
     names = [*(users or []), *(more or [])]
     _check_asked(names, everybody, liked, candidates, out, to)
     if liked and unknown is not None:

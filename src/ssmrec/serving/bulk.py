@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 
 import polars as pl
@@ -17,8 +18,10 @@ BLOCK = 1 << 14
 """Most users ranked and written at once; more would be no faster."""
 _ROW_BYTES = 320
 """What a row of a list takes while its block is ranked, named and written: 170 to 310 were seen."""
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv", ".jsonl")
 COLUMNS = ["user", "rank", "item", "score"]
+KEYS = ["user", "items", "scores"]
+"""Of a line of JSON, which is a user's list."""
 
 
 def blocks(
@@ -46,7 +49,7 @@ def blocks(
 
 
 def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
-    """Write the frames to a .parquet or .csv file, which appears whole or not at all.
+    """Write the frames to a file, which appears whole or not at all: a row an item, in .jsonl a line a user.
 
     It takes the place of lists that an earlier call wrote, and of nothing else.
 
@@ -57,8 +60,8 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
         ConfigError: another suffix. RunError: the file cannot be written, or holds other columns.
     """
     if out.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {out}: must end in {' or '.join(SUFFIXES)}")
-    refuse_other(out, COLUMNS)
+        raise ConfigError(f"--out {out}: must end in {', '.join(SUFFIXES)}")
+    refuse_other(out, KEYS if out.suffix == ".jsonl" else COLUMNS)
     rows = users = 0
     writer = None
     try:
@@ -66,10 +69,9 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
         with replaced(out) as part, open(part, "wb") as file:
             try:
                 for frame in frames:
-                    if out.suffix == ".csv":
+                    if out.suffix != ".parquet":
                         # Written here: not every polars tells that the disk is full.
-                        first = rows == 0 and file.tell() == 0
-                        file.write(frame.write_csv(include_header=first).encode())
+                        file.write(_text(frame, out.suffix, header=rows == 0 and file.tell() == 0))
                     else:
                         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
                         writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
@@ -84,6 +86,14 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
     return rows, users
 
 
+def _text(frame: pl.DataFrame, suffix: str, header: bool) -> bytes:
+    """The rows as CSV, or the lists of the users as lines of JSON."""
+    if suffix == ".csv":
+        return frame.write_csv(include_header=header).encode()
+    lists = frame.group_by("user", maintain_order=True).agg(items="item", scores="score")
+    return lists.write_ndjson().encode()
+
+
 def refuse_other(file: Path, *columns: list[str]) -> None:
     """Spare a file that was not written by an earlier call: it may be somebody's data.
 
@@ -96,7 +106,10 @@ def refuse_other(file: Path, *columns: list[str]) -> None:
     if not file.exists() or (file.is_file() and not file.stat().st_size):
         return
     try:
-        scan = (pl.scan_csv if file.suffix == ".csv" else pl.scan_parquet)(file, glob=False)
+        if file.suffix == ".jsonl":
+            scan = pl.scan_ndjson(escape(str(file)))
+        else:
+            scan = (pl.scan_csv if file.suffix == ".csv" else pl.scan_parquet)(file, glob=False)
         found = scan.collect_schema().names()
     except (OSError, pl.exceptions.PolarsError):
         found = []
