@@ -139,7 +139,7 @@ def test_a_folder_of_parts_keeps_them(store):
     assert len(far.test) == len(split.test)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.txt"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.txt", "a.jsonl", "a.jsonl.gz"])
 def test_a_text_file(store, name):
     import gzip
 
@@ -147,6 +147,8 @@ def test_a_text_file(store, name):
     if name == "a.txt":
         groups = ROWS.group_by("user", maintain_order=True).agg("item").rows()
         text = "".join(f"{user} {' '.join(map(str, items))}\n" for user, items in groups).encode()
+    if "jsonl" in name:
+        text = ROWS.write_ndjson().encode()
     store({name: gzip.compress(text) if name.endswith("gz") else text})
     if name == "a.txt" and pl.__version__.startswith("1."):
         return fails(
@@ -164,6 +166,8 @@ def test_a_text_file_with_a_bad_row_names_it(store):
     )
     store({"wide.csv": b"user,item\n1,2\n3,4,5\n"})
     fails("s3://shop/wide.csv", "s3://shop/wide.csv: cannot be read, damaged or of another format")
+    store({"cut.jsonl": b'{"user": 1, "item": 2}\n{"user": 1, "it'})
+    fails("s3://shop/cut.jsonl", "s3://shop/cut.jsonl: cannot be read, damaged or of another format")
 
 
 def test_what_is_not_there(store):
