@@ -167,7 +167,9 @@ def test_a_text_file_with_a_bad_row_names_it(store):
     store({"wide.csv": b"user,item\n1,2\n3,4,5\n"})
     fails("s3://shop/wide.csv", "s3://shop/wide.csv: cannot be read, damaged or of another format")
     store({"cut.jsonl": b'{"user": 1, "item": 2}\n{"user": 1, "it'})
-    fails("s3://shop/cut.jsonl", "s3://shop/cut.jsonl: cannot be read, damaged or of another format")
+    fails(
+        "s3://shop/cut.jsonl", "s3://shop/cut.jsonl: cannot be read, damaged or of another format"
+    )
 
 
 def test_what_is_not_there(store):

@@ -15,6 +15,9 @@ from torch import Tensor
 from ssmrec.analysis import Run
 from ssmrec.analysis.popularity import exposure_of_lists
 from ssmrec.analysis.subject import Subject
+from ssmrec.cli.others import facts as facts_of_others
+from ssmrec.cli.others import of_others
+from ssmrec.cli.others import told as told_of_others
 from ssmrec.data import DataConfig, Interactions, Split, prepare
 from ssmrec.data.align import aligned
 from ssmrec.data.named import files_of
@@ -54,9 +57,23 @@ def evaluate(
             help="Correct popularity: tten, edge or dap, as in edge:strength=0.5; repeat to compare."
         ),
     ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Lists of another recommender, a file with columns user, item and rank or score, judged "
+            "on the same users; repeat."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Full-ranking metrics of a run, beside most-popular and the best possible values."""
+    """Full-ranking metrics of a run, beside most-popular and the best possible values.
+
+    Examples:
+
+      ssmrec evaluate runs/shop --metric ndcg@10 --metric recall@50
+
+      ssmrec evaluate runs/shop --lists theirs.parquet    # is it better than what we have?
+    """
     _check_words(on, similarity, metrics or ())
     made = {asked: correction(asked) for asked in correct or ()}  # refused before anything is read
     trained, fingerprint = load_run(run)
@@ -77,9 +94,12 @@ def evaluate(
     def measured(pair: tuple[Tensor, Tensor]) -> Result:
         return evaluate_vectors(*pair, held_out, subject.seen, names, allowed=allowed)
 
+    others = of_others(lists or (), held_out, subject.seen, names)
     results = {asked: measured(pair) for asked, pair in vectors.items()}
     own = results[""]
-    lists = {asked: _lists(subject, pair, names) for asked, pair in vectors.items()} if made else {}
+    spreads = (
+        {asked: _lists(subject, pair, names) for asked, pair in vectors.items()} if made else {}
+    )
     ranks = {"": rank, **{asked: each.ranked_by(rank) for asked, each in made.items()}}
     if as_json:
         kept = ("protocol", "selected_on", "best_epoch", "similarity")
@@ -88,25 +108,30 @@ def evaluate(
         if any_data:  # maybe not the run's own
             facts["data"] = data or trained.config.data.source
         if made:
-            facts["lists"] = lists[""]
+            facts["lists"] = spreads[""]
             facts["corrected"] = {
-                asked: {"rank": ranks[asked], on: results[asked].values, "lists": lists[asked]}
+                asked: {"rank": ranks[asked], on: results[asked].values, "lists": spreads[asked]}
                 for asked in made
             }
+        if others:
+            facts["others"] = facts_of_others(others, own, on)
         typer.echo(json.dumps({on: own.values, "counts": own.counts, **facts}, indent=2))
         return
     rows = {
         **{asked or label(trained.config): found.values for asked, found in results.items()},
+        **{file: other.values for file, other in others.items()},
         "most popular": measured(most_popular(trained.train)).values,
         "best possible": best_possible(held_out, subject.seen, names, allowed),
     }
-    console = Console()
-    console.print(metrics_table(rows, names if metrics else _widest(names), on))
+    console, shown = Console(), names if metrics else _widest(names)
+    console.print(metrics_table(rows, shown, on))
     console.print(caption(trained.metrics, rank), markup=False, highlight=False)
     typer.echo(
         ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in own.counts.items())
     )
-    for asked, spread in lists.items():
+    for line in told_of_others(others, own, label(trained.config), shown):
+        typer.echo(line)
+    for asked, spread in spreads.items():
         by = f"{ranks[asked]} of the corrected vectors" if asked else rank
         typer.echo(f"{asked or label(trained.config)}, ranked by {by}: {_told(spread)}")
 

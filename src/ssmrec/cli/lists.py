@@ -24,7 +24,7 @@ from ssmrec.ranking import Ranker, as_ids, none_known
 
 logger = logging.getLogger("ssmrec")
 
-LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|parquet|pq|gz)$", re.IGNORECASE)
+LIKE_A_FILE = re.compile(r"[/\\]|\.(txt|csv|tsv|json|jsonl|ndjson|parquet|pq|gz)$", re.IGNORECASE)
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 NAMES = {"user": "user, customer_id", "item": "item, sku, product_id"}
 

@@ -57,7 +57,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """Held-out pairs without overlap, and the users whose lists are judged."""
 
     held_out: Interactions
@@ -65,7 +65,7 @@ class _Task:
     relevant: Array
     counts: dict[str, int]
 
-    def only(self, part: slice) -> _Task:
+    def only(self, part: slice) -> Task:
         """The task of a slice of the users; its counts are those of all."""
         return replace(self, user_index=self.user_index[part], relevant=self.relevant[part])
 
@@ -102,24 +102,24 @@ def evaluate(
         DataError: shapes do not fit, no user to average over, or a score is not a number.
     """
     start = time.perf_counter()
-    parsed = _parse(metrics)
+    asked = parsed(metrics)
     if len(users) != held_out.n_users or len(items) != held_out.n_items:
         raise DataError(
             f"vectors of {len(users)} users and {len(items)} items, but held-out pairs over "
             f"{held_out.n_users} users and {held_out.n_items} items: use the same vocabularies"
         )
-    task = _prepare(held_out, seen)
-    long = [f"{metric.name}@{metric.k}" for metric in parsed if metric.k > len(items)]
+    task = prepared(held_out, seen)
+    long = [f"{metric.name}@{metric.k}" for metric in asked if metric.k > len(items)]
     if long:
         logger.warning("%s: lists longer than the %d items there are", ", ".join(long), len(items))
 
     def judge(part: slice) -> Judged:
-        return _judged(users, items, task.only(part), parsed, seen, allowed, block, progress)
+        return _judged(users, items, task.only(part), asked, seen, allowed, block, progress)
 
     every = len(task.user_index)
     per_user, without = judge(slice(0, every)) if spread is None else spread(judge, every)
     return Result(
-        values=_means(per_user),
+        values=means(per_user),
         per_user=per_user,
         user_index=task.user_index,
         counts={**task.counts, "users_without_list": without},
@@ -130,7 +130,7 @@ def evaluate(
 def _judged(
     users: Tensor | UserLookup,
     items: Tensor | ItemBlocks,
-    task: _Task,
+    task: Task,
     metrics: list[Metric],
     seen: Sequence[Interactions],
     allowed: Array | None,
@@ -164,6 +164,12 @@ def _at_once(k: int) -> int:
     return PANEL * fitting(LISTS // PANEL, PANEL * _PLACE_BYTES * k)
 
 
+def in_parts(judge: Callable[[slice], dict[str, Array]], users: int, k: int) -> dict[str, Array]:
+    """What `judge` gives for some users at a time whose lists of `k` memory holds."""
+    size = _at_once(k)
+    return _joined([judge(slice(start, start + size)) for start in range(0, users, size)])
+
+
 def _joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -187,19 +193,19 @@ def best_possible(
         ConfigError: unknown metric, or none.
         DataError: no user to average over.
     """
-    parsed = _parse(metrics)
-    task = _prepare(held_out, seen)
+    asked = parsed(metrics)
+    task = prepared(held_out, seen)
     listable = np.ones(held_out.n_items, dtype=bool) if allowed is None else allowed
     reachable = np.bincount(
         task.held_out.rows, weights=listable[task.held_out.indices], minlength=held_out.n_users
     )[task.user_index]
-    longest = min(max(metric.k for metric in parsed), int(reachable.max()))  # then misses only
-    size, parts = _at_once(longest), []
-    for start in range(0, len(reachable), size):
-        part = slice(start, start + size)
+    longest = min(max(metric.k for metric in asked), int(reachable.max()))  # then misses only
+
+    def judge(part: slice) -> dict[str, Array]:
         hits = np.arange(longest) < reachable[part, None]
-        parts.append(measure(hits, task.relevant[part], parsed))
-    return _means(_joined(parts))
+        return measure(hits, task.relevant[part], asked)
+
+    return means(in_parts(judge, len(reachable), longest))
 
 
 def most_popular(train: Interactions) -> tuple[Tensor, Tensor]:
@@ -212,13 +218,15 @@ def most_popular(train: Interactions) -> tuple[Tensor, Tensor]:
     return torch.ones(train.n_users, 1), degrees[:, None]
 
 
-def _parse(metrics: Sequence[str]) -> list[Metric]:
+def parsed(metrics: Sequence[str]) -> list[Metric]:
+    """The metrics of some names, of which there is one at least."""
     if not metrics:
         raise ConfigError("no metrics asked for: name at least one, such as 'ndcg@20'")
     return [parse_metric(name) for name in metrics]
 
 
-def _prepare(held_out: Interactions, seen: Sequence[Interactions]) -> _Task:
+def prepared(held_out: Interactions, seen: Sequence[Interactions]) -> Task:
+    """Who is averaged over, and what is to be found."""
     if not all(same_ids(held_out, known) for known in seen):
         raise DataError(
             "held-out pairs over other user or item ids than the seen ones: use the same vocabularies"
@@ -245,11 +253,12 @@ def _prepare(held_out: Interactions, seen: Sequence[Interactions]) -> _Task:
         "overlapping_pairs": int(overlap.sum()),
         **{name: n for name, n in held_out.counts.items() if name == "unknown_pairs"},
     }
-    return _Task(kept, index, kept.user_degrees[index], counts)
+    return Task(kept, index, kept.user_degrees[index], counts)
 
 
-def _means(per_user: dict[str, Array]) -> dict[str, float]:
-    means = {name: float(values.mean()) for name, values in per_user.items()}
+def means(per_user: dict[str, Array]) -> dict[str, float]:
+    """The mean of each metric over the users."""
+    found = {name: float(values.mean()) for name, values in per_user.items()}
     for name, values in per_user.items():
         assert values.min() >= 0 and values.max() <= 1, f"{name} left the range 0 to 1"
-    return means
+    return found
