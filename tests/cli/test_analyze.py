@@ -249,3 +249,23 @@ def test_notes_say_what_is_out_of_the_ordinary(folder):
     assert ssmrec("train", "clicks.csv", "--model", "ease", "--out", "ease", cwd=folder)[0] == 0
     _, out, _ = ssmrec("analyze", "ease", "--over-training", cwd=folder)
     assert "a closed form has no training to look at" in " ".join(out.split())
+
+
+def test_who_chose_the_other_run_is_told(folder, tmp_path):
+    """A run that had test choose its epoch, held against one that did not."""
+    words = ["--epochs", 1, "--set", "model.dim=8", "--protocol", "published", "--out", "chosen"]
+    assert ssmrec("train", "clicks.csv", *words, cwd=folder)[0] == 0
+    html = tmp_path / "page.html"
+    code, out, _ = ssmrec(
+        "analyze",
+        "run",
+        "--against",
+        "chosen",
+        "--out",
+        tmp_path / "a.json",
+        "--html",
+        html,
+        cwd=folder,
+    )
+    assert code == 0 and "note: chosen: the epoch was chosen on TEST" in out
+    assert "chosen: the epoch was chosen on TEST" in html.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from textwrap import dedent
@@ -142,3 +143,50 @@ def test_a_loss_that_goes_row_by_row_may_be_split(place):
         admit(config, two)
     LOSSES["hinge"].row_by_row = True
     admit(config, two)
+
+
+PLAN = "data: [rows.csv]\nmodels: [{name: mf, dim: 4}]\nlosses: [%s]\nseeds: 1\nbase: {train: {epochs: 1}}\n"
+
+
+def compared(place, *words):
+    code, out, err = ssmrec(*words, "compare", "plan.yaml", "--out", "c", cwd=place)
+    assert code == 0, err
+    return next(line.split()[3] for line in out.splitlines() if line.startswith("mf + ")), err
+
+
+def test_another_text_of_an_own_part_is_another_method(place, monkeypatch):
+    """Its former results are not taken for its own; the same text again trains nothing."""
+    (place / "plan.yaml").write_text(PLAN % "hinge")
+    compared(place, "--plugin", "hinge.py")
+    compared(place, "--plugin", "hinge.py")
+    first = sorted((place / "c" / "results").iterdir())
+    assert len(first) == 1
+    own = json.loads(first[0].read_text())["own_parts"]
+    assert list(own) == ["loss"] and own["loss"].startswith("hinge.Hinge ")
+    (place / "hinge.py").write_text(HINGE.replace("each.sum(1)", "2 * each.sum(1)"))
+    forget(monkeypatch)
+    compared(place, "--plugin", "hinge.py")
+    assert len(list((place / "c" / "results").iterdir())) == 2
+
+
+def test_a_part_in_the_place_of_another_is_told_and_not_taken_for_it(place, monkeypatch):
+    (place / "plan.yaml").write_text(PLAN % "ssm")
+    (place / "hinge.py").write_text(HINGE.replace('LOSSES["hinge"]', 'LOSSES["ssm"]'))
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "ssm", LOSSES["ssm"])
+        _, err = compared(place, "--plugin", "hinge.py")
+        assert "hinge.py: takes the place of the loss ssm" in err
+    forget(monkeypatch)
+    _, err = compared(place)
+    assert "takes the place" not in err
+    own = [json.loads(f.read_text()).get("own_parts") for f in (place / "c" / "results").iterdir()]
+    assert len(own) == 2 and None in own
+
+
+def test_a_loss_that_is_no_value_per_row_is_named(place):
+    one = HINGE.partition("        return each")
+    (place / "hinge.py").write_text(
+        f"{one[0]}        return each.mean()\n\n\nLOSSES['hinge'] = Hinge\n"
+    )
+    code, _, err = ssmrec("--plugin", "hinge.py", *TRAIN, cwd=place)
+    assert code == 2 and "not one value per row" in err

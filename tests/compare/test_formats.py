@@ -52,3 +52,12 @@ def test_markdown_outside_of_the_cells():
 )
 def test_latex(label, want):
     assert "\n" + want + r" & \textbf{0.5000} & \textbf{0.2500} \\" in printed("latex", label)
+
+
+def test_who_chose_is_in_every_form():
+    """What no one may miss is no comment in LaTeX, and has a column in CSV."""
+    facts = frozenset({chosen := "protocol published: epoch chosen on test"})
+    assert "\n\\par WARNING: chosen on TEST, as papers did" in printed("latex", "mf", facts=facts)
+    assert printed("csv", "mf", facts=facts).splitlines()[1].endswith(f",{chosen}")
+    facts = frozenset({"protocol valid: epoch chosen on valid"})
+    assert "WARNING" not in printed("latex", "mf", facts=facts)

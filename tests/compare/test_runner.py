@@ -291,6 +291,20 @@ def test_data_that_changed_are_noticed(small, shop, tmp_path):
     assert "was trained with other data than" in failures[0].reason
 
 
+def test_data_that_changed_between_seeds_are_noticed(small, shop, tmp_path):
+    """Every seed splits anew, so that the held-out pairs differ anyway."""
+    small |= {"models": "mf", "losses": "bpr", "seeds": 1}
+    out = tmp_path / "out"
+    run(small, out)
+    (train,) = shop.glob("train.*")
+    rows = pl.read_csv(train)
+    rows.head(len(rows) - 9).write_csv(train)
+    plan, methods, _, _ = run(small | {"seeds": 2}, out)
+    told = rf"mf \+ bpr, seed 0 .*train rows read {len(rows)}.* seed 1 .{len(rows) - 9}.*new folder"
+    with pytest.raises(RunError, match=f"shop: the data changed between {told}"):
+        aggregate(plan, methods, Store(out))
+
+
 def test_damaged_results_are_named(small, tmp_path):
     small |= {"models": "mf", "losses": "bpr", "seeds": 1}
     out = tmp_path / "out"

@@ -129,3 +129,11 @@ def _on_corrections(subject: Subject, found: Mapping[str, Any] | None) -> list[s
         "--corrections shows what corrections of popularity after training would cost in accuracy and "
         "bring in exposure of the tail"
     ]
+
+
+def warnings_of(results: Mapping[str, Any]) -> list[str]:
+    """What must stand beside every figure of an analysis, of the other run too."""
+    runs = [("", results["run"])]
+    if other := results.get("against"):
+        runs.append((f"{other['run'].get('folder') or other['run']['label']}: ", other["run"]))
+    return [f"{name}{run['warning']}" for name, run in runs if run.get("warning")]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ssmrec.analysis.notes import warnings_of
 from ssmrec.cli.evaluate import is_own, part_of, split_of
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
@@ -78,7 +79,7 @@ def analyze(
         )  # fmt: skip
     write_analysis(result, out)
     console = Console()
-    for note in (result["run"]["warning"], *result["notes"]):
+    for note in (*warnings_of(result), *result["notes"]):
         if note:
             console.print(f"note: {note}", markup=False, highlight=False)
     for table in analysis_tables(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,12 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from ssmrec.errors import ConfigError
+from ssmrec.losses import LOSSES
+from ssmrec.models import MODELS
+from ssmrec.negatives import SAMPLERS
 
+logger = logging.getLogger("ssmrec")
+KINDS = ("model", "loss", "sampler")
 VARIABLE = "SSMREC_PLUGIN"
 """Its value is what `--plugin` names, with a comma between several; processes that are started inherit it."""
 
@@ -27,6 +33,7 @@ def load_plugins(names: Sequence[str]) -> None:
     if not every:
         return
     for name in (every := list(dict.fromkeys(every))):
+        before = [dict(table) for table in (MODELS, LOSSES, SAMPLERS)]
         try:
             load = _import_file if name.endswith(".py") else _import_module
             load(name)
@@ -34,6 +41,9 @@ def load_plugins(names: Sequence[str]) -> None:
             raise ConfigError(
                 f"--plugin {name}: cannot be imported ({type(error).__name__}: {error}); --debug shows where"
             ) from error
+        for kind, table, had in zip(KINDS, (MODELS, LOSSES, SAMPLERS), before, strict=True):
+            for part in (part for part, cls in had.items() if table.get(part) is not cls):
+                logger.warning("--plugin %s: takes the place of the %s %s", name, kind, part)
     os.environ[VARIABLE] = ",".join(every)
 
 

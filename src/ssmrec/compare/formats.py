@@ -13,6 +13,8 @@ from ssmrec.compare.plan import Plan
 from ssmrec.compare.table import Block, Row
 from ssmrec.evaluation import parse_metric
 
+LOUD = ("INCOMPLETE", "WARNING")
+"""How notes begin that must be seen wherever the table is."""
 _COST = {"epoch": "s/epoch", "epochs": "epoch", "train": "train s"}
 _GROUPS = {
     "recall": "recall@{k} that each popularity group adds, tail to head",
@@ -78,8 +80,11 @@ def latex(plan: Plan, blocks: Sequence[Block]) -> str:
     parts = []
     for block in blocks:
         grid = _grid(plan, block, "{} ± {}", lambda cell: f"{_BOLD}{cell}{_END}")
-        said = [f"% {note}" for note in [block.data, *notes(plan, block)]]
-        parts.append("\n".join([*said, *_tabular(grid)]))
+        told = notes(plan, block)
+        said = [f"% {note}" for note in [block.data, *told]]
+        # What no one may miss stands below the table, and not in a comment.
+        seen = [rf"\par {_escaped(note)}" for note in told if note.startswith(LOUD)]
+        parts.append("\n".join([*said, *_tabular(grid), *seen]))
         for title, grid in _by_group(plan, block):
             parts.append("\n".join([f"% {block.data}: {title}", *_tabular(grid)]))
     return "\n\n".join(parts) + "\n"
@@ -98,7 +103,7 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     cost = [*_COST, "device"] if plan.cost else []
     head = ["data", "method", "metric", "seeds", "mean", "sd", "baseline", "change", "p", "p_holm"]
-    writer.writerow([*head, "tuned", *cost])
+    writer.writerow([*head, "tuned", *cost, "chosen"])
     for block in blocks:
         for row in block.rows:
             for metric in plan.metrics:
@@ -106,12 +111,13 @@ def as_csv(plan: Plan, blocks: Sequence[Block]) -> str:
                 writer.writerow(
                     [block.data, row.label, metric, len(row.held(metric)), row.mean(metric), row.sd(metric),
                      block.baseline, *tested, " ".join(shown(row.tuned)),
-                     *(row.device if name == "device" else row.cost.get(name) for name in cost)]
+                     *(row.device if name == "device" else row.cost.get(name) for name in cost),
+                     "; ".join(sorted(row.facts))]
                 )  # fmt: skip
             for name, values in row.groups.items() if plan.groups else ():
                 for group, value in enumerate(values, 1):
                     line = [block.data, row.label, f"{name} of group {group}", row.seeds, value]
-                    writer.writerow(line + [None] * (6 + len(cost)))
+                    writer.writerow(line + [None] * (7 + len(cost)))
     return out.getvalue()
 
 

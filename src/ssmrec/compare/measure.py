@@ -17,7 +17,7 @@ from ssmrec.analysis.popularity import (
     recall_by_group,
 )
 from ssmrec.analysis.subject import Lists, Subject
-from ssmrec.compare.methods import Job
+from ssmrec.compare.methods import Job, own_parts
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import FORMAT, Outcome
 from ssmrec.data import Interactions, Split
@@ -46,6 +46,7 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
         **{name: facts[name] for name in kept},
         "device": facts.get("device", "cpu"),
         "data_fingerprint": fingerprint,
+        "data_read": _read(split),
         "held_out_fingerprint": held_out.fingerprint,
     }
     if epochs := [epoch["train_seconds"] for epoch in trained.history]:
@@ -56,6 +57,12 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
     lists = subject.lists(parse_metric(plan.metric).k)
     record |= {"lists": _spread(subject, lists), "groups": _by_group(subject, lists)}
     return Outcome(record, result.user_index, result.per_user)
+
+
+def _read(split: Split) -> dict[str, int]:
+    """What does not depend on the seed that splits: rows of each file, users and items."""
+    found = {name: n for name, n in split.counts.items() if name.endswith("rows_read")}
+    return {**found, "users": split.train.n_users, "items": split.train.n_items}
 
 
 def _ranked(
@@ -103,4 +110,5 @@ def head(job: Job) -> dict[str, Any]:
         "trial": None if job.trial is None else dict(job.trial),
         "versions": {name: metadata.version(name) for name in ("ssmrec", "torch", "numpy")},
         "settings": job.config.model_dump(mode="json"),
+        **({"own_parts": own} if (own := own_parts(job.config)) else {}),
     }

@@ -6,10 +6,12 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,6 +26,7 @@ from ssmrec.models.blend import MADE_OF_RUNS
 from ssmrec.negatives import SAMPLERS
 from ssmrec.training import RunConfig, resolve
 
+PARTS: dict[str, Mapping[str, Any]] = {"model": MODELS, "loss": LOSSES, "negatives": SAMPLERS}
 _FREE = ("evaluation", "train.threads", "train.device")
 """Settings that leave a result what it is: they are not part of a run's name."""
 
@@ -90,9 +93,12 @@ class Job:
     def key(self) -> str:
         """Eight hexadecimal digits of the settings that decide the outcome and are no defaults.
 
-        So a setting that a later version adds does not make finished runs unknown.
+        So a setting that a later version adds does not make finished runs unknown. Parts of one's own count
+        by the file they are written in, so that results of an earlier text of it are not taken for its own.
         """
-        text = json.dumps([deciding(_asked(self.config)), self.trial is not None], sort_keys=True)
+        own = own_parts(self.config)
+        decides = [deciding(_asked(self.config)), self.trial is not None, *([own] if own else [])]
+        text = json.dumps(decides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def difference(self, settings: Mapping[str, Any]) -> str:
@@ -116,6 +122,19 @@ def deciding(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             inner = deciding(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
             flat |= inner
     return flat
+
+
+def own_parts(config: RunConfig) -> dict[str, str]:
+    """The parts that are not ssmrec's: the class of each, and a digest of the file it is written in."""
+    found = {}
+    for section, table in PARTS.items():
+        part = table[getattr(config, section)["name"]]
+        if part.__module__.partition(".")[0] != "ssmrec":
+            file = getattr(sys.modules.get(part.__module__), "__file__", None)
+            text = Path(file).read_bytes() if file and Path(file).is_file() else b""
+            name = f"{part.__module__}.{part.__qualname__}"
+            found[section] = f"{name} {hashlib.sha256(text).hexdigest()[:12]}"
+    return found
 
 
 def expand(plan: Plan) -> list[Method]:
@@ -272,7 +291,7 @@ def _check_budgets(plan: Plan, methods: Sequence[Method]) -> None:
 def _asked(config: RunConfig) -> dict[str, Any]:
     """The settings that are no defaults, and the names of the parts."""
     asked = config.model_dump(mode="json", exclude_defaults=True)
-    for section, table in (("model", MODELS), ("loss", LOSSES), ("negatives", SAMPLERS)):
+    for section, table in PARTS.items():
         values: dict[str, Any] = getattr(config, section)
         usual = table[values["name"]].Config().model_dump(mode="json")
         asked[section] = {k: v for k, v in values.items() if k not in usual or usual[k] != v}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,6 +89,7 @@ def aggregate(plan: Plan, methods: Sequence[Method], store: Store) -> list[Block
         here = [method for method in methods if method.data == data]
         done = {method.label: _outcomes(plan, method, store) for method in here}
         _check_same_test(data, done)
+        _check_same_data(data, done)
         baseline = plan.baseline or here[0].label
         rows = [_row(plan, method, store, done[method.label]) for method in here]
         blocks.append(Block(data, _tested(plan, here, rows, done, baseline, store), baseline))
@@ -136,6 +138,25 @@ def _check_same_test(data: str, done: Mapping[str, Mapping[int, Outcome]]) -> No
                     f"{data}, seed {seed}: {label} and {known} were not measured on the same pairs: "
                     "the data changed between them; compare into a new folder, or give both the "
                     "same data settings"
+                )
+
+
+def _check_same_data(data: str, done: Mapping[str, Mapping[int, Outcome]]) -> None:
+    """Results of the same data settings, of whatever seed, must stand on data of the same size."""
+    first: dict[str, tuple[str, Outcome]] = {}
+    for label, outcomes in done.items():
+        for seed, outcome in outcomes.items():
+            if "data_read" not in outcome.record:  # of an earlier version
+                continue
+            settings = json.dumps(outcome.record["settings"]["data"], sort_keys=True)
+            name = f"{label}, seed {seed}"
+            known, like = first.setdefault(settings, (name, outcome))
+            was, now = like.record["data_read"], outcome.record["data_read"]
+            if was != now:
+                key = next(key for key in {**was, **now} if was.get(key) != now.get(key))
+                raise RunError(
+                    f"{data}: the data changed between {known} ({key.replace('_', ' ')} {was.get(key)}) and "
+                    f"{name} ({now.get(key)}): compare into a new folder"
                 )
 
 

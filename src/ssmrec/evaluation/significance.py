@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ssmrec.errors import DataError
+from ssmrec.errors import ConfigError, DataError
 
 Array = np.ndarray
 
@@ -36,10 +36,11 @@ def randomisation(a: Array, b: Array, rounds: int = ROUNDS, seed: int = 0) -> fl
         seed: decides the draws.
 
     Returns:
-        p, above 0 and at most 1; 1 when no user differs.
+        p, above 0 and at most 1; 1 when no user differs, or there is none.
 
     Raises:
         DataError: the shapes differ, or a value is not finite.
+        ConfigError: `rounds` below 1.
     """
     return _flipped(_differences(a, b), rounds, seed)
 
@@ -76,9 +77,14 @@ def holm(p: Sequence[float]) -> list[float]:
 
     The i-th smallest of m is multiplied by m - i + 1; none becomes smaller than one before it, or
     larger than 1. Rejecting where the result is at most alpha keeps the chance of any false
-    rejection at most alpha.
+    rejection at most alpha. Of no p values there are none.
+
+    Raises:
+        DataError: a p value is not 0 to 1.
     """
     values = np.asarray(p, dtype=np.float64)
+    if (bad := values[~((values >= 0) & (values <= 1))]).size:
+        raise DataError(f"p values must be 0 to 1, not {bad[0]:g}")
     order = np.argsort(values, kind="stable")
     steps = values[order] * np.arange(len(values), 0, -1)
     adjusted = np.empty_like(values)
@@ -87,7 +93,11 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _differences(a: Array, b: Array) -> Array:
-    """The differences that are not 0; the others are the same under every pattern."""
+    """The differences that are not 0; the others are the same under every pattern.
+
+    They are whole millionths of the largest value, so that what is equal but for the rounding of float32, or of
+    a mean over seeds, is equal.
+    """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
         raise DataError(
@@ -96,11 +106,15 @@ def _differences(a: Array, b: Array) -> Array:
     d = a - b
     if not np.isfinite(d).all():
         raise DataError("paired tests need finite values")
+    grid = 1e-6 * max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)) or 1.0
+    d = np.rint(d / grid) * grid
     return d[d != 0]
 
 
 def _few(n: int, rounds: int) -> bool:
     """Whether the 2^n patterns are at most `rounds`."""
+    if rounds < 1:
+        raise ConfigError(f"rounds of a paired test must be at least 1, not {rounds}")
     return n < rounds.bit_length()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ssmrec.analysis.notes import warnings_of
 from ssmrec.reporting.bound import bound_section
 from ssmrec.reporting.charts import learning_curves, quality_against_time
 from ssmrec.reporting.corrections import corrections_section
@@ -81,9 +82,8 @@ def analysis_page(results: Mapping[str, Any], path: Path) -> None:
         bound_section(results), course_section(results), magnitude_section(results),
         geometry_section(results),
     ]  # fmt: skip
-    warning = run.get("warning")
     page = Page(
-        f"Analysis of {label}", sections, facts, [warning] if warning else [],
+        f"Analysis of {label}", sections, facts, warnings_of(results),
         notes=list(results.get("notes") or []),
     )  # fmt: skip
     write_page(page, path)

@@ -20,6 +20,10 @@ TEMPERATURES = (0.005, 0.1, 1.0, 10.0)
 _MANY = 600
 """Terms of which a sum in bfloat16 loses most: 256 + 1 is 256 there."""
 
+_DISAGREES = (
+    "the gradient disagrees with finite differences, which are taken in float64: a forward that casts down, as "
+    "`.float()` does, or detaches, has no such gradient"
+)
 Case = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
@@ -145,7 +149,7 @@ def _on_vectors(loss: Loss) -> None:
     loss.double()
     inputs = (users.requires_grad_(), items.requires_grad_())
     right = torch.autograd.gradcheck(lambda u, i: value(u, i, rows), inputs, raise_exception=False)
-    assert right, "the gradient disagrees with finite differences"
+    assert right, _DISAGREES
 
 
 def _finite_rows(loss: Loss, case: Case, when: str) -> None:
@@ -198,7 +202,7 @@ def _gradients(loss: Loss) -> None:
             inputs,
             raise_exception=False,
         )
-        assert right, "the gradient disagrees with finite differences"
+        assert right, _DISAGREES
 
 
 def _fused_is_plain(loss: Any, temperature: float, in_batch: bool) -> None:

@@ -83,9 +83,13 @@ def mismatches(run: RunConfig) -> list[str]:
             "through vector lengths: rank by cosine"
         )
     if not free and not passing and "log_q" not in run.negatives:
+        own = not SAMPLERS[run.negatives["name"]].__module__.startswith("ssmrec.")
         found.append(
             f"negatives.name={run.negatives['name']} is taken to draw by popularity, which {run.model['name']} "
             "cannot give back: if it does not, let its is_debiased say so (docs/extending.md)"
+            if own
+            else f"negatives.name={run.negatives['name']} draws by popularity, which {run.model['name']} "
+            "cannot give back: take negatives.name=uniform, or a model with message passing, such as lightgcn"
         )
     elif not free and not passing:
         found.append(

@@ -69,7 +69,15 @@ def pair_weights(train: Interactions, power: float) -> np.ndarray | None:
 
 
 def mean(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """The mean of rows (B,), each times its weight if they have any."""
+    """The mean of rows (B,), each times its weight if they have any.
+
+    Raises:
+        ConfigError: the loss gave something else than one value per row.
+    """
+    if rows.dim() != 1:
+        raise ConfigError(
+            f"the loss gave {tuple(rows.shape)}, not one value per row: leave out its mean or sum over them"
+        )
     return rows.mean() if weights is None else (rows * sent(weights, rows.device)).mean()
 
 
