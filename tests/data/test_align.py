@@ -28,12 +28,12 @@ MODEL = pairs([(1, 10), (2, 20), (3, 30)])
 def test_matched_by_id_with_what_is_unknown_left_out_and_counted(caplog):
     """User 0 comes before all others here, so every position differs; user 0 and item 40 are unknown."""
     other = pairs([(0, 10), (1, 30), (2, 40), (3, 10), (3, 20)],
-                  timestamps=np.arange(5), weights=np.arange(5) / 2)  # fmt: skip
+                  timestamps=np.arange(5), weights=np.arange(1, 6) / 2)  # fmt: skip
     with caplog.at_level(logging.WARNING, "ssmrec"):
         found = aligned(other, MODEL)
     assert list(found.frame().select("user", "item").rows()) == [(1, 30), (3, 10), (3, 20)]
     assert found.timestamps is not None and found.timestamps.tolist() == [1, 3, 4]
-    assert found.weights is not None and found.weights.tolist() == [0.5, 1.5, 2.0]
+    assert found.weights is not None and found.weights.tolist() == [1.0, 2.0, 2.5]
     assert found.users is MODEL.users and found.items is MODEL.items
     assert found.counts["unknown_pairs"] == 2
     assert "2 of 5 pairs have ids the model does not know" in caplog.text

@@ -71,6 +71,49 @@ def test_fingerprint_follows_content_only():
     assert one.fingerprint != moved.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"timestamps": np.arange(5)},
+            r"timestamps must have one value for each of 3 pairs, not \(5,\)",
+        ),
+        ({"weights": np.ones(2)}, r"weights must have one value for each of 3 pairs, not \(2,\)"),
+        ({"item": np.arange(2)}, r"item must have one value for each of 3 pairs, not \(2,\)"),
+        ({"weights": np.array([-1.0, 1, 1])}, "weights must be above 0 and finite"),
+        ({"weights": np.array([1.0, np.nan, 1])}, "weights must be above 0 and finite"),
+        ({"weights": np.array([1.0, 1, 0])}, "weights must be above 0 and finite"),
+        ({"weights": np.array([1.0, 1, np.inf])}, "weights must be above 0 and finite"),
+        ({"item": np.array([0, 1, 3])}, "item must hold indices 0 to 2, not 0 to 3"),
+        ({"user": np.array([0, -1, 2])}, "user must hold indices 0 to 2, not -1 to 2"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(changed, message):
+    three = Vocabulary(pl.Series(range(3)))
+    columns = {"user": np.arange(3), "item": np.arange(3), "users": three, "items": three}
+    with pytest.raises(DataError, match=message):
+        Interactions.from_pairs(**(columns | changed))
+
+
+def test_equality_is_by_content():
+    def made(ids=("a", "b"), item=(2, 1), weights=(1.0, 2.0), counts=None):
+        users, items = Vocabulary(pl.Series(ids)), Vocabulary(pl.Series([10, 20, 30]))
+        columns = np.array([1, 0]), np.array(item), users, items
+        return Interactions.from_pairs(*columns, weights=np.array(weights), counts=counts)
+
+    one, same = made(), made(counts={"rows": 5})
+    others = [made(item=(2, 0)), made(weights=(1.0, 3.0)), made(ids=("a", "c"))]
+    for other in others:
+        assert one == same != other and hash(one) == hash(same)
+        assert Split(one, None, other, "random") == Split(same, None, other, "random")
+        assert Split(one, None, one, "random") != Split(one, None, other, "random")
+    assert {one, same, *others} == {one, *others} and len({one, same, *others}) == 4
+    assert one.users == same.users != others[2].users and hash(one.users) == hash(same.users)
+    assert one.users != one and one != "a" and Split(one, None, None, "random") != one
+    assert Vocabulary(pl.Series([1, 2])) != Vocabulary(pl.Series(["1", "2"]))
+    assert {Split(one, None, None, "random"): 1}[Split(same, None, None, "random")] == 1
+
+
 def test_printed_objects_are_one_short_line():
     users, items = Vocabulary(pl.Series(["a", "b"])), Vocabulary(pl.Series(range(1234)))
     pairs = Interactions.from_pairs(np.array([1, 0]), np.array([2, 1]), users, items)
@@ -79,5 +122,6 @@ def test_printed_objects_are_one_short_line():
         np.array([1]), np.array([2]), users, items, np.array([5]), np.array([1.0])
     )
     assert str(full) == "Interactions(2 users x 1,234 items, 1 pairs, timestamps, weights)"
+    assert repr(items) == "Vocabulary(1,234 ids, Int64)"
     split = Split(pairs, None, full, "random")
     assert repr(split) == "Split(random: 2 users x 1,234 items, train 2, test 1)"

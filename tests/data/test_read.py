@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -319,14 +321,34 @@ def test_dates_written_as_numbers_are_told(caplog, days, told):
     assert ("20120101 look like dates and are read as seconds" in caplog.text) == told
 
 
-def test_timestamps_within_a_second_are_told(caplog):
-    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "timestamp": [0.2, 0.9]})
-    read_frame(frame)
-    assert "all timestamps are of one second, from 0.2 to 0.9" in caplog.text
-    caplog.clear()
-    for times in ([0.2, 1.9], [0.5, 0.5]):
-        read_frame(frame.with_columns(timestamp=pl.Series(times)))
-    assert "one second" not in caplog.text
+TOLD = "column timestamp: 2 of 3 rows have a fraction of a second, which is cut off"
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "told"),
+    [
+        ([0.2, 0.9, 5.0], [0, 0, 5], True),
+        ([Decimal("1.5"), Decimal("1.25"), Decimal("2.00")], [1, 1, 2], True),
+        (["1970-01-01T00:00:01.25Z", "1970-01-01T00:00:01Z", "1970-01-01T00:00:01.5Z"], [1, 1, 1], True),
+        ([datetime(1970, 1, 1, 0, 0, 1, 5), datetime(1970, 1, 1, 0, 0, 2, 999999), datetime(1970, 1, 2)],
+         [1, 2, 86400], True),
+        ([1.0, 2.0, 3.0], [1, 2, 3], False),
+        ([datetime(1970, 1, 1), datetime(1970, 1, 1, 0, 0, 1), datetime(1970, 1, 2)], [0, 1, 86400], False),
+        ([date(1970, 1, 1), date(1970, 1, 1), date(1970, 1, 2)], [0, 0, 86400], False),
+        ([1320019200123, 1320019200456, 1320019200789], [1320019200123, 1320019200456, 1320019200789], False),
+    ],
+)  # fmt: skip
+def test_fractions_of_a_second_are_cut_off_and_told(caplog, times, seconds, told):
+    frame = pl.DataFrame({"user": [1, 1, 1], "item": [1, 2, 3], "timestamp": times})
+    assert read_frame(frame)[0]["timestamp"].to_list() == seconds
+    assert (TOLD in caplog.text) == ("fraction" in caplog.text) == told
+    assert ("give integers of milliseconds or microseconds" in caplog.text) == told
+
+
+def test_fractions_in_a_text_file_are_told(tmp_path, caplog):
+    path = write(tmp_path, "a.csv", "user,item,timestamp\n1,2,1.5\n1,3,1.25\n1,4,1\n")
+    assert read_frame(path)[0]["timestamp"].to_list() == [1, 1, 1]
+    assert f"a.csv: {TOLD}" in caplog.text
 
 
 def test_a_delimiter_between_quotes_divides_nothing(tmp_path):

@@ -79,7 +79,7 @@ def choose_columns(
 
 
 def _asked(role: str, column: str | int, names: list[str], where: Place) -> str:
-    if column in names:
+    if str(column) in names:  # also a number, as pandas writes its labels
         return str(column)
     if str(column).isdecimal():
         if int(column) < len(names):
@@ -136,11 +136,16 @@ def _shown(names: list[str]) -> str:
 
 
 def to_seconds(values: pl.Series, where: Place) -> pl.Series:
-    """Timestamps as Int64: numbers as they are, dates as seconds since 1970 (UTC); nulls stay."""
+    """Timestamps as Int64: numbers as they are, dates as seconds since 1970 (UTC); nulls stay.
+
+    A fraction of a second is cut off, with a warning.
+    """
     if values.dtype == pl.String:
         numbers = values.cast(pl.Float64, strict=False)
         unread = numbers.null_count() - values.null_count()
         values = numbers if unread == 0 else _dates(values, where)
+    if values.dtype == pl.Datetime:
+        _tell_fractions(values.dt.nanosecond() != 0, values.name, where)
     if values.dtype in (pl.Datetime, pl.Date):
         return values.dt.epoch("s").cast(pl.Int64)
     if values.dtype.is_numeric():
@@ -148,15 +153,22 @@ def to_seconds(values: pl.Series, where: Place) -> pl.Series:
         if whole.null_count() > values.null_count():
             row = first_row(whole.is_null() & values.is_not_null())
             raise DataError(f"{where}: timestamp in {where.row(row)} is {values[row]}, not seconds")
-        if whole.min() == whole.max() and values.min() != values.max():
-            log.warning("%s: all timestamps are of one second, from %s to %s, and whole seconds are kept: "
-                        "their order is lost", where, values.min(), values.max())  # fmt: skip
+        if not values.dtype.is_integer():
+            _tell_fractions(values % 1 != 0, values.name, where)
         if _like_dates(whole):
             log.warning("%s: timestamps such as %s look like dates and are read as seconds since 1970, so that "
                         "their order is right and their distance is not: write dates as 2011-10-31",
                         where, whole.max())  # fmt: skip
         return whole
     raise DataError(f"{where}: timestamp column holds {values.dtype}, not numbers or dates")
+
+
+def _tell_fractions(cut: pl.Series, column: str, where: Place) -> None:
+    """Warn of the rows (n,) whose fraction of a second is cut off."""
+    if n := int(cut.sum()):
+        log.warning("%s: column %s: %s of %s rows have a fraction of a second, which is cut off, so that the "
+                    "order within a second is lost: give integers of milliseconds or microseconds",
+                    where, column, f"{n:,}", f"{len(cut):,}")  # fmt: skip
 
 
 def _like_dates(values: pl.Series) -> bool:

@@ -25,9 +25,24 @@ def _distinct(ids: pl.Series) -> bool:
     return ids.n_unique() == len(ids)
 
 
-@dataclass(frozen=True)
+class _ByFingerprint:
+    """Equal are those of equal fingerprint: of the same content, whatever their `counts`."""
+
+    fingerprint: Any
+
+    def __eq__(self, other: object) -> bool:
+        same_kind = isinstance(other, type(self))
+        return self is other or (same_kind and self.fingerprint == other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Vocabulary:
     """External ids of one side (users or items); the position of an id is its index.
+
+    Equal are those of the same ids in the same order.
 
     Args:
         ids: unique external ids, all Int64 or all String, never mixed.
@@ -43,6 +58,18 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self):,} ids, {self.ids.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return False
+        same_type = self.ids.dtype == other.ids.dtype
+        return self is other or (same_type and self.ids.equals(other.ids))
+
+    def __hash__(self) -> int:
+        return hash((len(self), *self.ids[:8]))
 
     @classmethod
     def of(cls, *values: pl.Series) -> Vocabulary:
@@ -93,16 +120,16 @@ class Vocabulary:
         return self.ids.gather(np.asarray(indices, dtype=np.uint32))
 
 
-@dataclass(frozen=True, repr=False)
-class Interactions:
-    """Distinct (user, item) pairs, sorted by user and then item.
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(_ByFingerprint):
+    """Distinct (user, item) pairs, sorted by user and then item; equal where the `fingerprint` is.
 
     Args:
         users, items: the vocabularies; indices refer to them.
         indptr: int64 (n_users + 1,), row bounds of each user.
         indices: int32 (n,), item indices, ascending within a user.
         timestamps: int64 (n,) seconds, or None.
-        weights: float32 (n,), or None.
+        weights: float32 (n,), above 0 and finite, or None.
         counts: what happened on the way here (rows read, dropped, merged ...).
     """
 
@@ -125,7 +152,14 @@ class Interactions:
         weights: Array | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> Interactions:
-        """Build from index pairs in any order; a repeated pair is an error (merge it before)."""
+        """Build from index pairs in any order; a repeated pair is an error (merge it before).
+
+        Raises:
+            DataError: a pair is repeated, an index is not in its vocabulary, columns differ in length, or
+                a weight is not above 0 and finite (as float32).
+        """
+        sizes = len(users), len(items)
+        _check_pairs(user, item, sizes, timestamps=timestamps, weights=weights)
         key = np.asarray(user, dtype=np.int64) * max(len(items), 1) + np.asarray(item, np.int64)
         order = slice(None)
         if bool((key[1:] <= key[:-1]).any()):  # else sorted already, as the parts of a table are
@@ -136,6 +170,12 @@ class Interactions:
         del key
         indptr = np.zeros(len(users) + 1, dtype=np.int64)
         np.cumsum(np.bincount(user, minlength=len(users)), out=indptr[1:])
+        if weights is not None:
+            weights = np.array(np.asarray(weights)[order], np.float32)
+            if len(weights) and not (weights.min() > 0 and weights.max() < np.inf):
+                raise DataError(
+                    "weights must be above 0 and finite: leave out pairs that have none"
+                )
         return cls(
             users=users,
             items=items,
@@ -144,7 +184,7 @@ class Interactions:
             timestamps=None
             if timestamps is None
             else np.array(np.asarray(timestamps)[order], np.int64),
-            weights=None if weights is None else np.array(np.asarray(weights)[order], np.float32),
+            weights=weights,
             counts=dict(counts or {}),
         )
 
@@ -228,6 +268,21 @@ class Interactions:
         return pl.DataFrame(columns)
 
 
+def _check_pairs(user: Array, item: Array, sizes: tuple[int, int], **more: Array | None) -> None:
+    """Refuse columns that are not of one length, and indices that are in no vocabulary."""
+    shape = np.shape(user)[:1]
+    for name, column in {"user": user, "item": item, **more}.items():
+        if column is not None and np.shape(column) != shape:
+            raise DataError(
+                f"{name} must have one value for each of {len(user)} pairs, not {np.shape(column)}"
+            )
+    for name, column, size in zip(("user", "item"), (user, item), sizes, strict=True):
+        if len(column) and not (np.min(column) >= 0 and np.max(column) < size):
+            raise DataError(
+                f"{name} must hold indices 0 to {size - 1}, not {np.min(column)} to {np.max(column)}"
+            )
+
+
 def _joined(a: Array | None, b: Array | None, what: str) -> Array | None:
     if a is None and b is None:
         return None
@@ -236,9 +291,9 @@ def _joined(a: Array | None, b: Array | None, what: str) -> Array | None:
     return np.concatenate([a, b])
 
 
-@dataclass(frozen=True, repr=False)
-class Split:
-    """Train, validation and test pairs over the same vocabularies.
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(_ByFingerprint):
+    """Train, validation and test pairs over the same vocabularies; equal where the `fingerprint` is.
 
     Graph, popularity and negatives come from `train` only; `valid` chooses; `test` is looked at once.
     """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
 
 from ssmrec.config import build
-from ssmrec.data.columns import choose_columns, first_row, to_numbers, to_seconds
+from ssmrec.data.columns import ROLES, choose_columns, first_row, to_numbers, to_seconds
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import open_source
 from ssmrec.data.ids import to_ids
@@ -24,20 +25,22 @@ log = logging.getLogger(__name__)
 WEIGHTS = 1e-24, 1e24
 """Least and largest weight of a row: times that of its event, and summed, float32 still holds it."""
 RESULT = ("user", "item", "timestamp", "weight")
-FRAME = Place("frame")
+FRAME = "frame"
+"""What a frame is called in messages."""
 
 Source = Any
 """A path, a polars DataFrame or LazyFrame, or a pandas DataFrame."""
 
 
 def read_frame(
-    source: Source, config: DataConfig | None = None, **options: Any
+    source: Source, config: DataConfig | None = None, name: str = FRAME, **options: Any
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Read one source as a stream: the text of an id is held once, however many rows have it.
 
     Args:
         source: a file, a folder of files, a pattern of names, a polars or a pandas frame.
         config: which columns to read and what to drop; or the same settings as `options`.
+        name: of a frame, for messages.
 
     Returns:
         The rows (user and item Int64, or Categorical or String for text, timestamp Int64, weight
@@ -47,7 +50,7 @@ def read_frame(
         DataError: the source cannot be read as interactions; the message names file, column, row.
     """
     settings: DataConfig = config or build(DataConfig, options, "data")
-    rows, where, text = _raw(source, settings)
+    rows, where, text = _raw(source, settings, Place(name))
     counts = {"rows_read": len(rows)}
     if rows.is_empty():
         raise DataError(f"{where}: the file has no rows")
@@ -87,25 +90,67 @@ def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
     return ", ".join([f"no rows left: {counts['rows_read']} read", *dropped])
 
 
-def _raw(source: Source, config: DataConfig) -> tuple[pl.DataFrame, Place, bool]:
-    if isinstance(source, (pl.DataFrame, pl.LazyFrame)):
-        table = Table(source.lazy(), FRAME)
-    elif type(source).__module__.partition(".")[0] == "pandas":
-        rows = _from_pandas(source, config)
-        return rows.with_columns(prepared(rows.schema)), FRAME, False
-    elif isinstance(source, (str, PurePath)):
+def is_frame(source: Source, key: str = "source") -> bool:
+    """Whether what is given as `data.key` is a polars or a pandas frame, and not a path.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    if isinstance(source, (pl.DataFrame, pl.LazyFrame)) or _is_pandas(source):
+        return True
+    if isinstance(source, (str, PurePath)):
+        return False
+    kind = type(source).__name__
+    raise DataError(f"data.{key}: cannot read a {kind}; give a path, a polars or a pandas frame")
+
+
+def _is_pandas(source: Source) -> bool:
+    """Whether it is a frame of pandas, which need not be installed, or of a class derived from it."""
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__}
+    return ("pandas", "DataFrame") in kinds
+
+
+def _raw(source: Source, config: DataConfig, frame: Place) -> tuple[pl.DataFrame, Place, bool]:
+    if not is_frame(source):
         near = isinstance(source, Path) or "://" not in str(source)
         table = open_source(Path(source) if near else located(str(source)), config)
+    elif _is_pandas(source):
+        rows = _from_pandas(_without_index(source, frame), config, frame)
+        return rows.with_columns(prepared(rows.schema)), frame, False
     else:
-        kind = type(source).__name__
-        raise DataError(f"cannot read a {kind}; give a path, a polars or a pandas frame")
+        table = Table(source.lazy(), frame)
     columns = choose_columns(table.names, config, table.where, table)
     return table.collect(columns), table.where, table.text
 
 
-def _from_pandas(source: Any, config: DataConfig) -> pl.DataFrame:
+def _without_index(source: Any, where: Place) -> Any:
+    """A pandas frame with its index as columns, if that has a name; else it numbers rows."""
+    names = [name for name in source.index.names if name is not None]
+    if not names:
+        return source
+    try:  # as objects: pandas 3.1 puts 1 before the labels 0, 2 as 0, 1, 2, 3
+        return source.set_axis(source.columns.astype(object), axis=1).reset_index()
+    except ValueError:
+        raise DataError(
+            f"{where}: the index ({', '.join(map(str, names))}) has the name of a column: leave it out "
+            "with reset_index(drop=True), or rename it with rename_axis"
+        ) from None
+
+
+def _check_labels(labels: list[Any], config: DataConfig, where: Place) -> None:
+    """Where columns are labelled by numbers, a number that is no label is no position either."""
+    shown = ", ".join(map(str, labels[:20])) + ", ..." * (len(labels) > 20)
+    numbered = any(isinstance(label, Real) for label in labels)
+    for role in ROLES if numbered else ():
+        column = str(getattr(config, role))
+        if column.isdecimal() and column not in map(str, labels):
+            raise DataError(f"{where}: no column {column} for {role}, the labels are {shown}")
+
+
+def _from_pandas(source: Any, config: DataConfig, where: Place) -> pl.DataFrame:
     names = [str(name) for name in source.columns]
-    columns = choose_columns(names, config, FRAME)
+    _check_labels(list(source.columns), config, where)
+    columns = choose_columns(names, config, where)
     series = []
     for role, name in columns.items():
         values = source.iloc[:, names.index(name)]
@@ -115,7 +160,7 @@ def _from_pandas(source: Any, config: DataConfig) -> pl.DataFrame:
             if config.ids == "auto":
                 kinds = ", ".join(sorted({type(v).__name__ for v in values.dropna()}))
                 raise DataError(
-                    f"frame: column {name!r} mixes types ({kinds}); set data.ids=str or data.ids=int"
+                    f"{where}: column {name!r} mixes types ({kinds}); set data.ids=str or data.ids=int"
                 ) from None
             texts = values.map(str, na_action="ignore").astype(object)
             series.append(pl.Series(role, texts.where(texts.notna(), None).to_list(), pl.String))
