@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +17,7 @@ from torch.nn import functional as F
 
 import ssmrec
 from ssmrec.errors import ConfigError, DataError, RunError
+from ssmrec.training import Listener
 
 QUICK = {"epochs": 3, "batch_size": 256, "lr": 0.02, "threads": 1}
 
@@ -147,6 +152,131 @@ def test_mistakes_are_one_line_that_names_the_remedy(rec, tastes, text_tastes):
         with pytest.raises(ssmrec.SsmrecError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_pairs_of_valid_that_are_in_train_are_told(tastes):
+    with pytest.raises(DataError, match=r"of the [\d,]+ pairs of valid are in train too") as caught:
+        ssmrec.Recommender("mf").fit(tastes.train, tastes.train)
+    assert str(caught.value).startswith(f"{len(tastes.train):,} of the")
+
+
+class CtrlC(Listener):
+    """Ctrl-C when an epoch ends, or when a training begins."""
+
+    def __init__(self, epoch):
+        self.at = epoch
+
+    def phase(self, name, epochs, device):
+        if self.at == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    def epoch(self, record, best):
+        if record["epoch"] == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_in_fit_keeps_the_best_epoch_and_is_raised(tastes):
+    for valid, told in (
+        (tastes.valid, "kept: the best of 2 epochs"),
+        (None, "kept: the model after 2 epochs"),
+    ):
+        rec = ssmrec.Recommender({"name": "mf", "dim": 4}, train=QUICK)
+        with pytest.raises(KeyboardInterrupt, match=told):
+            rec.fit(tastes.train, valid, progress=False, listeners=[CtrlC(2)])
+        assert repr(rec).endswith("(fitted)") and rec.metrics_["epochs"] == 2
+        assert rec.metrics_["stopped"] == "interrupted" and len(rec.recommend(k=2))
+
+
+def test_ctrl_c_before_an_epoch_is_through_keeps_nothing(tastes):
+    rec = ssmrec.Recommender({"name": "mf", "dim": 4}, train=QUICK)
+    with pytest.raises(KeyboardInterrupt, match="nothing of this training is kept"):
+        rec.fit(tastes.train, tastes.valid, progress=False, listeners=[CtrlC(0)])
+    assert not repr(rec).endswith("(fitted)")
+
+
+@pytest.mark.parametrize("verb", ["update", "blend"])
+def test_ctrl_c_in_update_and_blend_is_raised(rec, tastes, monkeypatch, verb):
+    def epoch(self, record, best):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Listener, "epoch", epoch)
+    with pytest.raises(KeyboardInterrupt, match="nothing of this training is kept"):
+        if verb == "update":
+            rec.update(tastes.test, progress=False)
+        else:
+            other = ssmrec.Recommender("ease").fit(tastes.train, tastes.valid, progress=False)
+            rec.blend(other, valid=tastes.valid, weights=[1, 1], refit=True, progress=False)
+
+
+def test_the_caller_keeps_his_settings_of_torch_and_the_numbers_do_not_depend_on_them(rec, tastes):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            again = fitted(tastes)
+            more = again.update(tastes.test, epochs=1, progress=False)
+            assert not torch.is_grad_enabled()
+        assert torch.get_default_dtype() == torch.float64 and torch.get_num_threads() == 2
+        lists = again.recommend(k=5)
+        new = again.recommend([7], k=2, unknown="popular")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
+    assert torch.equal(again.trained_.model.table, rec.trained_.model.table)
+    assert more.trained_.model.table.dtype == torch.float32
+    assert lists.equals(rec.recommend(k=5)) and len(new) == 2
+
+
+def test_ids_of_results_have_the_type_of_the_models(rec, text_rec):
+    for ids in ([], ["105"], [105.0], pl.Series([105], dtype=pl.Int32)):
+        assert rec.recommend(ids, k=1)["user"].dtype == pl.Int64
+        assert rec.similar(ids, k=1)["item"].dtype == pl.Int64
+    assert rec.recommend(["x", 105], unknown="skip")["user"].unique().to_list() == [105]
+    assert rec.recommend(["x", 105], unknown="popular")["user"].unique().sort().to_list() == [
+        "105",
+        "x",
+    ]
+    assert text_rec.recommend([])["user"].dtype == pl.String
+
+
+FORKED = """
+import multiprocessing, sys
+sys.path.insert(0, sys.argv[1])
+from conftest import two_tastes
+import ssmrec
+
+split = two_tastes()
+rec = ssmrec.Recommender("mf", train={"epochs": 1}).fit(split.train, progress=False)
+ranker = rec.ranker()
+
+def work(name):
+    try:
+        if name == "fit":
+            ssmrec.Recommender("mf", train={"epochs": 1}).fit(split.train, progress=False)
+        elif name == "ranker":
+            ranker.recommend(None, ranker.choice(2))
+        else:
+            getattr(rec, name)(*([split.test] if name == "evaluate" else []))
+    except ssmrec.RunError as error:
+        return f"{name}: {error}"
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    for told in pool.map(work, ["recommend", "evaluate", "fit", "ranker"]):
+        print(told)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is that of Linux")
+def test_a_forked_worker_tells_that_it_has_no_threads():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(Path(__file__).parent)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in told] == ["recommend", "evaluate", "fit", "ranker"]
+    assert all("was forked" in line and "get_context('spawn')" in line for line in told)
 
 
 def test_repr_says_what_it_is(rec):

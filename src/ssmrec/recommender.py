@@ -13,12 +13,14 @@ import torch
 
 from ssmrec.config import as_part, merged
 from ssmrec.data import Interactions, Split
-from ssmrec.data.align import aligned, check_pairs, same_ids
-from ssmrec.errors import DataError, RunError
+from ssmrec.data.align import aligned, check_pairs
+from ssmrec.errors import RunError
 from ssmrec.evaluation import Result, evaluate
+from ssmrec.kernels.threads import refuse_lost
 from ssmrec.models.blend import alike_columns
 from ssmrec.ranking import Ranker, Unknown, as_ids
 from ssmrec.ranking.corrections import corrected_vectors
+from ssmrec.ranking.ids import like
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
@@ -27,6 +29,7 @@ from ssmrec.training.ahead import refuse_early
 from ssmrec.training.blend import blend
 from ssmrec.training.config import completed
 from ssmrec.training.grown import grown
+from ssmrec.training.python import NOTHING, kept, split_of, undisturbed
 from ssmrec.training.run import holds
 from ssmrec.training.update import fewer_epochs, update_run
 
@@ -90,16 +93,12 @@ class Recommender:
 
         Raises:
             ConfigError: a setting is unknown, out of range, or does not fit the data.
+            DataError: train and valid have different ids, or pairs in common.
             RunError: training diverged.
+            KeyboardInterrupt: Ctrl-C. It says what is kept: the best model so far, which this is then
+                fitted with, or nothing where no epoch is through.
         """
-        check_pairs(train, "train")
-        if valid is not None:
-            check_pairs(valid, "valid")
-        if valid is not None and not same_ids(train, valid):
-            raise DataError(
-                "train and valid have different user or item ids: take both from one table with "
-                "ssmrec.split, or from files with ssmrec.prepare"
-            )
+        split = split_of(train, valid)
         protocol = (
             {"protocol": "valid"} if valid is not None else {"protocol": "fixed", "epochs": 20}
         )
@@ -116,14 +115,20 @@ class Recommender:
             {"ranking": self.ranking or {}},
             {"evaluation": self.evaluation or {}},
         )
-        split = Split(train, valid, None, "given")
         config = resolve(values)
-        refuse_early(config)
-        with Listeners([*([ProgressBars()] if progress else []), *listeners]) as ears:
+        with (
+            undisturbed(),
+            Listeners([*([ProgressBars()] if progress else []), *listeners]) as ears,
+        ):
+            refuse_early(config)
             ears.begin(config)
-            self._trained = train_best(config, split, ears)
-            ears.finish(self._trained.metrics)
-        self._fingerprint = split.fingerprint
+            trained = train_best(config, split, ears)
+            ears.finish(trained.metrics)
+        broken_off = trained.metrics["stopped"] == "interrupted"
+        if not broken_off or kept(trained):
+            self._trained, self._fingerprint = trained, split.fingerprint
+        if broken_off:
+            raise KeyboardInterrupt(kept(trained) or NOTHING)
         return self
 
     def blend(
@@ -142,6 +147,7 @@ class Recommender:
         Raises:
             ConfigError: neither weights nor validation pairs, or recommenders that cannot be blended.
             DataError: they were fitted to different pairs, or `valid` has no id of theirs.
+            KeyboardInterrupt: Ctrl-C; nothing is kept.
         """
         runs = [one._fitted() for one in (self, *others)]
         if valid is not None:
@@ -154,7 +160,7 @@ class Recommender:
             if known.weights is None:
                 valid = replace(valid, weights=None)
         split = Split(runs[0].train, valid, None, "given")
-        with ProgressBars() if progress else Listener() as listener:
+        with undisturbed(), ProgressBars() if progress else Listener() as listener:
             trained = blend(runs, split, weights, refit, listener)
         return Recommender.of(trained, split.fingerprint)
 
@@ -169,14 +175,17 @@ class Recommender:
         Raises:
             DataError: no pair is new, or none has a user or an item that is known.
             RunError: training diverged.
+            KeyboardInterrupt: Ctrl-C; nothing is kept, and this one is as it was.
         """
         old = self._fitted()
         check_pairs(new, "new")
         asked = {"train": {"epochs": fewer_epochs(old) if epochs is None else epochs}}
         config = completed(merged(old.config.model_dump(mode="json"), asked))
         data, begun = grown(old, new, config), {"data_fingerprint": self._fingerprint}
-        with ProgressBars() if progress else Listener() as listener:
+        with undisturbed(), ProgressBars() if progress else Listener() as listener:
             trained = update_run(old, data, config, begun, listener)
+        if trained.metrics["stopped"] == "interrupted":
+            raise KeyboardInterrupt(NOTHING)
         return Recommender.of(trained, data.split.fingerprint)
 
     def evaluate(self, test: Interactions, correct: Part | None = None) -> Result:
@@ -201,7 +210,7 @@ class Recommender:
         unknown: Unknown = "error",
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
-        candidates: pl.DataFrame | None = None,
+        candidates: Any = None,
         correct: Part | None = None,
     ) -> pl.DataFrame:
         """The k best items for each user, best first.
@@ -214,12 +223,14 @@ class Recommender:
                 `popular`, the most popular items.
             allow: items that may be listed; None allows all that were trained on.
             deny: items that may not.
-            candidates: columns user and item: a user's list holds his candidates only.
+            candidates: a polars or pandas frame with columns user and item: a user's list holds his
+                candidates only.
             correct: a correction of popularity after training: `tten`, `edge`, `dap`, with settings
                 as in `edge:strength=0.5` or {"name": "edge", "strength": 0.5}.
 
         Returns:
-            Columns user, rank (from 1), item, score.
+            Columns user, rank (from 1), item, score; users as the model's ids are where they can be
+            written so, else as asked for.
 
         Raises:
             DataError: unknown users under `unknown="error"`, no list of ids, or filters of items
@@ -230,7 +241,8 @@ class Recommender:
         choice = ranker.choice(
             k, include_seen=include_seen, allow=allow, deny=deny, candidates=candidates
         )
-        return ranker.recommend(None if users is None else as_ids(users), choice, unknown)
+        frame = ranker.recommend(None if users is None else as_ids(users), choice, unknown)
+        return frame.with_columns(like(frame["user"], ranker.train.users))
 
     def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
         """The k items most like each of `items`: columns item, rank (from 1), similar, score.
@@ -238,7 +250,8 @@ class Recommender:
         Raises:
             DataError: an item was not trained on.
         """
-        return self.ranker().similar(items, k)
+        frame = self.ranker().similar(items, k)
+        return frame.with_columns(like(frame["item"], self._fitted().train.items))
 
     def ranker(self, correct: Part | None = None) -> Ranker:
         """All vectors, computed now, ready to rank many times; `correct` as in `recommend`."""
@@ -309,6 +322,7 @@ class Recommender:
 
     def _vectors(self, correct: Part | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         trained = self._fitted()
+        refuse_lost()
         similarity: Any = trained.config.ranking.similarity
         if correct is not None:
             return corrected_vectors(trained.model, trained.train, similarity, correct)

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ssmrec.analysis.bound import TERMS, batch_dcg, bound_chain, catalogue_chain, softmax_loss
+from ssmrec.analysis.bound import (
+    TERMS,
+    batch_dcg,
+    bound_chain,
+    catalogue_chain,
+    ranks,
+    softmax_loss,
+)
 from ssmrec.errors import DataError
 from ssmrec.losses import LOSSES
 
@@ -115,3 +122,29 @@ def test_rows_without_a_rank_are_refused():
         catalogue_chain(others[0], np.array([], int))
     with pytest.raises(DataError, match="DCG of a row must be above 0"):
         bound_chain(one, others, live, np.zeros(1))
+
+
+@pytest.mark.parametrize("function", [bound_chain, ranks, softmax_loss, batch_dcg])
+def test_rows_of_other_shapes_and_masks_of_numbers_are_refused(function):
+    """An int mask would be taken for places, and one row would be broadcast to all."""
+    pos, others, live = np.ones(2), np.zeros((2, 3)), np.ones((2, 3), bool)
+    more = (live,) if function is batch_dcg else ()  # relevant
+    for bad, message in (
+        ((pos, others, live.astype(int)), "live must be bool, not int64"),
+        ((pos, others, live[:1]), r"live must have the shape \(2, 3\), not \(1, 3\)"),
+        ((pos[:1], others, live), r"pos must have the shape \(2,\), not \(1,\)"),
+        ((pos, others[0], live), r"must have the shape \(B, N\), not \(3,\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            function(*bad, *more)
+
+
+def test_relevant_candidates_that_are_none_are_refused():
+    pos, others, live = np.ones(2), np.zeros((2, 3)), np.ones((2, 3), bool)
+    with pytest.raises(DataError, match="relevant must be bool, not int64"):
+        batch_dcg(pos, others, live, live.astype(int))
+    with pytest.raises(DataError, match=r"dcg must have the shape \(2,\)"):
+        bound_chain(pos, others, live, np.ones(1))
+    for positives in ([-1], [3], [1, 1], [0.0], [True, False, True]):
+        with pytest.raises(DataError, match="positives must be distinct positions, 0 to 2"):
+            catalogue_chain(others[0], np.array(positives))

@@ -12,7 +12,7 @@ from ssmrec.analysis.geometry import (
     singular_values,
     uniformity,
 )
-from ssmrec.errors import DataError
+from ssmrec.errors import ConfigError, DataError
 
 
 def test_alignment_is_two_minus_twice_the_cosine():
@@ -61,3 +61,6 @@ def test_what_has_no_geometry_is_refused():
         singular_values(np.array([[1.0, np.nan]]))
     with pytest.raises(DataError, match="at least 0, not -1"):
         effective_rank(np.array([2.0, -1.0]))
+    for t in (-2.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="t of uniformity must be above 0 and finite, not"):
+            uniformity(np.eye(2), t)

@@ -54,6 +54,8 @@ def test_degrees_below_one_are_refused(degrees):
             call(degrees)
     with pytest.raises(ConfigError, match="bins of degree must be at least 1, not 0"):
         degree_bins(np.ones(3), 0)
+    with pytest.raises(DataError, match=r"values must have the shape \(3,\), not \(2,\)"):
+        by_degree(np.ones(2), np.ones(3, int))
 
 
 def test_bins_are_even_in_log_degree():

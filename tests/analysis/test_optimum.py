@@ -97,3 +97,16 @@ def test_the_closed_form_of_items_that_are_never_drawn():
 def test_rare_draws_still_have_their_minimum():
     counts = np.array([1e-16, 1.0])  # a (1 + a) = 1 / (c S), S = 1 / 2 up to 1e-8
     assert minimised_scores(counts) == pytest.approx([np.log(2e16) / 2, 0], abs=1e-6)
+
+
+def test_values_that_belong_to_no_row_or_count_are_refused():
+    rows, three = np.array([0, 0]), np.ones(3)
+    calls = (
+        lambda: centred(three, rows),
+        lambda: slope_within(three, three, rows),
+        lambda: slope_within(three[:2], three, rows),
+        lambda: expected_loss(three, np.ones(2)),
+    )
+    for call in calls:
+        with pytest.raises(DataError, match=r"must have the shape \(2,\), not \(3,\)"):
+            call()

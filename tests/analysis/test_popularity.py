@@ -54,6 +54,9 @@ def test_groups_need_a_number():
         popularity_groups(np.array([1, -2]), 2)
 
 
+YES = [[True, False], [True, False]]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -61,12 +64,21 @@ def test_groups_need_a_number():
         ({"ids": np.zeros((0, 2), int), "hits": np.zeros((0, 2), bool), "relevant": []}, "no user"),
         ({"ids": [[0, 1], [2, 3]]}, "a list holds item 3, but there are 3 items"),
         ({"groups": [0, 1, 2]}, "groups must be -1 to 1, not 0 to 2"),
+        ({"hits": YES[:1]}, r"hits must have the shape \(2, 2\), not \(1, 2\)"),
+        ({"hits": [[1, 0], [1, 0]]}, "hits must be bool, not int64"),
+        ({"hits": [[True, True], [False, True]]}, "hits must be False where a list holds no item"),
+        ({"relevant": [2]}, r"relevant must have the shape \(2,\), not \(1,\)"),
+        (
+            {"hits": [[True, True], [False, False]], "relevant": [1, 1]},
+            "user 0 has 2 hits, but 1 held-out",
+        ),
+        ({"ids": [0, 1]}, r"ids must have the shape \(m, K\)"),
     ],
 )
 def test_lists_without_a_mean_are_refused(changed, message):
     given = {
         "ids": [[0, 1], [2, -1]],
-        "hits": [[1, 0], [1, 0]],
+        "hits": YES,
         "relevant": [2, 1],
         "groups": [0, 1, 1],
     }
@@ -115,6 +127,8 @@ def test_exposure_by_hand():
                                (-1, 1, "user of pair 0 is -1")):  # fmt: skip
         with pytest.raises(DataError, match=message):
             exposure(np.array([row]), np.array([item]), degrees)
+    with pytest.raises(DataError, match=r"items must have the shape \(2,\), not \(1,\)"):
+        exposure(np.array([0, 2]), np.array([4]), degrees)
     with pytest.raises(DataError, match="count of item 1 is -2"):
         gini(np.array([1, -2]))
 

@@ -326,7 +326,7 @@ def test_against_another_run_and_its_faults(made, tastes, tmp_path):
         analyze(ours, k=0, effort=EFFORT)
     with pytest.raises(DataError, match="held-out Interactions, not Trained and str"):
         analyze(Run(ours.trained, "test"), effort=EFFORT)
-    write_analysis(result, tmp_path / "new" / "a.json")
+    write_analysis(result, str(tmp_path / "new" / "a.json"))
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == result
     with pytest.raises(RunError, match="cannot be written"):
         write_analysis(result, tmp_path / "new" / "a.json" / "b.json")

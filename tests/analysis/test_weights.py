@@ -156,3 +156,27 @@ def test_vectors_and_weights_that_are_none_are_refused():
     for weights in ([[-1.0, 0.0]], [[1.0, 0.5]]):
         with pytest.raises(DataError, match="at least 0, and 0 where a candidate is not live"):
             concentration(np.array(weights), np.ones((1, 2)), live)
+    with pytest.raises(DataError, match="at least 0, and 0 where"):
+        concentration(np.array([[np.nan, 0.0]]), np.ones((1, 2)), live)
+    with pytest.raises(DataError, match=r"hardness must have the shape \(1, 2\), not \(2,\)"):
+        concentration(np.array([[1.0, 0.0]]), np.ones(2), live)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_masks_and_logits_of_other_shapes_are_refused(name):
+    pos, neg, live = np.ones(2), np.zeros((2, 3)), np.ones((2, 3), bool)
+    with pytest.raises(DataError, match="live must be bool, not int64"):
+        WEIGHTS[name](pos, neg, live.astype(int))
+    with pytest.raises(DataError, match=r"pos must have the shape \(2,\), not \(1,\)"):
+        WEIGHTS[name](pos[:1], neg, live)
+
+
+def test_a_histogram_shares_out_numbers_only():
+    edges, values = np.linspace(-1, 1, 5), np.array([0.1, 0.2])
+    for bad, weights, message in (
+        (np.array([0.1, np.nan]), None, "values of a histogram must be numbers"),
+        (values, np.array([1.0, -1.0]), "the weight of value 1 is -1.0, and must be at least 0"),
+        (values, np.ones(3), r"weights must have the shape \(2,\), not \(3,\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            histogram(bad, edges, weights)

@@ -105,7 +105,10 @@ def test_a_list_that_is_filtered_away_is_told(folder):
     words = ["recommend", "run", "--users", "u1", "--allow", "3", "--deny", "3"]
     for out in ([], ["--out", "none.csv"]):
         code, _, err = ssmrec(*words, *out, cwd=folder)
-        assert code == 0 and err == "nothing to recommend: no known user has an item left\n"
+        assert code == 0 and err.splitlines() == [
+            "1 user(s) have no item that may be listed: 'u1'; left out",
+            "nothing to recommend: no known user has an item left",
+        ]
 
 
 def test_a_new_user_by_the_items_he_likes(folder):

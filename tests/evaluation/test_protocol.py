@@ -211,3 +211,9 @@ def test_the_best_possible_is_found_some_users_at_a_time(monkeypatch: pytest.Mon
     monkeypatch.setattr(protocol, "measure", lambda *a: seen.append(len(a[0])) or real(*a))
     assert best_possible(test, [train], NAMES, allowed) == whole
     assert max(seen) == 16 and sum(seen) == 100
+
+
+def test_a_result_is_one_short_line() -> None:
+    train, test = pairs([[0]] * 1234, 3), pairs([[2]] * 1234, 3)
+    result = evaluate(*scored([[3.0, 2, 1]] * 1234), test, [train], ["recall@2", "mrr@2"])
+    assert repr(result) == "Result(recall@2 1.0000, mrr@2 0.5000; 1,234 users)"

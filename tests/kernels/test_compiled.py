@@ -6,9 +6,8 @@ from ssmrec.kernels import compiled
 
 
 def test_cold_until_a_kernel_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        compiled, "_select", SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
-    )
+    kernel = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
+    monkeypatch.setattr(compiled, "_select", SimpleNamespace(__wrapped__=kernel))
     assert compiled.cold()
     (tmp_path / "topk._select-1.py311.nbi").touch()
     assert not compiled.cold()

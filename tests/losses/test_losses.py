@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from operations import operations
 from ssmrec.config import build
 from ssmrec.errors import ConfigError
-from ssmrec.losses import LOSSES, corrected, prepare
+from ssmrec.losses import LOSSES, Context, Loss, corrected, prepare
 from ssmrec.losses.base import live
-from ssmrec.testing import check_loss
+from ssmrec.testing import check_loss, toy
 
 
 def make(name: str, **values):
@@ -183,6 +183,8 @@ def test_cosine_is_unit_length_and_zero_stays_zero():
     out.sum().backward()
     assert vectors.grad.isfinite().all()
     assert prepare(vectors, "dot") is vectors
+    with pytest.raises(ConfigError, match="unknown similarity 'cos', did you mean 'cosine'"):
+        prepare(vectors, "cos")  # type: ignore[arg-type]
 
 
 def test_defaults_of_each_family():
@@ -215,3 +217,45 @@ def test_numpy_agrees_on_random_input():
     e = np.where(mask.numpy(), 0, np.exp(l)).sum(1)
     want = np.log(np.exp(p) + e) - p
     np.testing.assert_allclose(make("ssm")(pos, neg, log_q, mask).detach(), want, rtol=1e-12)
+
+
+def in_a_loop(loss: Loss, context: Context | None, pos, neg) -> torch.Tensor:
+    """What a training loop of one's own does with a loss."""
+    if loss.on_vectors:
+        assert context is not None
+        vectors = F.normalize(neg.float(), dim=1)
+        return loss.from_vectors(vectors, vectors, context)
+    return loss(pos, neg, context=context) if loss.needs_context else loss(pos, neg)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_that_needs_the_training_pairs_says_so(name):
+    loss, (pos, neg) = make(name), logits()
+    at = torch.arange(len(pos))
+    context = Context(at, at, torch.arange(neg.shape[1]), neg if name == "dpl" else None)
+    if LOSSES[name].attach is not Loss.attach and name != "mscl":  # which draws with them only
+        with pytest.raises(ConfigError, match=r"after loss.attach\(train, generator\)$"):
+            in_a_loop(loss, context, pos, neg)
+    loss.attach(toy(), torch.Generator().manual_seed(0))
+    assert in_a_loop(loss, context, pos, neg).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [n for n in LOSSES if LOSSES[n].needs_context and n != "bsl"])
+def test_a_loss_that_needs_a_context_says_so(name):
+    with pytest.raises(ConfigError, match=r"call loss.attach\(.*context=Context\("):
+        make(name)(*logits())
+
+
+@pytest.mark.parametrize("name", [n for n in LOSSES if LOSSES[n].on_vectors])
+def test_a_loss_on_vectors_says_what_to_call(name):
+    with pytest.raises(ConfigError, match=r"call loss.attach\(.*loss.from_vectors\("):
+        make(name)(*logits())
+
+
+def test_what_a_loss_lacks_is_still_an_attribute_error():
+    loss = make("popdcl")
+    assert not hasattr(loss, "fused") and getattr(loss, "mass", None) is None
+    with pytest.raises(AttributeError, match="PopDCL has no 'mass'"):
+        _ = loss.mass
+    with pytest.raises(AttributeError, match="object has no attribute 'mass'"):
+        _ = make("bpr").mass

@@ -89,6 +89,43 @@ def test_who_has_all_that_may_be_listed_is_told(ranker, caplog):
     assert "left out" not in caplog.text
 
 
+def test_who_has_nothing_left_is_told_whatever_leaves_it_out(ranker, caplog):
+    everybody = pl.Series([100, 101])
+    for given, told in (
+        ({"deny": list(range(100, 108))}, "2 user(s) have no item that may be listed: 100, 101"),
+        (
+            {"candidates": pl.DataFrame({"user": [100, 100], "item": [103, 104]})},
+            "1 user(s) have candidates of which none may be listed: 100",
+        ),
+        (
+            {
+                "candidates": pl.DataFrame({"user": [101], "item": [103]}),
+                "deny": [103],
+                "include_seen": True,
+            },
+            "1 user(s) have candidates of which none may be listed: 101",
+        ),
+    ):
+        caplog.clear()
+        found = ranker.recommend(everybody, ranker.choice(3, **given))
+        assert caplog.text.count(f"{told}; left out") == 1 and found.is_empty()
+
+
+def test_candidates_may_be_a_frame_of_pandas_and_nothing_but_a_frame(ranker):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = {"user": [101, 102], "item": [103, 100]}
+    want = ranker.choice(3, candidates=pl.DataFrame(table)).only
+    for frame in (pandas.DataFrame(table), pl.LazyFrame(table)):
+        only = ranker.choice(3, candidates=frame).only
+        assert np.array_equal(only.indptr, want.indptr)
+        assert np.array_equal(only.indices, want.indices)
+    for other in (table, [(101, 103)], "pairs.csv"):
+        with pytest.raises(DataError, match="candidates must be a polars or a pandas frame"):
+            ranker.choice(3, candidates=other)
+    with pytest.raises(DataError, match="candidates need columns user and item"):
+        ranker.choice(3, candidates=pandas.DataFrame({"u": [1]}))
+
+
 def test_a_short_list_is_never_filled(ranker):
     choice = ranker.choice(5, allow=[100, 108])
     assert ranker.recommend(pl.Series([100]), choice).is_empty()  # has 100, and 108 is unknown

@@ -57,7 +57,7 @@ def test_an_index_finds_nearly_all_and_scores_exactly(ranker, kind, tmp_path):
         np.testing.assert_allclose(scores, want, rtol=1e-5)
         assert (np.diff(scores) <= 0).all()
     assert np.mean(exact.ids == found.ids) > 0.9
-    index.save(tmp_path)
+    index.save(str(tmp_path))
     again = load(tmp_path / f"index.{kind}", ranker, "abc")
     np.testing.assert_array_equal(again.top(ranker, users, choice).ids, found.ids)
     with pytest.raises(RunError, match="belongs to another run"):
@@ -181,7 +181,7 @@ def test_an_export_spares_files_of_others(live, tmp_path):
 
 def test_vectors_of_two_exports_are_not_mixed_and_foreign_arrays_stay(run, tmp_path):
     ranker = Live.load(run).ranker
-    export_vectors(ranker, tmp_path / "v", "npy")
+    export_vectors(ranker, str(tmp_path / "v"), "npy")
     export_vectors(ranker, tmp_path / "v", "parquet")
     assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["items.parquet", "users.parquet"]
     np.save(tmp_path / "users.npy", np.ones(3))

@@ -49,6 +49,13 @@ def test_what_is_given_is_fixed(tastes):
         ssmrec.tune([1, 2])
 
 
+@pytest.mark.parametrize("trials", [1.5, 0, True, "3"])
+def test_trials_are_a_whole_number(tastes, trials):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    with pytest.raises(ConfigError, match="trials must be a whole number of at least 1, not"):
+        ssmrec.tune(tastes, "mf", trials=trials)
+
+
 def test_without_optuna_the_error_names_the_extra(tastes, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'ssmrec\[tune\]'"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmrec.analysis.checks import check_masks, check_rows, check_shape
 from ssmrec.analysis.magnitude import spearman
 from ssmrec.analysis.negatives import known_candidates
 from ssmrec.analysis.subject import Subject, scores_at
@@ -57,12 +58,14 @@ def bound_chain(pos: Array, others: Array, live: Array, dcg: Array | None = None
         dcg: (B,) DCG over all relevant items of I, above 0; None where the positive is the only one.
 
     Raises:
-        DataError: a logit is NaN, so that it has no rank, or a DCG not above 0.
+        DataError: shapes do not fit, a mask is not bool, a logit is NaN, so that it has no rank, or a DCG
+            not above 0.
     """
     pos = np.asarray(pos, dtype=np.float64)
-    _check_numbers(pos, others)
-    if dcg is not None and not (dcg > 0).all():
-        raise DataError("the DCG of a row must be above 0: its positive alone adds to it")
+    if dcg is not None:
+        check_shape(pos.shape, dcg=dcg)
+        if not (dcg > 0).all():
+            raise DataError("the DCG of a row must be above 0: its positive alone adds to it")
     rank = ranks(pos, others, live)
     gain = 1 / np.log2(1 + rank)
     return Chain(
@@ -79,12 +82,15 @@ def _check_numbers(*logits: Array) -> None:
 
 
 def ranks(pos: Array, others: Array, live: Array) -> Array:
-    """rank(i) = 1 + number of live others with a larger logit, int64 (B,)."""
+    """rank(i) = 1 + number of live others with a larger logit, int64 (B,); arguments as for `bound_chain`."""
+    check_rows(pos, others, live)
+    _check_numbers(pos, others)
     return 1 + ((others > np.asarray(pos)[:, None]) & live).sum(1)
 
 
 def softmax_loss(pos: Array, others: Array, live: Array) -> Array:
-    """log( 1 + sum_j e^{f_j - f_i} ) over live others, float64 (B,): SSM, Eq 5."""
+    """log( 1 + sum_j e^{f_j - f_i} ) over live others, float64 (B,): SSM, Eq 5; as `bound_chain`."""
+    check_rows(pos, others, live)
     rest = np.where(live, np.asarray(others, dtype=np.float64) - np.asarray(pos)[:, None], -np.inf)
     top = np.maximum(rest.max(1, initial=-np.inf), 0)
     return top + np.log(np.exp(-top) + np.exp(rest - top[:, None]).sum(1))
@@ -96,9 +102,13 @@ def batch_dcg(pos: Array, others: Array, live: Array, relevant: Array) -> Array:
     Args:
         pos, others, live: as for `bound_chain`.
         relevant: bool (B, N), which others the row's user has too; each counts at its own rank.
+
+    Raises:
+        DataError: shapes do not fit, a mask is not bool, or a logit is NaN.
     """
     pos, others = np.asarray(pos, dtype=np.float64), np.asarray(others, dtype=np.float64)
     dcg = 1 / np.log2(1 + ranks(pos, others, live))
+    check_masks(others.shape, relevant=relevant)
     for b in np.flatnonzero((relevant & live).any(1)):
         order = np.sort(np.append(others[b, live[b]], pos[b]))
         scores = others[b, relevant[b] & live[b]]
@@ -112,14 +122,21 @@ def catalogue_chain(scores: Array, positives: Array) -> Chain:
 
     Args:
         scores: (n,) logits of the candidates.
-        positives: int (p,), positions of all relevant items among them, p at least 1.
+        positives: int (p,), distinct positions of all relevant items among them, p at least 1.
 
     Raises:
-        DataError: no positive, or a logit is NaN, so that it has no rank.
+        DataError: no positive, one that is not there or comes twice, or a logit is NaN, so that it has no rank.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if not len(positives):
         raise DataError("the user has no relevant item among the candidates: leave him out")
+    if (
+        not np.issubdtype(np.asarray(positives).dtype, np.integer)
+        or min(positives) < 0
+        or max(positives) >= len(scores)
+        or len(np.unique(positives)) < len(positives)
+    ):
+        raise DataError(f"positives must be distinct positions, 0 to {len(scores) - 1}")
     _check_numbers(scores)
     pos = scores[positives]
     rank = 1 + len(scores) - np.searchsorted(np.sort(scores), pos, side="right")

@@ -36,9 +36,9 @@ def trade(ids: Array, hits: Array, relevant: Array, degrees: Array) -> dict[str,
         degrees: int (n_items,), training users of each item.
 
     Raises:
-        DataError: no list holds an item, a user has no held-out item, or an item is not there.
+        DataError: no list holds an item, or as `check_lists`.
     """
-    check_lists(ids, relevant, len(degrees))
+    check_lists(ids, hits, relevant, len(degrees))
     k = ids.shape[1]
     metrics = [parse_metric(f"{name}@{k}") for name in ("recall", "ndcg")]
     recall, ndcg = (float(values.mean()) for values in measure(hits, relevant, metrics).values())

@@ -14,12 +14,13 @@ from ssmrec.errors import RunError
 from ssmrec.training.run import write_text
 
 
-def write_analysis(result: dict[str, Any], path: Path) -> None:
+def write_analysis(result: dict[str, Any], path: str | Path) -> None:
     """Write the dictionary as JSON; the file appears whole.
 
     Raises:
         RunError: it cannot be written.
     """
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -5,13 +5,14 @@ Alignment and uniformity are those of Wang & Isola (ICML 2020), on vectors of un
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ssmrec.analysis.subject import Subject, unit
 from ssmrec.data import Interactions
-from ssmrec.errors import DataError
+from ssmrec.errors import ConfigError, DataError
 from ssmrec.training.seeds import numpy_generator
 
 Array = np.ndarray
@@ -50,7 +51,13 @@ def uniformity(vectors: Array, t: float = 2.0) -> float:
 
     Args:
         vectors: (n, d), any length; zero rows, which have no direction, are left out. NaN below two others.
+        t: above 0 and finite.
+
+    Raises:
+        ConfigError: no such `t`.
     """
+    if not 0 < t < math.inf:
+        raise ConfigError(f"t of uniformity must be above 0 and finite, not {t}")
     vectors = np.asarray(vectors)
     x = unit(vectors[_directed(vectors)])
     n = len(x)

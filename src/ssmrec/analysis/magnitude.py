@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmrec.analysis.checks import check_shape
 from ssmrec.analysis.subject import Subject
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.models import Graph
@@ -92,8 +93,9 @@ def by_degree(values: Array, degrees: Array, n: int = 10) -> list[dict[str, floa
         For each bin degree_min, degree_max, degree (mean), nodes, mean, q25 and q75 (quartiles).
 
     Raises:
-        ConfigError, DataError: as `degree_bins`.
+        ConfigError, DataError: as `degree_bins`; or `values` is of another length.
     """
+    check_shape(np.shape(degrees), values=values)
     bins = degree_bins(degrees, n)
     rows = []
     for number in np.unique(bins):

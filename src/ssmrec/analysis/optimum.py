@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmrec.analysis.checks import check_shape
 from ssmrec.analysis.magnitude import by_degree, spearman
 from ssmrec.analysis.subject import Subject
 from ssmrec.errors import DataError
@@ -84,9 +85,10 @@ def expected_loss(scores: Array, counts: Array) -> float:
     """L of the module's docstring for positives (p,) with the other items at minus infinity.
 
     Raises:
-        DataError: as `minimised_scores`.
+        DataError: as `minimised_scores`, or the two differ in length.
     """
     counts = _positive(counts)
+    check_shape(counts.shape, scores=scores)
     return float(np.logaddexp(0, _log_z(scores, counts) - scores).sum())
 
 
@@ -121,7 +123,12 @@ def _derivatives(scores: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def centred(values: Array, rows: Array) -> Array:
-    """`values` (n,) minus the mean of their row; rows int (n,). Removes what is constant in a user."""
+    """`values` (n,) minus the mean of their row; rows int (n,). Removes what is constant in a user.
+
+    Raises:
+        DataError: the two differ in length.
+    """
+    check_shape(np.shape(rows), values=values)
     counts = np.maximum(np.bincount(rows), 1)
     return values - (np.bincount(rows, values) / counts)[rows]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmrec.analysis.checks import check_least, check_masks, check_shape
 from ssmrec.analysis.subject import Lists, Subject
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.training import label
@@ -41,7 +42,7 @@ def popularity_groups(degrees: Array, n: int) -> Array:
     if n < 1:
         raise ConfigError(f"the number of popularity groups must be at least 1, not {n}")
     degrees = np.asarray(degrees, dtype=np.int64)
-    _check_least(degrees, 0, "the degree of item")
+    check_least(degrees, 0, "the degree of item")
     if not degrees.sum():
         raise DataError("no item has an interaction: there is no popularity to group by")
     order = np.argsort(degrees, kind="stable")
@@ -50,11 +51,6 @@ def popularity_groups(degrees: Array, n: int) -> Array:
     groups[order] = (running * n - 1) // running[-1]
     groups[degrees == 0] = -1
     return groups
-
-
-def _check_least(values: Array, least: int, what: str) -> None:
-    if (low := np.flatnonzero(np.asarray(values) < least)).size:
-        raise DataError(f"{what} {low[0]} is {values[low[0]]}, and must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -81,9 +77,9 @@ def recall_by_group(ids: Array, hits: Array, relevant: Array, groups: Array, n: 
         groups: int (n_items,), see `popularity_groups`; n: number of groups.
 
     Raises:
-        DataError: no user, one without a held-out item, or an item or group that is not there.
+        DataError: as `check_lists`, or a group that is not there.
     """
-    check_lists(ids, relevant, len(groups))
+    check_lists(ids, hits, relevant, len(groups))
     return _by_group(ids, hits, np.ones(ids.shape[1]), relevant, groups, n)
 
 
@@ -93,22 +89,33 @@ def ndcg_by_group(ids: Array, hits: Array, relevant: Array, groups: Array, n: in
     The ideal DCG is that of min(K, |T_u|) hits at the top, whatever their groups. Arguments as for
     `recall_by_group`, errors too.
     """
-    check_lists(ids, relevant, len(groups))
+    check_lists(ids, hits, relevant, len(groups))
     gains = 1 / np.log2(np.arange(2, ids.shape[1] + 2))
     ideal = np.cumsum(gains)[np.minimum(ids.shape[1], relevant) - 1]
     return _by_group(ids, hits, gains, ideal, groups, n)
 
 
-def check_lists(ids: Array, relevant: Array, n_items: int) -> None:
-    """Whether there is a mean over users: int (m, K) lists of `n_items` items, int (m,) held-out items.
+def check_lists(ids: Array, hits: Array, relevant: Array, n_items: int) -> None:
+    """Whether there is a mean over users: lists of `n_items` items, arguments as for `recall_by_group`.
 
     Raises:
-        DataError: no user, one without a held-out item, or an item that is not there.
+        DataError: no user, one without a held-out item or with more hits than these, shapes that do not
+            fit, hits that are not bool or on padding, or an item that is not there.
     """
     if not len(ids):
         raise DataError("there is no user to average over")
-    _check_least(relevant, 1, "the number of held-out items of user")
+    if ids.ndim != 2:
+        raise DataError(f"ids must have the shape (m, K), not {ids.shape}")
+    check_masks(ids.shape, hits=hits)
+    check_shape(ids.shape[:1], relevant=relevant)
+    check_least(relevant, 1, "the number of held-out items of user")
     _check_items(ids, n_items)
+    if hits[ids < 0].any():
+        raise DataError("hits must be False where a list holds no item (-1)")
+    found = hits.sum(1)
+    if (more := np.flatnonzero(found > relevant)).size:
+        user = more[0]
+        raise DataError(f"user {user} has {found[user]} hits, but {relevant[user]} held-out items")
 
 
 def _check_items(ids: Array, n_items: int) -> None:
@@ -153,10 +160,12 @@ def exposure(rows: Array, items: Array, degrees: Array) -> Exposure:
         degrees: int (n_items,); items of degree 0 are not listable, pairs on them are left out.
 
     Raises:
-        DataError: no pair is on a listable item, or one has an item or user that is not there.
+        DataError: no pair is on a listable item, one has an item or user that is not there, or `rows` and
+            `items` differ in length.
     """
-    _check_least(rows, 0, "the user of pair")
-    _check_least(items, 0, "the item of pair")
+    check_shape(np.shape(rows), items=items)
+    check_least(rows, 0, "the user of pair")
+    check_least(items, 0, "the item of pair")
     _check_items(items, len(degrees))
     warm = degrees[items] > 0
     rows, items = rows[warm], items[warm]
@@ -192,7 +201,7 @@ def gini(counts: Array) -> float:
         DataError: a count is negative.
     """
     x = np.asarray(counts, dtype=np.float64)
-    _check_least(x, 0, "the count of item")
+    check_least(x, 0, "the count of item")
     x = np.sort(x)
     n, total = len(x), x.sum()
     return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * total)) if total else 0.0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ssmrec.analysis.checks import check_least, check_masks, check_rows, check_shape
 from ssmrec.errors import ConfigError, DataError
 
 Array = np.ndarray
@@ -64,7 +65,11 @@ def ssm_weights(pos: Array, neg: Array, live: Array) -> Array:
 
     Returns:
         (B, N), 0 where not live; a row sums to 1 - P_+, the weight on its positive.
+
+    Raises:
+        DataError: the shapes do not fit, or `live` is not bool.
     """
+    check_rows(pos, neg, live)
     neg = np.where(live, neg, -np.inf)
     top = np.maximum(pos, neg.max(1, initial=-np.inf))
     powers = np.exp(neg - top[:, None])
@@ -72,13 +77,15 @@ def ssm_weights(pos: Array, neg: Array, live: Array) -> Array:
 
 
 def bpr_weights(pos: Array, neg: Array, live: Array) -> Array:
-    """BPR: sigmoid(l_j - l+) / n for the n live negatives of a row (Eq 26)."""
+    """BPR: sigmoid(l_j - l+) / n for the n live negatives of a row (Eq 26); arguments as for `ssm_weights`."""
+    check_rows(pos, neg, live)
     count = np.maximum(live.sum(1, keepdims=True), 1)
     return np.where(live, sigmoid(neg - pos[:, None]), 0) / count
 
 
 def bce_weights(pos: Array, neg: Array, live: Array) -> Array:
     """BCE: sigmoid(l_j) / (1 + n) for the n live negatives of a row (Eq 25); `pos` plays no part."""
+    check_rows(pos, neg, live)
     return np.where(live, sigmoid(neg), 0) / (1 + live.sum(1, keepdims=True))
 
 
@@ -149,9 +156,12 @@ def concentration(weights: Array, hardness: Array, live: Array) -> dict[str, flo
         Empty where no row has any weight.
 
     Raises:
-        DataError: a weight is negative, or on a candidate that is not live.
+        DataError: a weight is negative or NaN, or on a candidate that is not live; the shapes do not fit, or
+            `live` is not bool.
     """
-    if (weights < 0).any() or weights[~live].any():
+    check_shape(weights.shape, hardness=hardness)
+    check_masks(weights.shape, live=live)
+    if not (weights >= 0).all() or weights[~live].any():
         raise DataError(
             "weights of negatives must be at least 0, and 0 where a candidate is not live"
         )
@@ -182,7 +192,15 @@ def histogram(values: Array, edges: Array, weights: Array | None = None) -> Arra
 
     Values outside the edges (cosines a rounding beyond 1) count in the outermost bins. All zero when
     there is nothing to share.
+
+    Raises:
+        DataError: a value is NaN, a weight is below 0, or there is not one for each value.
     """
+    if np.isnan(values).any():
+        raise DataError("values of a histogram must be numbers: one is NaN")
+    if weights is not None:
+        check_shape(np.shape(values), weights=weights)
+        check_least(weights, 0, "the weight of value")
     inside = np.clip(values, edges[0], edges[-1])
     found, _ = np.histogram(inside, edges, weights=weights)
     total = found.sum()

@@ -33,7 +33,7 @@ Spread = Callable[[Callable[[slice], Judged], int], Judged]
 """Judges so many users by a function that judges a slice of them: several processes can share the work."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Outcome of one evaluation.
 
@@ -54,6 +54,10 @@ class Result:
     user_index: Array
     counts: dict[str, int]
     seconds: float
+
+    def __repr__(self) -> str:
+        found = [f"{name} {value:.4f}" for name, value in self.values.items()]
+        return f"Result({', '.join(found)}; {len(self.user_index):,} users)"
 
 
 @dataclass(frozen=True)

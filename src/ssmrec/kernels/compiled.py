@@ -11,7 +11,7 @@ from ssmrec.kernels.topk import _select
 
 def cold() -> bool:
     """True where no numba kernel is kept on disk yet, so that the first use compiles them."""
-    return not any(Path(_select.stats.cache_path or ".").glob("*.nbi"))
+    return not any(Path(_select.__wrapped__.stats.cache_path or ".").glob("*.nbi"))
 
 
 @cache

@@ -6,13 +6,15 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
+from ssmrec.kernels.threads import parallel
+
 Array = np.ndarray
 
 _CHUNKS = 64
 """Parts of the nodes, each with counts of its own, that `most_alike` works on in parallel."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def sum_rows(indptr, indices, table, out):  # pragma: no cover - compiled
     """out[k] = sum of table[i] over the items i of row k, added in the order of `indices`.
 
@@ -28,7 +30,7 @@ def sum_rows(indptr, indices, table, out):  # pragma: no cover - compiled
                 total[c] += row[c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def occur_together(starts, users, indptr, indices, weights, out):  # pragma: no cover - compiled
     """out[i, j] = sum of weights[u] over the users u that have both i and j: R' diag(weights) R.
 
@@ -44,7 +46,7 @@ def occur_together(starts, users, indptr, indices, weights, out):  # pragma: no 
                 row[indices[q]] += weights[u]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def most_alike(starts, users, indptr, indices, out):  # pragma: no cover - compiled
     """out[i]: nodes j != i with the highest cosine of their binary columns, best first; -1 fills up.
 

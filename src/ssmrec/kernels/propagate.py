@@ -19,6 +19,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
+from ssmrec.kernels.threads import parallel
+
 Array = np.ndarray
 
 _AHEAD = 8
@@ -41,7 +43,7 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64), generate
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def gather_rows(indptr, indices, receive, send, x, rows, out):  # pragma: no cover - compiled
     """out[k] for node rows[k]. Neighbour rows lie all over memory: each is fetched ahead of use."""
     d, flat, last = x.shape[1], x.reshape(-1), len(indices) - 1
@@ -80,7 +82,7 @@ def invert_rows(indptr, indices, rows, start, source):  # pragma: no cover - com
     start[0] = 0
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def gather_inverted(start, source, receive, g, out):  # pragma: no cover - compiled
     """out[n] = receive[n] * sum of g over the rows that reach node n: `gather_rows` transposed."""
     d = g.shape[1]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from ssmrec.kernels.threads import parallel
+
 Array = np.ndarray
 
 _BITS = 0xFFFF
 """The last bits of an id that the filter of `known_pairs` looks at."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def uniform_unknown(users, indptr, indices, n_items, uniform, out):  # pragma: no cover - compiled
     """out[b, j]: an item uniform among those the user does not have; -1 if there is none.
 
@@ -53,7 +55,7 @@ def is_known(history, item):  # pragma: no cover - compiled
     return left < len(history) and history[left] == item
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def weighted_unknown(
     users, indptr, indices, cumulative, uniform, out
 ):  # pragma: no cover - compiled

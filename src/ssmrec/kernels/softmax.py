@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ssmrec.kernels.compiled import has_triton
 from ssmrec.kernels.products import times, times_transposed
+from ssmrec.kernels.threads import parallel
 
 KEEP = 16 * 2**20
 """Logits kept between the passes (64 MiB); above it they are computed twice, block by block."""
@@ -93,7 +94,7 @@ def _exponentiate(row, top, floor, lanes):  # pragma: no cover - compiled
     return lanes[0]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def exp_rows(  # pragma: no cover - compiled
     logits, log_q, offset, in_batch, starts, columns, peak, total
 ):

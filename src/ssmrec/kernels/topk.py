@@ -18,6 +18,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from ssmrec.errors import DataError
+from ssmrec.kernels.threads import parallel
 
 Array = np.ndarray
 Seen = tuple[Array, Array]
@@ -150,7 +151,7 @@ def _hide(
                 scores[row, item] = _LOWEST
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@parallel
 def _select(
     scores: Array, allowed: Array, first: int, ids: Array, best: Array
 ) -> int:  # pragma: no cover - compiled

@@ -111,7 +111,7 @@ class AdapTau(Loss):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         positives, negatives = widened(pos_logits), widened(neg_logits)
         self._note(positives, corrected(negatives, log_q, mask), mask, context.users)
         scaled = corrected(self.weight[context.users][:, None] * negatives, log_q, mask)

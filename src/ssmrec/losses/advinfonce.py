@@ -78,7 +78,7 @@ class AdvInfoNCE(Loss):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         log_p = self.log_weights(context, mask)
         if self.trains_model:
             log_p = log_p.detach()

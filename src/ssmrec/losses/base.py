@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssmrec.config import Config
+from ssmrec.config import Config, nearest
 from ssmrec.data import Interactions
+from ssmrec.errors import ConfigError
 from ssmrec.kernels.unit import unit
 from ssmrec.models import Vectors
 from ssmrec.negatives import Batch
@@ -80,8 +81,15 @@ class Context:
     extra: Tensor | None = None
 
 
+class UnattachedError(ConfigError, AttributeError):
+    """A loss lacks what `attach` makes; an `AttributeError` too, so that `hasattr` stays true to its name."""
+
+
 class Loss(nn.Module):
     """A loss is built as `Loss(config)` and reads logits, so it works with any backbone and sampler.
+
+    In a training loop of one's own, `attach` comes first, as in the trainer; a loss that then lacks what
+    it made, or its context, raises a `ConfigError` that says what to call.
 
     Most losses define `forward` and nothing else. A loss that needs more says so by the flags below
     and overrides the hooks it needs, which all do nothing here. State that lasts beyond a step
@@ -115,6 +123,18 @@ class Loss(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    def __getattr__(self, name: str) -> Any:
+        """Parameters and buffers, by torch; a miss says that `attach` makes them, where it makes any."""
+        try:
+            return nn.Module.__getattr__(self, name)
+        except AttributeError:
+            if type(self).attach is Loss.attach:
+                raise
+            raise UnattachedError(
+                f"{type(self).__name__} has no {name!r}; what it takes from the training pairs is there after "
+                "loss.attach(train, generator)"
+            ) from None
 
     def attach(self, train: Interactions, generator: torch.Generator) -> None:
         """Called once before training, to make tables of users, items or popularity.
@@ -153,7 +173,25 @@ class Loss(nn.Module):
             log_q: (N,) or (B, N) log expected counts to subtract, or None.
             mask: (B, N) True where a candidate does not count, or None.
         """
+        if self.on_vectors:
+            raise ConfigError(
+                f"{type(self).__name__} reads vectors, not logits: call loss.attach(train, generator) once, "
+                "then loss.from_vectors(users, items, Context(users, items, negatives))"
+            )
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def told(self, context: Context | None) -> Context:
+        """The context, for a loss that cannot do without.
+
+        Raises:
+            ConfigError: it is None.
+        """
+        if context is None:
+            raise ConfigError(
+                f"{type(self).__name__} reads who and what is in the batch: call loss.attach(train, generator) "
+                "once, then loss(pos, neg, context=Context(users, items, negatives))"
+            )
+        return context
 
     def from_vectors(self, users: Tensor, items: Tensor, context: Context) -> Tensor:
         """Loss of each row, (B,), of a loss with `on_vectors`.
@@ -239,5 +277,14 @@ def products(users: Tensor, items: Tensor) -> Tensor:
 
 
 def prepare(vectors: Tensor, similarity: Similarity) -> Tensor:
-    """Vectors whose dot product is the similarity: unit length for cosine (zero stays zero)."""
-    return unit(vectors) if similarity == "cosine" else vectors
+    """Vectors whose dot product is the similarity: unit length for cosine (zero stays zero).
+
+    Raises:
+        ConfigError: no such similarity.
+    """
+    if similarity == "cosine":
+        return unit(vectors)
+    if similarity != "dot":
+        hint = nearest(str(similarity), get_args(Similarity))
+        raise ConfigError(f"unknown similarity {similarity!r}{hint}")
+    return vectors

@@ -83,7 +83,7 @@ class BCLoss(Loss):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         if not self.trains_model:
             positives, negatives = self.bias_logits(context)
             return sampled_softmax(positives, corrected(negatives, log_q, mask))
@@ -149,7 +149,7 @@ class PopDCL(Loss):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         tau = self.config.temperature
         positive, negative = tau * widened(pos_logits), tau * widened(neg_logits)
         mass = self.mass[context.users].clamp_min(1)

@@ -106,7 +106,7 @@ class BSL(Loss):
         negatives, positives = corrected(neg_logits, log_q, mask), widened(pos_logits)
         contrast = log_sum(negatives)
         if self.config.mode == "multi":
-            assert context is not None
+            context = self.told(context)
             positives = log_mean_by_user(positives, context.users)
             contrast = contrast - log_mass(neg_logits, log_q, mask)
         return or_zero(self.config.exponent * contrast - positives, neg_logits, mask)

@@ -85,7 +85,7 @@ class DPL(OtherPositives):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         positives = widened(pos_logits)[:, None]
         wins = torch.sigmoid(positives - widened(neg_logits))
         right = (shares(neg_logits, log_q, mask) * wins).sum(1)
@@ -126,7 +126,7 @@ class MSCL(OtherPositives):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         own = widened(pos_logits)[:, None]
         every = own if context.extra is None else torch.cat([own, widened(context.extra)], dim=1)
         alpha, own = self.config.alpha, own[:, 0]

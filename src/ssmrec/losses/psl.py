@@ -133,7 +133,7 @@ class SLatK(Loss):
         mask: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        assert context is not None
+        context = self.told(context)
         positives = widened(pos_logits)
         above = self.config.temperature * positives.detach() - self.threshold[context.users]
         weight = torch.sigmoid(above / self.config.quantile_temperature)

@@ -35,6 +35,34 @@ def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
     return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
 
 
+def as_pairs(frame: Any, what: str) -> tuple[pl.Series, pl.Series]:
+    """The columns user and item of a polars or a pandas frame.
+
+    Raises:
+        DataError: it is no frame, lacks one of them, or one holds no ids; the message begins with `what`.
+    """
+    libraries = {kind.__module__.partition(".")[0] for kind in type(frame).__mro__}
+    table = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    if not libraries & {"pandas", "polars"} or not hasattr(table, "columns"):
+        raise DataError(
+            f"{what} must be a polars or a pandas frame with columns user and item, not "
+            f"{type(frame).__name__}"
+        )
+    if not {"user", "item"} <= set(table.columns):
+        raise DataError(f"{what} need columns user and item, not {list(table.columns)}")
+    return as_ids(table["user"], what), as_ids(table["item"], what)
+
+
+def like(ids: pl.Series, vocabulary: Vocabulary) -> pl.Series:
+    """The ids in the type of the vocabulary's, where all can be written so, else as they are."""
+    kind = vocabulary.ids.dtype
+    if ids.dtype in (kind, pl.Object):
+        return ids
+    written = ids.cast(kind, strict=False)
+    same = written.cast(ids.dtype, strict=False).eq_missing(ids)  # "007" is not 7
+    return written if same.all() else ids
+
+
 def find(vocabulary: Vocabulary, ids: pl.Series, known: Array) -> Array:
     """Index of each id, -1 where it is unknown; text finds a number only when written like it."""
     if not len(ids) or not len(vocabulary):

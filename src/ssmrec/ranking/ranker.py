@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from ssmrec.config import nearest
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError
+from ssmrec.kernels.threads import refuse_lost
 from ssmrec.models import HistoryRows, ScoringRows, SummedRows
-from ssmrec.ranking.ids import as_ids, distinct, find, none_known, some, untrained
+from ssmrec.ranking.ids import as_ids, as_pairs, distinct, find, none_known, some, untrained
 from ssmrec.ranking.recommend import recommend_frame
 from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
@@ -87,7 +88,7 @@ class Ranker:
         include_seen: bool = False,
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
-        candidates: pl.DataFrame | None = None,
+        candidates: Any = None,
     ) -> Choice:
         """Filters given by external ids; ids the model does not know are told in a warning.
 
@@ -96,11 +97,13 @@ class Ranker:
             include_seen: also list items the user already has.
             allow: items that may be listed; None allows all.
             deny: items that may not.
-            candidates: columns user and item: a user's list then holds his candidates only.
+            candidates: a polars or pandas frame with columns user and item: a user's list then holds his
+                candidates only.
 
         Raises:
             ConfigError: `k` is below 1.
-            DataError: the model knows no item of `allow`, or no item or no user of `candidates`.
+            DataError: the model knows no item of `allow`, or no item or no user of `candidates`, or
+                those are no frame.
         """
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
             raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
@@ -113,7 +116,12 @@ class Ranker:
         return Choice(int(k), allowed, include_seen, only)
 
     def top(self, index: Array, choice: Choice, progress: Progress | None = None) -> TopK:
-        """The lists of users by index (m,), by the one scoring path."""
+        """The lists of users by index (m,), by the one scoring path.
+
+        Raises:
+            RunError: as `refuse_lost`.
+        """
+        refuse_lost()
         vectors = self.users[torch.from_numpy(index.astype(np.int64)).to(self.users.device)]
         return top_k(
             vectors, self.items, choice.k, seen=[] if choice.include_seen else [self.seen],
@@ -166,13 +174,33 @@ class Ranker:
                 raise DataError(f"{text}; choose unknown=skip or unknown=popular")
             given = "left out" if policy == "skip" else "given the most popular items"
             logger.warning("%s; %s", text, given)
-        if choice.only is not None:
-            none, why = (index >= 0) & (choice.only.user_degrees[index] == 0), "no candidates"
-        else:
-            none, why = self._have_all(index, choice), "all items that may be listed"
-        if none.any():
-            who = distinct(users, none)
-            logger.warning("%d user(s) have %s: %s; left out", len(who), why, some(who))
+        listed = (index >= 0) | (policy == "popular")
+        for why, none in self._nothing_left(index, listed, choice):
+            if none.any():
+                who = distinct(users, none)
+                logger.warning("%d user(s) have %s: %s; left out", len(who), why, some(who))
+
+    def _nothing_left(self, index: Array, listed: Array, choice: Choice) -> list[tuple[str, Array]]:
+        """Why users by index (m,) who should have a list, bool (m,), have an empty one, and who they are."""
+        if not choice.allowed.any():
+            return [("no item that may be listed", listed)]
+        if choice.only is None:
+            return [("all items that may be listed", self._have_all(index, choice))]
+        without = (index >= 0) & (choice.only.user_degrees[index] == 0)
+        spent = self._candidates_spent(index, choice, choice.only)
+        return [("no candidates", without), ("candidates of which none may be listed", spent)]
+
+    def _candidates_spent(self, index: Array, choice: Choice, only: ItemRows) -> Array:
+        """Which users by index (m,) have candidates, but each is forbidden or one of their items; bool (m,)."""
+        found = index >= 0
+        users, place = np.unique(index[found], return_inverse=True)
+        offered = HistoryRows(only.indptr, only.indices, only.n_items)[users]
+        free = choice.allowed[offered.indices]
+        if not choice.include_seen:
+            free &= ~np.isin(_keys(offered), _keys(HistoryRows.of(self.seen)[users]))
+        left = np.diff(np.concatenate(([0], np.cumsum(free)))[offered.indptr])
+        found[found] = ((left == 0) & (np.diff(offered.indptr) > 0))[place]
+        return found
 
     def _have_all(self, index: Array, choice: Choice) -> Array:
         """Which users by index (m,) have every item that they may be listed, bool (m,)."""
@@ -260,12 +288,11 @@ class Ranker:
         mask[index[index >= 0]] = True
         return mask
 
-    def _candidates(self, frame: pl.DataFrame) -> ItemRows:
-        if not {"user", "item"} <= set(frame.columns):
-            raise DataError(f"candidates need columns user and item, not {frame.columns}")
-        user, item = self.find_users(frame["user"]), self.find_items(frame["item"])
-        self._tell(frame["item"], item, "candidates", self.train.items, needed=True)
-        self._tell(frame["user"], user, "candidates", self.train.users, needed=True)
+    def _candidates(self, frame: Any) -> ItemRows:
+        users, items = as_pairs(frame, "candidates")
+        user, item = self.find_users(users), self.find_items(items)
+        self._tell(items, item, "candidates", self.train.items, needed=True)
+        self._tell(users, user, "candidates", self.train.users, needed=True)
         keep = (user >= 0) & (item >= 0)
         pairs = np.unique(user[keep].astype(np.int64) * self.train.n_items + item[keep])
         rows, columns = np.divmod(pairs, self.train.n_items)
@@ -284,6 +311,12 @@ class Ranker:
         if len(missing):
             logger.warning("%s: %d of %d %s were not trained on: %s",
                            name, len(missing), count, what, some(missing))  # fmt: skip
+
+
+def _keys(rows: HistoryRows) -> Array:
+    """A number for each row and item, int64."""
+    row = np.repeat(np.arange(len(rows), dtype=np.int64), np.diff(rows.indptr))
+    return row * rows.n_items + rows.indices
 
 
 def _check_policy(unknown: str) -> None:

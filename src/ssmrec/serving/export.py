@@ -46,7 +46,7 @@ def vectors_of(ranker: Ranker) -> dict[str, pl.DataFrame]:
     return found
 
 
-def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[str, int]:
+def export_vectors(ranker: Ranker, folder: str | Path, form: str = "parquet") -> dict[str, int]:
     """Write `vectors_of` to files.
 
     `parquet`: users.parquet and items.parquet with columns id and vector.
@@ -62,6 +62,7 @@ def export_vectors(ranker: Ranker, folder: Path, form: str = "parquet") -> dict[
     """
     if form not in FORMATS:
         raise ConfigError(f"format {form!r}: choose from: {', '.join(FORMATS)}")
+    folder = Path(folder)
     tables, new = vectors_of(ranker), not folder.exists()
     for name in tables:
         ids, numbers = folder / f"{name}.parquet", folder / f"{name}.npy"

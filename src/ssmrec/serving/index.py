@@ -75,13 +75,13 @@ class Index:
             ids[short], scores[short] = exact.ids, exact.scores
         return TopK(ids, scores)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `index.KIND` and `index.KIND.json` into a folder.
 
         Raises:
             RunError: it cannot be written; an older index in the folder is as it was.
         """
-        file = folder / f"index.{self.kind}"
+        file = Path(folder) / f"index.{self.kind}"
         told = facts_of(file)
         facts = {"kind": self.kind, "size": self.size, "version": self.version}
 
@@ -90,7 +90,7 @@ class Index:
             part.write_text(json.dumps(whole) + "\n")
 
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             replace_together({file: lambda part: self.write(str(part)), told: tell}, last=told)
         except (OSError, RuntimeError) as error:  # the libraries raise the second
             reason = getattr(error, "strerror", None) or error
@@ -111,7 +111,7 @@ def build(ranker: Ranker, kind: str, version: str = "") -> Index:
     return Index(kind, *USE[kind](made, module), len(ids), version)
 
 
-def find(asked: str, run: Path) -> Path:
+def find(asked: str, run: str | Path) -> Path:
     """The file of the index that is asked for.
 
     Args:
@@ -123,7 +123,7 @@ def find(asked: str, run: Path) -> Path:
         RunError: there is no such file or folder, or the folder holds no index, or several.
     """
     if asked in KINDS:
-        return run / f"index.{asked}"
+        return Path(run) / f"index.{asked}"
     place = Path(asked)
     if not place.exists():
         raise RunError(
@@ -144,13 +144,14 @@ def facts_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def load(file: Path, ranker: Ranker, version: str) -> Index:
+def load(file: str | Path, ranker: Ranker, version: str) -> Index:
     """Read an index back and check that it belongs to the run.
 
     Raises:
         RunError: there is none, it is of another run, or not as it was written.
         ConfigError: its library is not installed.
     """
+    file = Path(file)
     try:
         facts = dict(json.loads(facts_of(file).read_text()))
         digest = facts.pop("sha256")

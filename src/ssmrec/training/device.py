@@ -11,6 +11,7 @@ import numba
 import torch
 
 from ssmrec.errors import ConfigError
+from ssmrec.kernels.threads import refuse_lost
 
 logger = logging.getLogger("ssmrec")
 
@@ -34,7 +35,11 @@ def use_threads(threads: int | None) -> None:
     """CPU threads of torch and of the numba kernels; None takes all that numba was started with.
 
     More than there are would only wait for each other, and are not started.
+
+    Raises:
+        RunError: as `refuse_lost`.
     """
+    refuse_lost()
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if threads is not None and threads > most:
         logger.warning("train.threads=%d: there are %d, which are used", threads, most)

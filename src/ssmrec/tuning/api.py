@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssmrec.config import as_part, merged
 from ssmrec.data import DataConfig, Interactions, Split, prepare
 from ssmrec.data import split as split_pairs
-from ssmrec.errors import DataError
+from ssmrec.errors import ConfigError, DataError
 from ssmrec.training.given import flat
+from ssmrec.training.python import own_settings
 from ssmrec.tuning.progress import SearchBars
 from ssmrec.tuning.record import Done, best_of
 from ssmrec.tuning.runner import search
@@ -65,7 +68,7 @@ def tune(
         data: a split with a validation part, pairs to be split, or what `ssmrec.prepare` reads.
         model, loss, negatives, ranking, train: as for `ssmrec.Recommender`; what they set is fixed.
             `train["metric"]` is what is tuned for.
-        trials: how many trainings, those of earlier calls with the same `out` included.
+        trials: how many trainings, at least 1, those of earlier calls with the same `out` included.
         timeout: seconds after which no more is begun, and what runs is broken off.
         space: dotted key to `"0.05..0.5"`, `"0.05..0.5:log"` or a list of values, in the place of or
             beside what is shipped: `{"loss.temperature": "0.05..0.5:log", "model.dim": [32, 64]}`.
@@ -75,10 +78,12 @@ def tune(
         progress: whether to show it on the terminal.
 
     Raises:
-        ConfigError: a setting does not fit, or optuna is not installed.
+        ConfigError: a setting or `trials` does not fit, or optuna is not installed.
         RunError: no trial gave a result, or `out` holds another search.
     """
     load_optuna()  # told before data are read
+    if not isinstance(trials, (int, np.integer)) or isinstance(trials, bool) or trials < 1:
+        raise ConfigError(f"trials must be a whole number of at least 1, not {trials!r}")
     split = _split(data, seed)
     parts = {
         "model": model,
@@ -92,8 +97,8 @@ def tune(
     source = {"data": {"source": _source(data)}, "seed": seed}
     task = make_task(merged(given, source), space, fixed, pruner)
     folder = None if out is None else Path(out)
-    with SearchBars(task) if progress else nullcontext() as bars:
-        found = search(task, split, trials, folder, timeout, bars)
+    with own_settings(), SearchBars(task) if progress else nullcontext() as bars:
+        found = search(task, split, int(trials), folder, timeout, bars)
     best = best_of(found)
     assert best is not None and best.value is not None
     settings = recipe(task.best(best.params, best.epoch))
