@@ -62,7 +62,7 @@ def run(settings: Settings) -> dict[str, Any]:
         tables = ()
     return {
         "data": data,
-        "steps": _steps(data, steps, rounds, settings.seed),
+        "steps": _steps(data, steps, rounds, settings),
         "tables": [
             report
             for nodes, dim, processes in tables
@@ -71,13 +71,20 @@ def run(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _steps(data: str, steps: int, rounds: int, seed: int) -> dict[str, dict[str, Any]]:
+def _steps(data: str, steps: int, rounds: int, settings: Settings) -> dict[str, dict[str, Any]]:
     """Summary of each side by what is trained: seconds of its steps in all rounds, and loss of the last one."""
-    took: dict[str, dict[str, list[float]]] = {what: {side: [] for side in SIDES} for what in STEPS}
-    losses: dict[str, dict[str, float]] = {what: {} for what in STEPS}
+    names = list(STEPS)[:1] if settings.small else list(STEPS)
+    took: dict[str, dict[str, list[float]]] = {what: {side: [] for side in SIDES} for what in names}
+    losses: dict[str, dict[str, float]] = {what: {} for what in names}
     for _ in range(rounds):
         for side, (processes, threads) in SIDES.items():
-            more = {"data": data, "threads": threads, "steps": steps, "seed": seed}
+            more = {
+                "data": data,
+                "threads": threads,
+                "steps": steps,
+                "seed": settings.seed,
+                "names": names,
+            }
             for report in _apart(processes, "steps", **more):
                 took[report["what"]][side] += report["seconds"]
                 losses[report["what"]][side] = report["loss"]
@@ -126,9 +133,12 @@ def _together() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def _measured_steps(data: str, threads: int, steps: int, seed: int) -> Iterator[Report]:
+def _measured_steps(
+    data: str, threads: int, steps: int, seed: int, names: list[str]
+) -> Iterator[Report]:
     train, _ = published(data)
-    for what, asked in STEPS.items():
+    for what in names:
+        asked = STEPS[what]
         own = {"threads": threads, **asked.get("train", {})}
         trainer = Trainer(resolve({**asked, "train": own, "seed": seed}), train, 1)
         took, loss = _timed(trainer, steps, seed)

@@ -55,9 +55,8 @@ def compare(b, n, d, temperature, corrected, masked, in_batch, dtype=torch.float
             got.double(), want, rtol=rough, atol=rough / 25 * scale * (scale if number else 1)
         )
 
-for temperature, corrected, masked, in_batch in itertools.product(
-    (0.05, 1.0), (False, True), (0, 0.3), (False, True)
-):
+for corrected, masked, in_batch in itertools.product((False, True), (0, 0.3), (False, True)):
+    temperature = 0.05 if corrected != in_batch else 1.0  # both with and without either
     for whole in (False, True) if masked else (False,):
         compare(70, 130, 24, temperature, corrected, masked, in_batch, whole=whole)
 for b, n in ((1, 1), (1, 7), (65, 1), (3, 64), (2, 0)):
@@ -103,10 +102,10 @@ for width in (128, widest(memory, 4)):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("generation", "memory", "longest"),
-    [(75, 64 * 1024, 256), (86, 99 * 1024, 256), (90, 227 * 1024, 512)],
+    [(75, 64 * 1024, 256), (90, 227 * 1024, 512)],
 )
 def test_tiles_fit_into_shared_memory(tmp_path, generation, memory, longest):
-    """Compiled for a T4, an RTX 30 or 40 and an H100, which tells what a program takes without a GPU.
+    """Compiled for a T4 and an H100, which tells what a program takes without a GPU.
 
     The gradient of the candidates takes most of the three kernels.
     """
