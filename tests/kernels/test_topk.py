@@ -13,6 +13,14 @@ from hypothesis import strategies as st
 from ssmrec.errors import DataError
 from ssmrec.kernels.topk import STRIP, select, select_more, select_reference, select_torch
 
+TABLES = {
+    "seed": st.integers(0, 2**32 - 1),
+    "shape": st.tuples(st.integers(0, 6), st.integers(1, 3 * STRIP)),
+    "levels": st.sampled_from([1, 2, 5, 1000]),
+    "density": st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+}
+"""What decides scores and the items that are left out."""
+
 
 def csr(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(([0], mask.sum(axis=1).cumsum())), np.nonzero(mask)[1].astype(np.int32)
@@ -41,10 +49,7 @@ def test_reference_by_hand() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(0, 6), st.integers(1, 3 * STRIP)),
-    levels=st.sampled_from([1, 2, 5, 1000]),
-    density=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    **TABLES,
     data=st.data(),
 )
 def test_kernels_equal_reference(seed, shape, levels, density, data) -> None:
@@ -101,10 +106,7 @@ def test_nan_of_a_hidden_item_does_not_matter() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(0, 6), st.integers(1, 3 * STRIP)),
-    levels=st.sampled_from([1, 2, 5, 1000]),
-    density=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    **TABLES,
     k=st.integers(1, 40),
     cuts=st.lists(st.integers(0, 3 * STRIP), max_size=4),
 )

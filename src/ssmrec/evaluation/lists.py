@@ -19,7 +19,7 @@ from ssmrec.data.place import Place
 from ssmrec.errors import DataError
 from ssmrec.evaluation.metrics import contains, find_hits, measure
 from ssmrec.evaluation.protocol import Result, in_parts, means, parsed, prepared
-from ssmrec.ranking.ids import find, none_known, some
+from ssmrec.ranking.ids import distinct, find, none_known, some
 
 Array = np.ndarray
 logger = logging.getLogger("ssmrec")
@@ -111,7 +111,6 @@ def _lists(rows: pl.DataFrame, like: Interactions, k: int, where: str) -> Lists:
         _found(side, once[name], where, f"{name}s")
         for name, side in (("user", like.users), ("item", like.items))
     )
-    unknown = once["user"].filter(pl.Series(user < 0)).n_unique()
     place = once.select(pl.int_range(pl.len()).over("user")).to_series().to_numpy()
     lengths = np.bincount(user[user >= 0], minlength=like.n_users)
     ids = np.full((like.n_users, min(k, int(lengths.max(initial=0)))), -1, dtype=np.int32)
@@ -120,8 +119,8 @@ def _lists(rows: pl.DataFrame, like: Interactions, k: int, where: str) -> Lists:
     counts = {
         "list_rows": len(rows),
         "repeated_rows": len(rows) - len(once),
-        "unknown_users": unknown,
-        "unknown_items": once["item"].filter(pl.Series(item < 0)).n_unique(),
+        "unknown_users": len(distinct(once["user"], user < 0)),
+        "unknown_items": len(distinct(once["item"], item < 0)),
     }
     return Lists(ids, lengths, counts)
 
@@ -133,7 +132,7 @@ def _found(side: Vocabulary, ids: pl.Series, where: str, what: str) -> Array:
         DataError: none is known.
     """
     index = find(side, ids, np.ones(len(side), dtype=bool))
-    missing = ids.filter(pl.Series(index < 0)).unique(maintain_order=True)
+    missing = distinct(ids, index < 0)
     count = ids.n_unique()
     if len(missing) == count:
         raise DataError(none_known(where, count, what, side.ids.head(2)))

@@ -59,9 +59,8 @@ def _after_fork() -> None:
 
 
 def _vendor() -> str:
-    return import_module(
-        "numba.np.ufunc.omppool"
-    ).openmp_vendor  # loaded already; not everywhere there
+    # Not everywhere there; where the layer is omp it is loaded already.
+    return import_module("numba.np.ufunc.omppool").openmp_vendor
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba
-import numpy as np
 import torch
 
 from ssmrec.data import Interactions, Split
 from ssmrec.data.align import check_pairs, same_ids
 from ssmrec.errors import DataError
+from ssmrec.evaluation.metrics import contains
 from ssmrec.training.protocols import Trained
 
 
@@ -29,23 +29,12 @@ def split_of(train: Interactions, valid: Interactions | None) -> Split:
                 "train and valid have different user or item ids: take both from one table with "
                 "ssmrec.split, or from files with ssmrec.prepare"
             )
-        if common := _common(train, valid):
+        if common := int(contains(train, valid.rows, valid.indices).sum()):
             raise DataError(
                 f"{common:,} of the {len(valid):,} pairs of valid are in train too: hold them out of train, as "
                 "ssmrec.split does"
             )
     return Split(train, valid, None, "given")
-
-
-def _common(train: Interactions, valid: Interactions) -> int:
-    """How many pairs both hold."""
-    ours, theirs = (
-        pairs.rows.astype(np.int64) * train.n_items + pairs.indices for pairs in (train, valid)
-    )
-    if not len(ours):
-        return 0
-    at = np.minimum(np.searchsorted(ours, theirs), len(ours) - 1)  # pairs are sorted
-    return int((ours[at] == theirs).sum())
 
 
 @contextmanager
