@@ -155,9 +155,11 @@ class Interrupted:
 sys.meta_path.insert(0, Interrupted())
 import ssmrec
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("", "interrupted\n") and done.returncode in (-2, 130)
-    done = subprocess.run([sys.executable, "-c", code.replace("ssmrec\"", "own\"")],
+    ends = ["from ssmrec.cli import main; main()", "ssmrec.Recommender"]
+    for end in ends:
+        done = subprocess.run([sys.executable, "-c", code + end], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("", "interrupted\n") and done.returncode in (-2, 130)
+    done = subprocess.run([sys.executable, "-c", code.replace("ssmrec\"", "own\"") + ends[1]],
                           capture_output=True, text=True)  # fmt: skip
     assert "Traceback" in done.stderr  # a user's program keeps its own ways
 

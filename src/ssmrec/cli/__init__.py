@@ -1,8 +1,9 @@
-"""The command line: one file a verb; parsing and printing only."""
+"""The command line: one file a command; parsing and printing only."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,33 +13,35 @@ from typing import Annotated
 
 import typer
 
-from ssmrec.cli import (
-    analyze,
-    blend,
-    compare,
-    data,
-    demo,
-    evaluate,
-    explain,
-    index,
-    launch,
-    recipes,
-    recommend,
-    report,
-    serve,
-    settings,
-    similar,
-    train,
-    tune,
-    update,
-)
 from ssmrec.cli.plugins import load_plugins
-from ssmrec.cli.shape import Commands
-from ssmrec.distributed import Place, work
+from ssmrec.cli.shape import Commands, later
 from ssmrec.errors import ConfigError, SsmrecError
 
 MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
 """How torch tells that memory has run out; on a CPU it is a plain RuntimeError."""
+
+COMMANDS = {
+    "demo": "Train LightGCN with sampled softmax on the bundled shop data, compare, and recommend.",
+    "train": "Train a recommender and write a run folder.",
+    "launch": "Train in several processes: `ssmrec launch -n 2 train ...`, as torchrun does it.",
+    "update": "Train on from a run, with new users, items and pairs: a warm start.",
+    "blend": "Blend finished runs into one: often better than the best of them.",
+    "evaluate": "Full-ranking metrics of a run, beside most-popular and the best possible values.",
+    "analyze": "Popularity bias, hard negatives, the metric bound, magnitude and geometry of a run.",
+    "recommend": "Recommend items, best first; items the user already has are left out.",
+    "similar": "Show the items most like an item, by the cosine of their vectors.",
+    "explain": "Show why a user is recommended items: what the user has that speaks for them most.",
+    "serve": "Serve recommendations over HTTP, with a small page at /, until stopped.",
+    "index": "Build an index for approximate search, and print how much of the exact lists it finds.",
+    "export": "Write the vectors of users and items with their ids; inner products are the scores.",
+    "report": "Many runs side by side on one self-contained HTML page.",
+    "recipes": "List the shipped recipes, or print one.",
+    "compare": "Train data sets x backbones x losses x seeds, and print one table.",
+    "tune": "Search for the settings that are best on validation pairs.",
+    "settings": "Every setting: default, allowed values, meaning.",
+    "data": "Data sets: facts, list, download.",
+}
+"""What `ssmrec --help` shows. The command `x` is `ssmrec.cli.x`, which is loaded when it is called."""
 
 app = typer.Typer(
     cls=Commands,
@@ -48,25 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(name="demo")(demo.demo)
-app.command(name="train")(train.train)
-app.command(name="launch", context_settings=launch.SETTINGS)(launch.launch)
-app.command(name="update")(update.update)
-app.command(name="blend")(blend.blend)
-app.command(name="evaluate")(evaluate.evaluate)
-app.command(name="analyze")(analyze.analyze)
-app.command(name="recommend")(recommend.recommend)
-app.command(name="similar")(similar.similar)
-app.command(name="explain")(explain.explain)
-app.command(name="serve")(serve.serve)
-app.command(name="index")(index.index)
-app.command(name="export")(index.export)
-app.command(name="report")(report.report)
-app.command(name="recipes")(recipes.recipes)
-app.command(name="compare")(compare.compare)
-app.command(name="tune")(tune.tune)
-app.command(name="settings")(settings.settings)
-app.add_typer(data.app, name="data")
+for _name, _text in COMMANDS.items():
+    app.command(_name, help=_text)(later)
 
 
 def _version(asked: bool) -> None:
@@ -102,8 +88,11 @@ def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
         _refuse_empty(sys.argv[1:])
-        if (place := Place.found()) is not None and place.size > 1:
-            work(app, _said, place)
+        if "WORLD_SIZE" in os.environ:  # one of several processes
+            from ssmrec.distributed import Place, work
+
+            if (place := Place.found()) is not None and place.size > 1:
+                work(app, _said, place)
         app()
     except (SsmrecError, OSError, MemoryError, RuntimeError) as error:
         said = _said(error)

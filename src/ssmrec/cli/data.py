@@ -19,7 +19,9 @@ from ssmrec.data.fetch import fetch
 from ssmrec.data.named import BUNDLED, NAMED, cache, files_of, search
 from ssmrec.errors import ConfigError
 
-app = typer.Typer(help="Data sets: facts, list, download.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data sets: facts, list, download.", no_args_is_help=True, add_completion=False
+)
 
 LABELS = {
     "density": "{:.5%}",

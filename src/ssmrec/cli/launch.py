@@ -11,11 +11,13 @@ from ssmrec.cli.options import seconds
 from ssmrec.distributed import launch as start
 from ssmrec.errors import ConfigError
 
-SETTINGS = {
+app = typer.Typer(add_completion=False)
+ANY_WORDS = {
     "allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False,
 }  # fmt: skip
 
 
+@app.command(context_settings=ANY_WORDS)
 def launch(
     context: typer.Context,
     processes: Annotated[

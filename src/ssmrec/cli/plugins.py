@@ -11,9 +11,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from ssmrec.errors import ConfigError
-from ssmrec.losses import LOSSES
-from ssmrec.models import MODELS
-from ssmrec.negatives import SAMPLERS
 
 logger = logging.getLogger("ssmrec")
 KINDS = ("model", "loss", "sampler")
@@ -32,6 +29,9 @@ def load_plugins(names: Sequence[str]) -> None:
     every = [str(Path(name).resolve()) if name.endswith(".py") else name for name in every]
     if not every:
         return
+    # Not above: it takes seconds, and a command without plugins may do without.
+    from ssmrec import LOSSES, MODELS, SAMPLERS
+
     for name in (every := list(dict.fromkeys(every))):
         before = [dict(table) for table in (MODELS, LOSSES, SAMPLERS)]
         try:

@@ -1,13 +1,15 @@
-"""Mistakes in words and options as one line, like every other error."""
+"""Commands loaded when they are called; mistakes in words and options as one line, like every other error."""
 
 from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 _WORDS = (
     (r"Invalid value for '([^']+)'(?: / '[^']+')*: ", r"\1: "),
@@ -25,7 +27,16 @@ _WORDS = (
 
 
 class Commands(TyperGroup):
-    """The commands; a mistake in their words is `error: ...` on one line and exit code 2."""
+    """The commands; a mistake in their words is `error: ...` on one line and exit code 2.
+
+    Those it holds have a name and a text only, which is what help and the completion of words need; to
+    load them all would take seconds (they need torch).
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words name, loaded, and the words after its name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _loaded(str(name)), rest
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run, and leave with the exit code."""
@@ -42,6 +53,24 @@ class Commands(TyperGroup):
                 print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 2))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def later() -> None:
+    """Stands for a command that is not loaded."""
+
+
+def _loaded(name: str) -> Any:
+    """The command of `ssmrec.cli.NAME`: its `app`, or else its function NAME."""
+    try:
+        module = import_module(f"ssmrec.cli.{name}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command(name)(getattr(module, name))
+    return get_command(app)
 
 
 def one_line(error: Any) -> str:
