@@ -16,8 +16,11 @@ BIN := .venv/bin
 demo: .venv/demo
 	$(BIN)/python -m ssmrec demo
 
+# A file of tests stays in one process, as its tests share what was trained.
+SEVERAL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: .venv/dev .venv/sharded check
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(SEVERAL) $(PYTEST)
 
 check: .venv/dev
 	$(BIN)/ruff check src tests
@@ -66,7 +69,7 @@ lowest:
 	$(LOWEST)/bin/python -W ignore -c "import torch; print('torch==' + torch.__version__)" > $(LOWEST)/torch.txt
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
 		--constraint $(LOWEST)/torch.txt --editable ".[dev]"
-	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/python -m pytest -m "not slow"
+	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/python -m pytest $(SEVERAL) -m "not slow"
 
 # Known holes in the installed packages; without a network it says so and passes.
 audit: .venv/dev

@@ -82,7 +82,8 @@ def test_a_read_only_folder_is_one_line(command, tmp_path, shop):
     run = tmp_path / "run"
     run.mkdir(mode=0o555)
     root = os.geteuid() == 0
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    made = [path for path in tmp_path.parents if path.name.startswith(("pytest-", "popen-"))]
+    for path in (tmp_path, *made):  # pytest closes them to others
         path.chmod(path.stat().st_mode | 0o055)
     if root:
         os.seteuid(65534)
