@@ -11,7 +11,7 @@ import pytest
 import ssmrec
 from ssmrec.data import Interactions, merge, statistics
 from ssmrec.data.align import aligned, same_ids
-from ssmrec.data.interactions import Vocabulary
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import DataError
 
 

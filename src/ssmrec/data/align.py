@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ssmrec.data.interactions import Interactions, Vocabulary
+from ssmrec.data.interactions import Interactions
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import DataError
 
 logger = logging.getLogger("ssmrec")

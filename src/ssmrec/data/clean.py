@@ -10,8 +10,9 @@ import polars as pl
 
 from ssmrec.data.config import DataConfig
 from ssmrec.data.ids import same_type
-from ssmrec.data.interactions import Interactions, Vocabulary
+from ssmrec.data.interactions import Interactions
 from ssmrec.data.text import Distinct
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)

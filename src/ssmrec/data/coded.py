@@ -25,13 +25,13 @@ from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import IDS, files_of_source, is_coded, is_pattern, open_source
 from ssmrec.data.formats import pinned
 from ssmrec.data.ids import CANONICAL, DOUBTFUL, LEADING_ZERO, WHOLE
-from ssmrec.data.interactions import Vocabulary
 from ssmrec.data.named import files_of
 from ssmrec.data.place import Place
 from ssmrec.data.read import RESULT, checked
 from ssmrec.data.remote import Remote, exists
 from ssmrec.data.table import UNREADABLE, readable
 from ssmrec.data.text import TEXTS
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

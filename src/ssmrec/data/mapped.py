@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ssmrec.data.interactions import Interactions, Split, Vocabulary
+from ssmrec.data.interactions import Interactions, Split
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import RunError
 
 ARRAYS = ("indptr", "indices", "rows", "timestamps", "weights")

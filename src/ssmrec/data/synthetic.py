@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ssmrec.data.interactions import Array, Interactions, Vocabulary
+from ssmrec.data.interactions import Array, Interactions
+from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import ConfigError
 
 _HEAD = 10
