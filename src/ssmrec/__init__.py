@@ -8,12 +8,34 @@ rec.evaluate(split.test).values["ndcg@20"]
 rec.recommend([17850, 13047], k=10)
 """
 
+from __future__ import annotations
+
 import os
 import sys
+
+# torch and numba each bring a pool of OpenMP threads. By default an idle pool spins for milliseconds
+# and takes the cores from the other one (ten times slower steps on a busy machine), so idle threads
+# sleep at once. This must be set before either library is loaded; a setting of the user's wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _without_traceback(kind, error, trace) -> None:  # type: ignore[no-untyped-def]
+    """Ctrl-C while the libraries load is one line; every other fault is shown as always."""
+    if issubclass(kind, KeyboardInterrupt) and "--debug" not in sys.argv:
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+_program = os.path.basename(sys.argv[0] if sys.argv else "")
+_is_command = _program in ("ssmrec", "ssmrec.exe") or sys.orig_argv[1:3] == ["-m", "ssmrec"]
+"""Whether this process is the command, and not a user's program."""
+if _is_command:
+    sys.excepthook = _without_traceback
+
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +48,6 @@ if TYPE_CHECKING:
     from ssmrec.recommender import Recommender
     from ssmrec.tuning import tune
 
-# torch and numba each bring a pool of OpenMP threads. By default an idle pool spins for milliseconds
-# and takes the cores from the other one (ten times slower steps on a busy machine), so idle threads
-# sleep at once. This must be set before either library is loaded; a setting of the user's wins.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _without_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Ctrl-C while the libraries load is one line; every other fault is shown as always."""
-    if issubclass(kind, KeyboardInterrupt) and "--debug" not in sys.argv:
-        print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-if Path(sys.argv[0] if sys.argv else "").stem == "ssmrec" or sys.orig_argv[1:3] == ["-m", "ssmrec"]:
-    sys.excepthook = _without_traceback  # this process is the command, and not a user's program
-
 __version__ = version("ssmrec")
 
 _HOMES = {
@@ -54,7 +59,7 @@ _HOMES = {
     "recommender": ("Recommender",),
     "tuning": ("tune",),
 }
-"""Where each name is from. They are loaded at their first use: torch alone takes seconds."""
+"""Where each name is from. The command loads them at their first use: torch alone takes seconds."""
 
 __all__ = [
     "LOSSES", "MODELS", "SAMPLERS", "Backbone", "ConfigError", "DataError", "Interactions", "Loss",
@@ -74,4 +79,11 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *(room.name for room in iter_modules(__path__))})
+    rooms = (room.name for room in iter_modules(__path__))
+    return sorted({*__all__, *(name for name in rooms if not name.startswith("_"))})
+
+
+# A program loads them at once: threads that import parts of a package at the same time may meet half of one.
+if not _is_command:
+    for _home in _HOMES:
+        import_module(f"ssmrec.{_home}")

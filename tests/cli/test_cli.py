@@ -143,23 +143,23 @@ def test_an_empty_argument_is_not_the_current_folder(folder, words, message):
     assert sorted(folder.iterdir()) == before
 
 
-def test_ctrl_c_while_libraries_load_is_one_line():
-    """Torch is never found: looking for it is interrupted."""
+@pytest.mark.parametrize("library", ["importlib.metadata", "typer", "torch"])
+def test_ctrl_c_while_libraries_load_is_one_line(library):
+    """It is never found: looking for it is interrupted."""
     code = """
 import sys
 sys.argv = ["/usr/bin/ssmrec", "demo"]
 class Interrupted:
     def find_spec(self, name, *rest):
-        if name == "torch":
+        if name == "LIBRARY":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupted())
-import ssmrec
-"""
-    ends = ["from ssmrec.cli import main; main()", "ssmrec.Recommender"]
-    for end in ends:
-        done = subprocess.run([sys.executable, "-c", code + end], capture_output=True, text=True)
-        assert (done.stdout, done.stderr) == ("", "interrupted\n") and done.returncode in (-2, 130)
-    done = subprocess.run([sys.executable, "-c", code.replace("ssmrec\"", "own\"") + ends[1]],
+from ssmrec.cli import main
+main()
+""".replace("LIBRARY", library)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "interrupted\n") and done.returncode in (-2, 130)
+    done = subprocess.run([sys.executable, "-c", code.replace("ssmrec\"", "own\"")],
                           capture_output=True, text=True)  # fmt: skip
     assert "Traceback" in done.stderr  # a user's program keeps its own ways
 

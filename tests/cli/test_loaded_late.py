@@ -14,10 +14,10 @@ from ssmrec.cli.shape import _loaded
 
 WITHOUT_TORCH = """
 import sys
-import ssmrec
 sys.argv = ["ssmrec", *sys.argv[1:]]
+from ssmrec.cli import main
 try:
-    __import__("ssmrec.cli").cli.main()
+    main()
 finally:
     print("torch" in sys.modules, file=sys.stderr)
 """
@@ -54,10 +54,27 @@ def test_completion_waits_for_no_torch(line, number, offered):
     assert found.stdout.split() == offered and found.stderr.split()[-1] == "False"
 
 
+def test_a_program_has_it_all_at_once():
+    code = "import sys, ssmrec; assert {'torch', 'ssmrec.recommender'} <= {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_public_name_is_found_and_a_typo_is_told():
-    assert {*ssmrec.__all__} <= {*dir(ssmrec)} and "losses" in dir(ssmrec)
-    for name in ssmrec.__all__:
+    assert {*ssmrec.__all__, "losses", "evaluation"} <= {*dir(ssmrec)}
+    for name in dir(ssmrec):
         assert getattr(ssmrec, name) is not None
-    assert ssmrec.evaluation.__name__ == "ssmrec.evaluation"
     with pytest.raises(AttributeError, match="has no attribute 'Recomender'"):
         ssmrec.Recomender  # noqa: B018
+
+
+def test_words_are_completed_under_one_name_however_it_was_started():
+    """For `python -m ssmrec` the shell would else complete the words of python."""
+    said = subprocess.run(
+        [sys.executable, "-m", "ssmrec", "--show-completion", "bash"],
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert "_SSMREC_COMPLETE=" in said.stdout and said.stdout.endswith(
+        "_ssmrec_completion ssmrec\n"
+    )

@@ -18,6 +18,14 @@ from command_line import ssmrec
         ),
         (["trian", "x"], "no such command 'trian', did you mean 'train'?; see ssmrec --help"),
         (["data", "stat"], "no such command 'stat', did you mean 'stats'?; see ssmrec data --help"),
+        (
+            ["train", "x", "--debug"],
+            "--debug stands before the command, as in `ssmrec --debug train ...`",
+        ),
+        (
+            ["data", "stats", "x", "-q"],
+            "-q stands before the command, as in `ssmrec -q data stats ...`",
+        ),
         (["recommend"], "missing argument 'run'; see ssmrec recommend --help"),
     ],
 )

@@ -38,10 +38,18 @@ class Commands(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and _loaded(str(name)), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run; Ctrl-C that a command does not answer by itself is one word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise
+
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run, and leave with the exit code."""
-        try:
-            code = super().main(*args, standalone_mode=False, **extra)
+        try:  # named so however it was started: completion of words for `python -m ssmrec` would be python's
+            code = super().main(*args, **{**extra, "prog_name": "ssmrec", "standalone_mode": False})
         except typer.Abort:
             sys.exit(1)
         except Exception as error:  # the classes of click, wherever typer keeps them
@@ -61,11 +69,7 @@ def later() -> None:
 
 def _loaded(name: str) -> Any:
     """The command of `ssmrec.cli.NAME`: its `app`, or else its function NAME."""
-    try:
-        module = import_module(f"ssmrec.cli.{name}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise
+    module = import_module(f"ssmrec.cli.{name}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
@@ -79,7 +83,13 @@ def one_line(error: Any) -> str:
     for theirs, ours in _WORDS:
         text = re.sub(theirs, ours, text)
     context = getattr(error, "ctx", None)
-    below = ""
-    if context is not None:  # however the program was started: `python -m ssmrec` is ssmrec as well
-        below = context.command_path.removeprefix(context.find_root().info_name)
-    return f"{text[0].lower()}{text[1:]}; see ssmrec{below} --help"
+    path = "ssmrec" if context is None else context.command_path
+    option = getattr(error, "option_name", None)
+    if option and option in _of_all(context):
+        return f"{option} stands before the command, as in `ssmrec {option}{path[6:]} ...`"
+    return f"{text[0].lower()}{text[1:]}; see {path} --help"
+
+
+def _of_all(context: Any) -> set[str]:
+    """The options of the program, which stand before the words of a command."""
+    return {name for option in context.find_root().command.params for name in option.opts}
