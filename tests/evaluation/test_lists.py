@@ -83,6 +83,23 @@ def test_what_orders_a_list(tmp_path, text):
     assert lists.ids[:2].tolist() == [[2, 3], [4, -1]]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_users_list_in_each_row(tmp_path, suffix):
+    """In order, with an empty list and none; an id that is missing within one is told."""
+    frame = pl.DataFrame({"user": ["b", "a", "c", "d"], "items": [[5, 4], [3, 1, 6], [], None]})
+    path, write = (
+        tmp_path / f"lists{suffix}",
+        getattr(pl.DataFrame, "write_ndjson" if suffix == ".jsonl" else "write_parquet"),
+    )
+    write(frame, path)
+    lists = read_lists(path, HELD_OUT, 2)
+    assert lists.ids.tolist() == [[2, 0], [4, 3], [-1, -1], [-1, -1]]
+    assert lists.lengths.tolist() == [3, 2, 0, 0]
+    write(frame.with_columns(items=pl.Series([[1, None]] * 4)), path)
+    with pytest.raises(DataError, match="4 of 8 rows have no item, first in row 2"):
+        read_lists(path, HELD_OUT, 2)
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 12), shuffled=st.booleans())
 def test_own_lists_have_the_values_of_evaluate(tmp_path_factory, seed, k, shuffled):
@@ -154,6 +171,7 @@ def test_the_command(tmp_path):
     )
     assert command("train", "shop.csv", "--model", "ease", "--out", "run", cwd=tmp_path)[0] == 0
     command("recommend", "run", "--top", 20, "--out", "own.csv", cwd=tmp_path)
+    command("recommend", "run", "--top", 20, "--out", "own.jsonl", cwd=tmp_path)
     half = pl.read_csv(tmp_path / "own.csv").filter(pl.col("user") % 2 == 0)
     half.write_parquet(tmp_path / "half.parquet")
     words = (
@@ -165,12 +183,15 @@ def test_the_command(tmp_path):
         "own.csv",
         "--lists",
         "half.parquet",
+        "--lists",
+        "own.jsonl",
     )
     code, text, _ = command(*words, cwd=tmp_path)
     table = {
         line.split("│")[1].strip(): line.split("│")[2] for line in text.splitlines() if "│" in line
     }
     assert code == 0 and table["ease"] == table["own.csv"] > table["half.parquet"]
+    assert table["own.jsonl"] == table["own.csv"]
     assert "recall@20 of ease against own.csv: +0.0 %, p 1 (paired randomisation test over" in text
     assert "users have no list, which counts as 0" in text.split("against half.parquet")[1]
     code, text, _ = command(*words[:6], "--json", cwd=tmp_path)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,32 @@ def read_lists(path: Path, like: Interactions, k: int) -> Lists:
 
     Args:
         path: Parquet, CSV or JSON Lines, a row an item. Without ranks (`RANKS`) and scores the rows of
-            a user are in order.
+            a user are in order. In `.jsonl` and `.parquet` also a row a user, with a list of items.
         like: pairs with the ids that the lists are matched to.
         k: places to keep, at least 1.
 
     Raises:
         DataError: it cannot be read, lacks a column or a value, or has no known user or item.
     """
+    rows, order, text, where = _whole(path) or _read(path)
+    _assert_filled(rows, where)
+    ids = {
+        side: ids_or_text(
+            rows[side], "str" if known.ids.dtype == pl.String else "auto", text, where
+        )
+        for side, known in (("user", like.users), ("item", like.items))
+    }
+    rows = rows.with_columns(
+        (one if one.dtype.is_integer() else one.cast(pl.String)).alias(side)
+        for side, one in ids.items()
+    )
+    if order is not None:
+        rows = rows.sort(order, descending=order == "rating", maintain_order=True)
+    return _lists(rows, like, k, str(path))
+
+
+def _read(path: Path) -> tuple[pl.DataFrame, str | None, bool, Place]:
+    """The rows with an item each, the column that orders them, whether ids are of a text, and the place."""
     table = open_source(path, DataConfig())
     names = table.names
     found = {role: find_alias(role, names) for role in ("user", "item", "rating")}
@@ -72,20 +92,25 @@ def read_lists(path: Path, like: Interactions, k: int) -> Lists:
         logger.warning("%s: no column of ranks or scores, so that its rows are in order", path)
     else:
         rows = rows.with_columns(pl.col(order).cast(pl.Float64, strict=False))
-    _assert_filled(rows, table.where)
-    ids = {
-        side: ids_or_text(
-            rows[side], "str" if known.ids.dtype == pl.String else "auto", table.text, table.where
-        )
-        for side, known in (("user", like.users), ("item", like.items))
-    }
-    rows = rows.with_columns(
-        (one if one.dtype.is_integer() else one.cast(pl.String)).alias(side)
-        for side, one in ids.items()
-    )
-    if order is not None:
-        rows = rows.sort(order, descending=order == "rating", maintain_order=True)
-    return _lists(rows, like, k, str(path))
+    return rows, order, table.text, table.where
+
+
+def _whole(path: Path) -> tuple[pl.DataFrame, None, bool, Place] | None:
+    """As `_read`, of a file with a user's list in each row, as `recommend` writes; None for any other."""
+    scan = {".jsonl": pl.scan_ndjson, ".parquet": pl.scan_parquet}.get(path.suffix)
+    if scan is None:
+        return None
+    try:
+        table = scan(escape(str(path)))
+        lists = [name for name, kind in table.collect_schema().items() if kind == pl.List]
+        user = find_alias("user", table.collect_schema().names())
+        item = next((x for x in lists if plain(x) == "items" or find_alias("item", [x])), None)
+        if user is None or item is None:
+            return None
+        rows = table.select(user=user, item=item).filter(pl.col("item").list.len() > 0).collect()
+    except (OSError, pl.exceptions.PolarsError):  # the usual reader tells what is wrong
+        return None
+    return rows.explode("item"), None, False, Place(str(path))
 
 
 def _assert_filled(rows: pl.DataFrame, where: Place) -> None:
