@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pandas as pd
 import polars as pl
 import pytest
@@ -59,9 +61,23 @@ def test_a_number_is_a_position_among_names():
 def test_a_series_is_no_table(series):
     for read in (load, prepare):
         with pytest.raises(
-            DataError, match="cannot read a Series; give a path, a polars or a pandas frame"
+            DataError,
+            match="cannot read a Series; give a path, or a polars, pandas or pyarrow table",
         ):
             read(series)
+
+
+def test_tables_of_arrow_are_read_as_frames():
+    """Of pyarrow, and of whatever else has its C stream: a relation of DuckDB, where that is installed."""
+    frame = pl.DataFrame({"user": ["a", "a", "b"], "item": [1, 2, 2], "timestamp": [3, 1, 2]})
+    table = frame.to_arrow()
+    tables = [table, table.to_batches()[0]]
+    with contextlib.suppress(ImportError):
+        tables.append(__import__("duckdb").from_arrow(table))
+    for one in tables:
+        assert load(one) == load(frame) and load(one).counts == load(frame).counts
+    with pytest.raises(DataError, match="cannot read a ChunkedArray"):
+        load(table["user"])
 
 
 def test_settings_are_a_config_or_names():

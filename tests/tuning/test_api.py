@@ -45,8 +45,16 @@ def test_what_is_given_is_fixed(tastes):
             {"name": "ssm", "temperature": 0.1},
             space={"loss.temperature": "0.1..0.2"},
         )
-    with pytest.raises(DataError, match="data must be a Split"):
+    with pytest.raises(DataError, match="cannot read a list"):
         ssmrec.tune([1, 2])
+
+
+def test_a_frame_is_split_as_prepare_does(tastes):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    frame = tastes.train.frame()
+    ways = [frame, ssmrec.prepare(frame)]
+    one, other = (ssmrec.tune(data, "ease", trials=2, progress=False).value for data in ways)
+    assert one == other
 
 
 @pytest.mark.parametrize("trials", [1.5, 0, True, "3"])

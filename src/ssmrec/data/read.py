@@ -29,7 +29,7 @@ FRAME = "frame"
 """What a frame is called in messages."""
 
 Source = Any
-"""A path, a polars DataFrame or LazyFrame, or a pandas DataFrame."""
+"""A path, or a table: of polars (LazyFrame too), pandas, pyarrow, or what else has Arrow's C stream."""
 
 
 def read_frame(
@@ -38,7 +38,7 @@ def read_frame(
     """Read one source as a stream: the text of an id is held once, however many rows have it.
 
     Args:
-        source: a file, a folder of files, a pattern of names, a polars or a pandas frame.
+        source: a file, a folder of files, a pattern of names, or a polars, pandas or pyarrow table.
         config: which columns to read and what to drop; or the same settings as `options`.
         name: of a frame, for messages.
 
@@ -91,23 +91,32 @@ def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
 
 
 def is_frame(source: Source, key: str = "source") -> bool:
-    """Whether what is given as `data.key` is a polars or a pandas frame, and not a path.
+    """Whether what is given as `data.key` is a polars, pandas or Arrow table, and not a path.
 
     Raises:
         DataError: it is none of them.
     """
-    if isinstance(source, (pl.DataFrame, pl.LazyFrame)) or _is_pandas(source):
+    if isinstance(source, pl.LazyFrame) or _is_pandas(source) or _is_arrow(source):
         return True
     if isinstance(source, (str, PurePath)):
         return False
     kind = type(source).__name__
-    raise DataError(f"data.{key}: cannot read a {kind}; give a path, a polars or a pandas frame")
+    raise DataError(
+        f"data.{key}: cannot read a {kind}; give a path, or a polars, pandas or pyarrow table"
+    )
 
 
 def _is_pandas(source: Source) -> bool:
     """Whether it is a frame of pandas, which need not be installed, or of a class derived from it."""
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__}
     return ("pandas", "DataFrame") in kinds
+
+
+def _is_arrow(source: Source) -> bool:
+    """Whether it can be read as Arrow: tables of polars and pyarrow, relations of DuckDB."""
+    return hasattr(type(source), "__arrow_c_stream__") and hasattr(
+        source, "columns"
+    )  # a Series has none
 
 
 def _raw(source: Source, config: DataConfig, frame: Place) -> tuple[pl.DataFrame, Place, bool]:
@@ -118,7 +127,8 @@ def _raw(source: Source, config: DataConfig, frame: Place) -> tuple[pl.DataFrame
         rows = _from_pandas(_without_index(source, frame), config, frame)
         return rows.with_columns(prepared(rows.schema)), frame, False
     else:
-        table = Table(source.lazy(), frame)
+        rows = source if isinstance(source, pl.LazyFrame) else pl.DataFrame(source).lazy()
+        table = Table(rows, frame)
     columns = choose_columns(table.names, config, table.where, table)
     return table.collect(columns), table.where, table.text
 

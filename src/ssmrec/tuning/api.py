@@ -13,7 +13,8 @@ import numpy as np
 from ssmrec.config import as_part, merged
 from ssmrec.data import DataConfig, Interactions, Split, prepare
 from ssmrec.data import split as split_pairs
-from ssmrec.errors import ConfigError, DataError
+from ssmrec.data.read import Source
+from ssmrec.errors import ConfigError
 from ssmrec.training.given import flat
 from ssmrec.training.python import own_settings
 from ssmrec.tuning.progress import SearchBars
@@ -44,7 +45,7 @@ class Best:
 
 
 def tune(
-    data: Split | Interactions | DataConfig | str | Path,
+    data: Split | Interactions | DataConfig | Source,
     model: str | Mapping[str, Any] = "lightgcn",
     loss: str | Mapping[str, Any] = "ssm",
     negatives: str | Mapping[str, Any] = "auto",
@@ -112,12 +113,7 @@ def _split(data: Any, seed: int) -> Split:
         return data
     if isinstance(data, Interactions):
         return split_pairs(data, seed=seed)
-    if isinstance(data, (DataConfig, str, Path)):
-        return prepare(data, seed)
-    raise DataError(
-        f"data must be a Split, Interactions, or a name or path, not {type(data).__name__}: read it with "
-        "ssmrec.load"
-    )
+    return prepare(data, seed)
 
 
 def _source(data: Any) -> str:
