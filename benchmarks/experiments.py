@@ -7,7 +7,7 @@ published.yaml has any. Its runs are made, and gone on with, by
     ssmrec compare experiments/NAME.yaml --out experiments/results/NAME
 
 The values of each user, which p needs, are too large to be committed: where they are not, p is that of
-the last test on the same results (tests.json), or blank.
+the last test on the same results (tests.json), or of the page where its figures are the same, or blank.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssmrec.compare import FORMATS, Block, Store, aggregate, expand, read_plan
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "experiments.md"
 RESULTS = ROOT / "experiments" / "results"
-BLOCK = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.S)
 METRICS = ("recall@20", "ndcg@20")
 
 Figures = Mapping[str, Mapping[str, Sequence[float]]]
@@ -32,7 +32,37 @@ Figures = Mapping[str, Mapping[str, Sequence[float]]]
 
 def refreshed(page: str) -> str:
     """The text of a page with the table of every marked plan as it is now."""
-    return BLOCK.sub(lambda m: f"{m[1]}\n{table(m['name'])}\n{m[3]}", page)
+    return BLOCK.sub(lambda m: f"{m[1]}\n{kept(m['old'], table(m['name']))}\n{m[4]}", page)
+
+
+def kept(old: str, new: str) -> str:
+    """`new`, with the data sets of `old` that have the same figures and a p which is not to be had again."""
+    before = {_untested(part): part for part in _by_data(old)}
+    parts = [part if _P in part else before.get(_untested(part), part) for part in _by_data(new)]
+    return "\n\n".join(parts) + "\n"
+
+
+_P = " | p |"
+"""In the head of a table that has p."""
+
+
+def _by_data(block: str) -> list[str]:
+    parts = re.split(r"^(?=### )", block, flags=re.M)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _untested(part: str) -> str:
+    """A part without p and what is said of it."""
+    lines, column = [], None
+    for line in part.splitlines():
+        cells = line.split("|")
+        if line.startswith("| method"):
+            column = cells.index(" p ") if " p " in cells else None
+        if column is not None and line.startswith("|"):
+            del cells[column]
+        if not line.startswith("- change"):
+            lines.append("|".join(cells))
+    return "\n".join(lines)
 
 
 def table(name: str) -> str:

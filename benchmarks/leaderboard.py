@@ -129,7 +129,7 @@ def _grids(methods: Sequence[Method], data: str) -> dict[str, Sequence[Mapping[s
 def refreshed(page: str, found: Sequence[Board]) -> str:
     """The text of a page with every marked part as it is now."""
     made = parts(found)
-    return BLOCK.sub(lambda m: f"{m[1]}\n{made[m['name']]}\n{m[3]}", page)
+    return BLOCK.sub(lambda m: f"{m[1]}\n{made[m['name']]}\n{m[4]}", page)
 
 
 def parts(found: Sequence[Board]) -> dict[str, str]:
