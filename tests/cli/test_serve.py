@@ -13,10 +13,11 @@ from functools import partial
 import polars as pl
 import pytest
 
-from ssmrec.cli.serve import Titles, listening
+from ssmrec.cli.serve import Titles
 from ssmrec.data import Interactions, Split, Vocabulary
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.recommender import Recommender
+from ssmrec.serving.listening import listening
 from ssmrec.serving.service import Service, load
 from ssmrec.training import save_run
 

@@ -135,6 +135,11 @@ def test_a_folder_of_parts_keeps_them(store):
     )
     store({"rest/test.parquet": parquet(ROWS)})
     fails("s3://shop/rest", "s3://shop/rest: the folder has no train.parquet")
+    store({f"named/toy.{name}.parquet": parquet(ROWS) for name in ("train", "test")})
+    fails(
+        "s3://shop/named",
+        "s3://shop/named: holds a part *.test.parquet, and one table would mix it",
+    )
     far = prepare("s3://shop/parts/train.parquet", test="s3://shop/parts/test.parquet")
     assert len(far.test) == len(split.test)
 

@@ -97,6 +97,18 @@ def test_filters(ask, run):
     assert wrong.status_code == 404 and "knows none of its 1 items" in wrong.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "users"), [("/recommend", [103, "ghost"]), ("/fold-in", [[101, 103], ["ghost"]])]
+)
+def test_nothing_may_be_denied_but_not_allowed(ask, path, users):
+    """No item is sold out today; none that may be listed is a mistake."""
+    asked = ask("post", path, json={"users": users, "k": 5, "deny": []})
+    assert asked.status_code == 200
+    assert asked.json() == ask("post", path, json={"users": users, "k": 5}).json()
+    refused = ask("post", path, json={"users": users, "allow": []})
+    assert refused.status_code == 422 and refused.json()["detail"].startswith("body.allow")
+
+
 def test_similar_and_details(ask, run):
     answer = ask(
         "post", "/similar", json={"items": [103, "ghost"], "k": 40, "details": True}

@@ -162,6 +162,11 @@ def test_unknown_items_are_named_and_count_for_nothing(live):
     assert missing == [[9999]] and with_ghost.equals(without)
     with pytest.raises(DataError, match="none of the 1 items was trained on"):
         live.fold_in([pl.Series([9999])], choice)
+    for lists in ([[101, 9999, "103"]], (np.array([101, 103, 9999]),), iter([[101, 9999, 103]])):
+        listed, missing = live.fold_in(lists, choice)
+        assert listed.equals(without) and list(map(str, missing[0])) == ["9999"]
+    with pytest.raises(DataError, match="items must be a list of ids, not the single value 101"):
+        live.fold_in([101, 103], choice)
 
 
 def test_an_item_known_only_from_test_is_unknown():

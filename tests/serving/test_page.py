@@ -109,6 +109,16 @@ def test_picking_and_unknown_users(page):
     assert rows(page, "list")[0][0] == "100" and rows(page, "history") == []
 
 
+def test_an_id_is_asked_for_as_it_is_typed(page):
+    """With its blanks."""
+    page.fill("input[name=user]", " pad  ")
+    with page.expect_request("**/recommend?*") as asked:
+        page.click("button")
+    assert asked.value.url.partition("?")[2].startswith("user=+pad++&")
+    page.locator("#state", has_text="know user pad").wait_for()
+    assert "know user  pad  :" in page.text_content("#state")
+
+
 def test_ids_of_64_bits_are_shown_digit_by_digit(page):
     ids = [2**60 + 1, -(2**62) - 3, 7]
     answer = {"run": "", "users": ids, "matches": 3}

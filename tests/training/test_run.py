@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import polars as pl
@@ -84,6 +85,26 @@ def test_the_configuration_is_complete_and_plain(folder, trained):
     assert {"ssmrec", "torch", "numpy", "python"} <= record["versions"].keys()
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert rows == trained.history
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_is_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    told = []
+
+    def read():
+        with pytest.raises(RunError) as caught:
+            load_run(folder)
+        told.append(str(caught.value))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert (
+        told and f"{name}: damaged or not of this run (ValueError: is no regular file)" in told[0]
+    )
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from ssmrec.cli.titles import titles_of, titles_or_none
 from ssmrec.errors import ConfigError, SsmrecError
+from ssmrec.serving.listening import allow_more_files, listening
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import Service, load
 
@@ -56,44 +56,19 @@ def serve(
       ssmrec serve runs/shop --port 8000
     """
     try:
-        import uvicorn
-
         from ssmrec.serving.app import Limits, make_app
+        from ssmrec.serving.connections import make_server
     except ImportError as error:
         raise ConfigError(f"serving needs {error.name}: pip install 'ssmrec[serve]'") from None
     read = partial(load, titles=Titles(titles), index=index)
     service = Service(read(run), read)
     limits = Limits(k=max_k, batch=max_batch, body=max_body)
     app = make_app(service, limits, watch)
+    allow_more_files()
     with listening(host, port) as place:
         logger.info("run %s at %s", service.loaded.version, _address(place))
-        settings = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=10, access_log=False
-        )
         with suppress(KeyboardInterrupt):  # Ctrl-C: all that was asked has been answered
-            uvicorn.Server(settings).run(sockets=[place])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one.
-
-    Raises:
-        ConfigError: the port is in use or not allowed, or the address is not of this machine.
-    """
-    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        if sys.platform != "win32":  # there it would share a port that is in use
-            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.bind((host, port))
-        place.listen(2048)
-    except (OSError, UnicodeError) as error:
-        place.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot listen at {host}, port {port} ({reason}): choose another --port (0 takes a free "
-            "one), or a --host of this machine (0.0.0.0 for all of its addresses)"
-        ) from None
-    return place
+            make_server(app).run(sockets=[place])
 
 
 def _address(place: socket.socket) -> str:

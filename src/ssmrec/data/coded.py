@@ -26,6 +26,7 @@ from ssmrec.data.folder import IDS, files_of_source, is_coded, is_pattern, open_
 from ssmrec.data.formats import pinned
 from ssmrec.data.ids import CANONICAL, DOUBTFUL, LEADING_ZERO, WHOLE
 from ssmrec.data.named import files_of
+from ssmrec.data.parts import tell_left_out
 from ssmrec.data.place import Place
 from ssmrec.data.read import RESULT, checked
 from ssmrec.data.remote import Remote, exists
@@ -68,6 +69,7 @@ def write_coded(config: DataConfig, out: Path, memory: str | None = None) -> dic
     files = files_of(config)
     for path in files.values():
         _assert_apart(path, out)
+    tell_left_out(files, config.source)
     config = pinned(files_of_source(files["train"])[0], config)
     plain = DataConfig()
     if idle := [f"data.{key}" for key in _LATER if getattr(config, key) != getattr(plain, key)]:

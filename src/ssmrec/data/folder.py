@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import overload
 from urllib.parse import unquote
@@ -16,6 +16,7 @@ from ssmrec.data.aliases import plain
 from ssmrec.data.config import DataConfig
 from ssmrec.data.formats import first_lines, open_table
 from ssmrec.data.ids import CANONICAL
+from ssmrec.data.parts import TITLES, assert_one_table
 from ssmrec.data.place import Folder, Place
 from ssmrec.data.remote import Remote, exists, located
 from ssmrec.data.sniff import PARQUET, SUFFIXES, asked_columns, is_header
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 
 IDS = "_{}_ids.parquet"
 """Beside rows that `write_coded` has numbered: the sorted ids of a side, `user` or `item`."""
-TITLES = "items"
-"""Files of this name beside the rows hold the titles of the items."""
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
 Keys = dict[str, str]
 """Columns that the folders of a file name, as in `date=2011-10-31/part-0.parquet`."""
@@ -55,8 +54,8 @@ def files_of_source(path: Path | Remote) -> list[Path] | list[Remote]:
     `items.*`, the titles.
 
     Raises:
-        DataError: there is none, or one that is no table, cannot be read, or has ids that are numbers
-            of its own.
+        DataError: there is none, or one that is no table, cannot be read, is the held-out part of
+            another, or has ids that are numbers of its own.
     """
     if isinstance(path, Remote):
         return [path]
@@ -74,6 +73,7 @@ def files_of_source(path: Path | Remote) -> list[Path] | list[Remote]:
     if path.is_dir():
         files = [f for f in files if f.parent != path or not _holds_titles(f)]
         _assert_tables(files, path)
+        assert_one_table(inside)
     elif not _holds_titles(path):
         files = [f for f in files if not _holds_titles(f)]
     if files := [f for f in files if f.stat().st_size]:
@@ -197,11 +197,17 @@ def _assert_readable(inside: set[Path]) -> None:
 
 def _assert_tables(files: list[Path], folder: Path) -> None:
     other = next((f for f in files if not f.name.endswith(SUFFIXES)), None)
-    if other is not None:
-        raise DataError(
-            f"{other}: is none of {', '.join(SUFFIXES)}; move it, or name the files that count, "
-            f"such as '{folder}/*.csv'"
-        )
+    if other is None:
+        return
+    table = next((f for f in files if f.name.endswith(SUFFIXES)), None)
+    example = ""
+    if table is not None:
+        suffix = max((s for s in SUFFIXES if table.name.endswith(s)), key=len)
+        place = escape(str(folder)) + ("" if table.parent == folder else "/**")
+        example = f", such as '{place}/*{suffix}'"
+    raise DataError(
+        f"{other}: is none of {', '.join(SUFFIXES)}; move it, or name the files that count{example}"
+    )
 
 
 def _as_read(first: Table, config: DataConfig) -> DataConfig:

@@ -1,9 +1,8 @@
-"""Data sets by name: what they are, where they may lie, which file holds which part."""
+"""Data sets by name: what they are, and where they may lie."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import polars as pl
 from ssmrec.config import nearest
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import files_of_source, is_pattern
+from ssmrec.data.parts import PARTS, has_train, part_file, parts_of
 from ssmrec.data.remote import Remote, assert_there, located, parts
 from ssmrec.data.sniff import SUFFIXES
 from ssmrec.data.titles import read_titles
 from ssmrec.errors import DataError
 
 BUNDLED = Path(__file__).parent / "bundled"
-PARTS = ("train", "valid", "test")
 Files = dict[str, Path | Remote]
 """The file, folder, pattern or address of each part."""
 
@@ -160,7 +159,7 @@ def search(name: str) -> Path | None:
     """
     own = os.environ.get("SSMREC_DATA")
     for base in [*([Path(own)] if own else []), cache(), BUNDLED]:
-        if part_file(base / name, "train"):
+        if has_train(base / name):
             return base / name
     return None
 
@@ -181,13 +180,6 @@ def find(name: str) -> Path:
         f"data set {name} is not here: {get}put its files (train.*, test.*) into {cache() / name}; "
         f"source: {NAMED[name].by_hand}"
     )
-
-
-def part_file(folder: Path, part: str) -> Path | None:
-    """The file of a part in a folder, such as train.parquet or train.txt, or its folder of files."""
-    places = [folder / f"{part}{suffix}" for suffix in SUFFIXES]
-    found = next((place for place in places if place.is_file()), None)
-    return found or next((place for place in [folder / part, *places] if place.is_dir()), None)
 
 
 def locate(config: DataConfig) -> Files:
@@ -226,25 +218,8 @@ def _near_files(source: Path, config: DataConfig) -> Files:
     if config.source in NAMED or not (source.exists() or looks_like_path):
         source = find(config.source)
     if source.is_dir():
-        files = {part: file for part in PARTS if (file := part_file(source, part))}
-        if not files:
-            files = {"train": source}
-        elif "train" not in files:
-            raise DataError(f"{source}: the folder has no train file ({', '.join(SUFFIXES)})")
-        return dict(files)
+        return {**(parts_of(source) or {"train": source})}
     return {"train": source}
-
-
-def left_out(files: Mapping[str, Path | Remote]) -> list[Path]:
-    """The tables beside a train file that are no part of the data; titles and hidden files are none."""
-    train = files["train"]
-    if isinstance(train, Remote) or train.name.split(".")[0] != "train":
-        return []  # a single file, not one of a folder
-    known = {path.resolve() for path in files.values() if isinstance(path, Path)}
-    beside = (
-        p for p in train.parent.iterdir() if p.name.endswith(SUFFIXES) and p.name[0] not in "._"
-    )
-    return sorted(p for p in beside if p.resolve() not in known and p.name.split(".")[0] != "items")
 
 
 def files_of(config: DataConfig) -> Files:

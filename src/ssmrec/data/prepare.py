@@ -18,7 +18,8 @@ from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import files_of_source
 from ssmrec.data.formats import is_parquet, pinned
 from ssmrec.data.interactions import Interactions, Split
-from ssmrec.data.named import PARTS, Files, files_of, left_out
+from ssmrec.data.named import Files, files_of
+from ssmrec.data.parts import PARTS, tell_left_out
 from ssmrec.data.read import FRAME, Source, is_frame, no_rows_left, read_frame
 from ssmrec.data.remote import Remote
 from ssmrec.data.split import carve, counted, generator, split_by
@@ -178,8 +179,7 @@ def _read(parts: Parts, config: DataConfig) -> tuple[dict[str, pl.DataFrame], di
     """Read each part; with several parts the counts carry the part's name."""
     frames, counts = {}, {}
     if files := _files(parts):
-        for path in left_out(files):
-            log.warning("%s: left out, as %s is beside it", path, files["train"].name)
+        tell_left_out(files, config.source)
         config = pinned(files_of_source(files["train"])[0], config)
     for part, held in parts.items():
         frames[part], found = read_frame(

@@ -147,7 +147,8 @@ def parts(source: Remote, names: Sequence[str]) -> dict[str, Remote]:
     """The parts that a folder holds, each a file such as `train.parquet` or a folder `train`; maybe none.
 
     Raises:
-        DataError: some are there, and the first of `names` is not.
+        DataError: some are there, and the first of `names` is not, or held-out parts have a name before that
+            of the part, as `shop.test.parquet` has, which cannot be listed.
     """
     if not (source.folder and exists(source)):
         return {}
@@ -158,6 +159,12 @@ def parts(source: Remote, names: Sequence[str]) -> dict[str, Remote]:
             found[name] = place
     if found and names[0] not in found:
         raise DataError(f"{source}: the folder has no {names[0]}.parquet")
+    held = (f".{name}.parquet" for name in (() if found else names[1:]))
+    if (end := next((end for end in held if exists(source / f"*{end}")), None)) is not None:
+        raise DataError(
+            f"{source}: holds a part *{end}, and one table would mix it with train: name the files, such as "
+            f"{source}/NAME.train.parquet with data.test={source}/NAME.test.parquet"
+        )
     return found
 
 

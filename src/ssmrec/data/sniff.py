@@ -13,8 +13,8 @@ from ssmrec.errors import DataError
 log = logging.getLogger(__name__)
 
 PARQUET = (".parquet", ".pq")
-_TEXT = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
-SUFFIXES = (*PARQUET, *_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".inter")
+_TEXT = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".inter")
+SUFFIXES = (*PARQUET, *_TEXT, *(f"{suffix}.gz" for suffix in _TEXT))
 # A byte that no text file holds: a "row" then is a whole line.
 WHOLE_LINE = "\x1f"
 DELIMITERS = ("::", "\t", ",", ";", "|", " ")

@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from ssmrec.errors import SsmrecError
 from ssmrec.serving import answers
+from ssmrec.serving.bodies import Bounded
 from ssmrec.serving.messages import (
     Bodies,
     Explained,
@@ -32,21 +33,23 @@ from ssmrec.serving.messages import (
     Unknown,
     Users,
 )
-from ssmrec.serving.middleware import Bounded, Measured
+from ssmrec.serving.middleware import Ending, Measured
 from ssmrec.serving.refusals import StrictRoute, invalid, named, refused, unreadable
-from ssmrec.serving.service import Service
+from ssmrec.serving.service import LONGEST, Service
 
 PAGE = Path(__file__).with_name("page.html")
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-Text = Annotated[str, Query(min_length=1, max_length=512)]
+Text = Annotated[str, Query(min_length=1, max_length=LONGEST)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body cannot be read."},
     404: {"model": Problem, "description": "No user or item of that id was trained on."},
+    408: {"model": Problem, "description": "The body took too long to come."},
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Problem, "description": "The request is not valid."},
+    503: {"model": Problem, "description": "The service is stopping."},
 }
 
 
@@ -116,7 +119,8 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
     _add_queries(app, service, limits)
     _add_pages(app, service, metrics, limits)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
-    app.add_middleware(Bounded, most=limits.body)
+    app.add_middleware(Bounded, most=limits.body, seconds=limits.seconds)
+    app.add_middleware(Ending)
     app.add_middleware(Measured, observe=metrics.observe, routes=paths)
     return app
 
@@ -191,7 +195,7 @@ def _add_queries(app: FastAPI, service: Service, limits: Limits) -> None:
 
     @app.get("/users", response_model=Users, **ASKED)
     async def users(
-        search: Annotated[str, Query(max_length=512)] = "",
+        search: Annotated[str, Query(max_length=LONGEST)] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 20,
     ):
         """Known users whose id begins with `search`."""

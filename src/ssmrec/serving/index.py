@@ -23,7 +23,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import ScoringRows
 from ssmrec.ranking import Choice, Ranker, TopK, top_k
 from ssmrec.serving.libraries import KINDS, MAKE, READ, USE, library
-from ssmrec.training.files import part_of, replace_together
+from ssmrec.training.files import assert_regular, part_of, replace_together
 
 Array = np.ndarray
 MORE = 4
@@ -153,6 +153,8 @@ def load(file: str | Path, ranker: Ranker, version: str) -> Index:
     """
     file = Path(file)
     try:
+        for path in (file, facts_of(file)):
+            assert_regular(path)
         facts = dict(json.loads(facts_of(file).read_text()))
         digest = facts.pop("sha256")
         kind, size = facts["kind"], facts["size"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,12 +61,12 @@ class Live:
         return FoldIn(self.trained)
 
     def fold_in(
-        self, liked: Sequence[pl.Series], choice: Choice
+        self, liked: Iterable[Iterable[Any]], choice: Choice
     ) -> tuple[pl.DataFrame, list[list[int | str]]]:
         """Lists for new users, from the items each of them liked; those are left out of the lists.
 
         Args:
-            liked: external item ids of each user.
+            liked: external item ids of each user, as a list or a column.
             choice: the filters; `only` does not apply, as new users have no candidates.
 
         Returns:
@@ -74,8 +74,9 @@ class Live:
             the items the model does not know, which count for nothing.
 
         Raises:
-            DataError: a user without any known item: nothing tells his taste.
+            DataError: a user without any known item: nothing tells his taste; or no list of ids.
         """
+        liked = [as_ids(ids, "items") for ids in liked]
         found = [self.ranker.find_items(ids) for ids in liked]
         missing = [
             ids.filter(pl.Series(at < 0)).to_list() for ids, at in zip(liked, found, strict=True)

@@ -16,6 +16,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ssmrec.serving.bodies import SECONDS
+from ssmrec.serving.service import LONGEST
+
 
 def _whole(value: Any) -> Any:
     """To JSON 7.0 is the integer 7."""
@@ -27,12 +30,12 @@ def _id(value: Any, valid: ValidatorFunctionWrapHandler) -> int | str:
     try:
         return valid(_whole(value))
     except ValidationError:
-        told = "must be an id: a whole number, or text of 1 to 512 characters"
-        raise PydanticCustomError("id", told) from None
+        told = "must be an id: a whole number, or text of 1 to {longest} characters"
+        raise PydanticCustomError("id", told, {"longest": LONGEST}) from None
 
 
 Id = Annotated[
-    StrictInt | Annotated[StrictStr, Field(min_length=1, max_length=512)], WrapValidator(_id)
+    StrictInt | Annotated[StrictStr, Field(min_length=1, max_length=LONGEST)], WrapValidator(_id)
 ]
 Unknown = Literal["popular", "skip", "error"]
 """What a user who was not trained on gets."""
@@ -46,6 +49,7 @@ class Limits(BaseModel):
         batch: users or items in one request.
         filter: items in one filter or history.
         body: bytes of a request body.
+        seconds: for a request body to come.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +57,7 @@ class Limits(BaseModel):
     batch: int = Field(default=1000, ge=1)
     filter: int = Field(default=10_000, ge=1)
     body: int = Field(default=1 << 20, ge=1)
+    seconds: float = Field(default=SECONDS, gt=0)
 
 
 class Body(BaseModel):
@@ -158,6 +163,7 @@ class Bodies:
         length, whole = Field(ge=1, le=limits.k), BeforeValidator(_whole)
         batch = Field(min_length=1, max_length=limits.batch)
         some = Field(min_length=1, max_length=limits.filter)
+        at_most = Field(max_length=limits.filter)  # nothing to deny is an answer, too
 
         class RecommendBody(Body):
             users: Annotated[list[Id], batch]
@@ -165,7 +171,7 @@ class Bodies:
             include_seen: StrictBool = False
             unknown: Unknown = "popular"
             allow: Annotated[list[Id], some] | None = None
-            deny: Annotated[list[Id], some] | None = None
+            deny: Annotated[list[Id], at_most] | None = None
             candidates: Annotated[list[Id], some] | None = None
             details: StrictBool = False
 
@@ -178,7 +184,7 @@ class Bodies:
             users: Annotated[list[Annotated[list[Id], some]], batch]
             k: Annotated[StrictInt, length, whole] = min(10, limits.k)
             allow: Annotated[list[Id], some] | None = None
-            deny: Annotated[list[Id], some] | None = None
+            deny: Annotated[list[Id], at_most] | None = None
             details: StrictBool = False
 
         self.recommend, self.similar, self.fold_in = RecommendBody, SimilarBody, FoldInBody

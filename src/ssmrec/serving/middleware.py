@@ -1,7 +1,8 @@
-"""What stands before every request: the limit on bodies, and the count and time of answers."""
+"""What stands before every request: an answer at the end of the service, and the count and time of answers."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -11,38 +12,35 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-class Bounded:
-    """Refuses a body of more than `most` bytes, declared or sent, before anything reads it."""
+async def refuse(send: Send, status: int, detail: str) -> None:
+    """Answer in JSON, as the routes do, and close the connection."""
+    content = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
-    def __init__(self, app: Any, most: int) -> None:
-        self.app, self.most = app, most
+
+class Ending:
+    """Answers 503 where the server cancels a question, which it does at its end to those that take too long."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        body, whole = b"", False
-        while not whole and len(body) <= self.most and not int(declared or 0) > self.most:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None  # the client left
-            body += message.get("body", b"")
-            whole = not message.get("more_body", False)
-        if not whole or len(body) > self.most:
-            detail = json.dumps({"detail": f"the body has more than {self.most} bytes"}).encode()
-            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            return await send({"type": "http.response.body", "body": detail})
-        given = False
+        begun = False
 
-        async def once() -> Any:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+        async def watched(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
 
-        return await self.app(scope, once, send)
+        try:
+            await self.app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if not begun:
+                await refuse(send, 503, "the service is stopping; ask again")
 
 
 class Measured:

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from ssmrec.errors import RunError, SsmrecError
-from ssmrec.ranking import Choice, TopK
+from ssmrec.ranking import Choice, Ranker, TopK
 from ssmrec.serving.index import Index, facts_of, find
 from ssmrec.serving.index import load as load_index
 from ssmrec.serving.live import Live
@@ -32,6 +32,8 @@ logger = logging.getLogger("ssmrec")
 
 TOGETHER = 256
 """Users ranked at once at most; more wait for the next round."""
+LONGEST = 512
+"""Characters of an id that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,26 @@ def load(
     if stamp(folder, index) != before:
         raise RunError(f"{folder}: was written while it was read")
     loaded = Loaded(live, folder, version, before, named, index, found)
+    _tell_long(live.ranker, folder)
     some = live.ranker.find_users(live.ranker.known_users.head(1))
     loaded.top(some, live.ranker.choice(1))
     _ = live.folding, loaded.item_ids  # computed once, here
     live.ranker.similar(live.ranker.train.items.ids.filter(pl.Series(live.ranker.known_items))[:1])
     return loaded
+
+
+def _tell_long(ranker: Ranker, folder: Path) -> None:
+    """Warn of users and items that are listed and cannot be asked for."""
+    items = ranker.train.items.ids.filter(pl.Series(ranker.known_items))
+    users, items = (
+        int((ids.str.len_chars() > LONGEST).sum()) if ids.dtype == pl.String else 0
+        for ids in (ranker.known_users, items)
+    )
+    if users or items:
+        logger.warning(
+            "%s: %d users and %d items have ids of more than %d characters, which cannot be asked for",
+            folder, users, items, LONGEST,
+        )  # fmt: skip
 
 
 def version_of(folder: Path) -> str:

@@ -81,6 +81,12 @@ def unwritable(path: Path, error: OSError) -> RunError:
     return RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")
 
 
+def assert_regular(path: Path) -> None:
+    """Raise a ValueError where there is a pipe or a device in the place of a file: to open it may never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("is no regular file")
+
+
 def sweep(folder: Path) -> None:
     """Delete what killed writers left in a run folder: parts, and files safetensors had begun."""
     for path in folder.iterdir() if folder.is_dir() else ():

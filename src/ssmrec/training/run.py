@@ -27,7 +27,7 @@ from ssmrec.models import Backbone
 from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.ahead import without_start
 from ssmrec.training.config import RunConfig, make_model, resolve
-from ssmrec.training.files import CHECKPOINT, replace_together, replaced
+from ssmrec.training.files import CHECKPOINT, assert_regular, replace_together, replaced
 from ssmrec.training.given import differing, weighs
 from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
@@ -57,7 +57,7 @@ def holds(folder: Path) -> str:
 
 def broken_off(folder: Path) -> bool:
     """Whether it holds a run that Ctrl-C ended."""
-    with suppress(OSError, ValueError):
+    with suppress(RunError), _reading(folder / METRICS):
         return json.loads(_text(folder / METRICS))["stopped"] == "interrupted"
     return False
 
@@ -213,6 +213,7 @@ def _with_data(config: RunConfig, folder: Path, kept: bool) -> RunConfig:
 def _reading(path: Path) -> Iterator[None]:
     """Whatever fails while reading `path` becomes one line that names the file."""
     try:
+        assert_regular(path)
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError,
             yaml.YAMLError, pl.exceptions.PolarsError) as error:  # fmt: skip
