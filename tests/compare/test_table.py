@@ -12,10 +12,12 @@ import pytest
 import scipy.stats
 
 from ssmrec.compare import FORMATS, Outcome, Store, aggregate, expand, make_plan, run_of, trials
+from ssmrec.compare.formats import notes
 from ssmrec.compare.store import Comparison
 from ssmrec.compare.table import paired
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
+from ssmrec.evaluation.significance import randomisation
 
 PLAN = {
     "data": "online-retail",
@@ -93,17 +95,30 @@ def test_a_test_is_remembered_while_its_results_stay(made, tmp_path):
     assert rows[2].holm == min(1, 2 * rows[2].p)  # the other one is still a comparison
 
 
-def test_p_is_of_all_seeds_that_both_have_or_there_is_none(made, tmp_path):
+def test_p_of_fewer_seeds_says_which_and_gives_way_to_one_of_more(made, tmp_path):
     plan, methods, store, base, better, _ = made
-    next((tmp_path / "users").glob("*svdpp*s1*")).unlink()
+    full = aggregate(plan, methods, store)[0].rows[1].p  # not saved
+    gone = next((tmp_path / "users").glob("*svdpp*s1*"))
+    values = gone.read_bytes()
+    gone.unlink()
+    store = Store(tmp_path)
     (block,) = aggregate(plan, methods, store)
     second = block.rows[1]
-    assert second.p is None and second.change == pytest.approx(better.mean() / base.mean() - 1)
+    assert second.change == pytest.approx(better.mean() / base.mean() - 1)
+    assert second.p == randomisation(better[0], base[0]) and second.p_seeds == (0,)
+    assert "p of svdpp + ssm: seeds 0, whose users' values are kept" in notes(plan, block)
     store.save_tests()
-    found = json.loads((tmp_path / "tests.json").read_text()).values()
-    assert [test["title"] for test in found] == [
-        "online-retail: lightgcn + ssm against mf + ssm, ndcg@20, randomisation"
-    ]
+    shutil.move(tmp_path / "users", tmp_path / "away")
+    again = aggregate(plan, methods, Store(tmp_path))[0].rows[1]
+    assert (again.p, again.p_seeds) == (second.p, (0,))
+    shutil.move(tmp_path / "away", tmp_path / "users")
+    gone.write_bytes(values)
+    (block,) = aggregate(plan, methods, store := Store(tmp_path))
+    assert (block.rows[1].p, block.rows[1].p_seeds) == (full, ())
+    store.save_tests()
+    gone.unlink()  # the test of all seeds counts
+    assert aggregate(plan, methods, Store(tmp_path))[0].rows[1].p_seeds == ()
+    assert not any(line.startswith("p of ") for line in notes(plan, block))
 
 
 def test_change_and_p_are_of_the_seeds_that_both_have(tmp_path):

@@ -155,6 +155,11 @@ def notes(plan: Plan, block: Block) -> list[str]:
             f"change and p: {against}; paired {plan.test} test over users, each averaged over seeds; "
             "p by Holm for this table"
         )
+        found += [
+            f"p of {row.label}: seeds {', '.join(map(str, row.p_seeds))}, whose users' values are kept"
+            for row in block.rows
+            if row.p_seeds
+        ]
     elif any(row.change is not None for row in block.rows):
         found.append(f"change: {against}; no p, as the values of each user were not kept")
     if plan.groups and any(row.seeds and not row.groups for row in block.rows):

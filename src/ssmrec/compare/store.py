@@ -59,6 +59,19 @@ class Comparison:
     means: list[list[float]]
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What a paired test found.
+
+    Args:
+        p: of the test.
+        seeds: those whose users' values were still kept; empty where all of both methods were.
+    """
+
+    p: float
+    seeds: tuple[int, ...] = ()
+
+
 class Store:
     """The folder of a comparison. A run is found by its key, so that labels may change."""
 
@@ -144,8 +157,8 @@ class Store:
         except OSError as error:
             raise unwritable(self.out, error) from None
 
-    def tested(self, test: Comparison) -> float | None:
-        """p of a test done before on the same results; None when there was none.
+    def tested(self, test: Comparison) -> Tested | None:
+        """What a test done before on the same results found; None when there was none.
 
         Raises:
             RunError: the file is damaged.
@@ -153,16 +166,18 @@ class Store:
         for name in (test.key, test.title):
             found = self._known_tests().get(name)
             if found and found["values"] == test.means:
-                return found["p"]
+                return Tested(found["p"], tuple(found.get("seeds", ())))
         return None
 
-    def remember(self, test: Comparison, p: float) -> None:
-        """Note p of a test, and the means it stands on; `save_tests` writes it."""
+    def remember(self, test: Comparison, found: Tested) -> Tested:
+        """Note what a test found, and the means it stands on; `save_tests` writes it."""
         known = self._known_tests()
-        noted = {"title": test.title, "p": p, "values": test.means}
+        noted = {"title": test.title, "p": found.p, "values": test.means}
+        noted |= {"seeds": list(found.seeds)} if found.seeds else {}
         former = known.pop(test.title, None)
         self._new_tests |= former is not None or known.get(test.key) != noted
         known[test.key] = noted
+        return found
 
     def save_tests(self) -> None:
         """Write what was tested, where anything of it is new.

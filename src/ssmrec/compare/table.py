@@ -12,7 +12,7 @@ import numpy as np
 from ssmrec.compare.methods import Method, run_of
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.runner import tuned_settings
-from ssmrec.compare.store import Comparison, Outcome, Store
+from ssmrec.compare.store import Comparison, Outcome, Store, Tested
 from ssmrec.errors import RunError
 from ssmrec.evaluation.significance import TESTS, holm
 
@@ -26,8 +26,8 @@ class Row:
         values: metric to its value for each finished seed; None where a run was finished without it.
         tuned: the settings its trials chose.
         change: mean of the tested metric relative to the baseline's, minus 1, over the seeds that both have.
-        p: of the paired test against the baseline, over the same seeds; holm: corrected for the rows of
-            this data set.
+        p: of the paired test against the baseline; holm: corrected for the rows of this data set.
+        p_seeds: the seeds p stands on where the users' values of others were not kept; else empty.
         cost: means of `epoch` (seconds of one), `epochs` (the chosen one) and `train` (seconds).
         device: where the seconds were taken; a CPU's come first where a row has several.
         lists: means of how the lists are spread over the items: `mean_popularity`, `gini`, `coverage`,
@@ -42,6 +42,7 @@ class Row:
     tuned: Mapping[str, Any] = field(default_factory=dict)
     change: float | None = None
     p: float | None = None
+    p_seeds: Sequence[int] = ()
     holm: float | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     device: str = ""
@@ -237,7 +238,9 @@ def _tested(
             means,
         )
         change = float(value / least - 1) if least else None
-        out.append(replace(row, change=change, p=_p(plan, test, one, other, store)))
+        found = _tested_users(plan, test, one, other, store)
+        p, seeds = (None, ()) if found is None else (found.p, found.seeds)
+        out.append(replace(row, change=change, p=p, p_seeds=seeds))
     # A row that could not be tested counts as one more comparison, else lost values made others significant.
     compared = [row for row in out if row.label != baseline and row.mean(plan.metric) is not None]
     corrected = iter(holm([1.0 if row.p is None else row.p for row in compared]))
@@ -256,19 +259,23 @@ def _shared(
     return {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
 
 
-def _p(
+def _tested_users(
     plan: Plan,
     test: Comparison,
     one: Mapping[int, Outcome],
     other: Mapping[int, Outcome],
     store: Store,
-) -> float | None:
-    """p of the paired test; what an earlier test of these very results said, where users are not kept."""
-    if any(side[seed].users is None for side in (one, other) for seed in one):
-        p = store.tested(test)
-    else:
-        users = paired(one, other, plan.metric)
-        p = float(TESTS[plan.test](*users)) if len(users[0]) else None
-    if p is not None:
-        store.remember(test, p)
-    return p
+) -> Tested | None:
+    """p of the paired test over the seeds whose users' values are kept, all of them if possible.
+
+    An earlier test of these very results may stand on more seeds than are kept now, and then counts.
+    """
+    kept = [s for s in one if one[s].users is not None and other[s].users is not None]
+    known = store.tested(test)
+    if known and (not known.seeds or len(known.seeds) > len(kept)) and len(kept) < len(one):
+        return store.remember(test, known)
+    users = paired(one, other, plan.metric)
+    if not len(users[0]):
+        return None
+    p = float(TESTS[plan.test](*users))
+    return store.remember(test, Tested(p, () if len(kept) == len(one) else tuple(kept)))
