@@ -32,7 +32,7 @@ import ssmrec.training.checkpoint  # noqa: E402
 from ssmrec.cli import main  # noqa: E402
 from ssmrec.errors import RunError  # noqa: E402
 from ssmrec.training import Checkpoint, load_run  # noqa: E402
-from ssmrec.training.files import BEGUN  # noqa: E402
+from ssmrec.training.files import PART  # noqa: E402
 
 EPOCHS = 25
 LEFT = ("nothing", "checkpoint", "run")
@@ -124,7 +124,7 @@ def look_through(folder: Path) -> int:
     if not folder.exists():
         return 0
     for path in folder.iterdir():
-        if path.suffix == ".part" or BEGUN.fullmatch(path.name):  # never read as the file itself
+        if path.name.endswith(PART):  # never read as the file itself
             continue
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -136,7 +136,7 @@ def look_through(folder: Path) -> int:
         elif path.suffix == ".json":
             assert json.loads(path.read_text())["protocol"]
         else:
-            assert path.name in ("history.jsonl", ".write"), path
+            assert path.name == "history.jsonl", path
     try:
         load_run(folder)
     except RunError as error:

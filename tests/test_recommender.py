@@ -98,6 +98,34 @@ def test_a_test_set_loaded_on_its_own_is_matched_by_id(rec, tastes, caplog):
     assert f"1 of {len(frame)} pairs have ids the model does not know" in caplog.text
 
 
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("model", ["ease", "popular", "mf"])
+def test_items_the_model_does_not_know_are_missed_as_in_a_split_that_holds_them(model, text):
+    """Some users and items come in the test part only: the same values where no vocabulary has them."""
+    draws = np.random.default_rng(0)
+    rows = pl.DataFrame({"user": draws.integers(0, 40, 500), "item": draws.integers(0, 30, 500)})
+    rows = rows.unique(maintain_order=True)
+    if text:
+        rows = rows.select(pl.all().cast(pl.String))
+    known = (pl.col("item").cast(int) < 25) & (pl.col("user").cast(int) < 33)
+    train, test = rows.head(300).filter(known), rows.tail(len(rows) - 300)
+    split = ssmrec.prepare(train, test=test, split={"valid": 0})
+    want = ssmrec.Recommender(model, train={"epochs": 1}).fit(split.train).evaluate(split.test)
+    alone = ssmrec.Recommender(model, train={"epochs": 1}).fit(ssmrec.load(train))
+    found = alone.evaluate(ssmrec.load(test))
+    unknown = found.counts.pop("unknown_pairs")
+    assert unknown == test.filter(~known).height > 0 and found.counts == want.counts
+    assert want.counts["cold_items"] > 0 and want.counts["cold_users"] > 0
+    if model != "mf":  # its start depends on the number of rows
+        assert found.values == pytest.approx(want.values)
+    recall = [
+        len(set(lists["item"]) & set(own["item"])) / len(set(own["item"]))
+        for (user,), own in test.join(train, on=["user", "item"], how="anti").group_by("user")
+        if len(lists := alone.recommend([user], 20, unknown="skip"))
+    ]
+    assert found.values["recall@20"] == pytest.approx(np.mean(recall))
+
+
 def test_case_24_no_common_id_is_an_error(rec, make_interactions):
     strangers = make_interactions(np.ones((2, 2)), text=True)
     with pytest.raises(DataError, match=r"none of the 4 pairs .* \['u100', .* here, \[100, "):

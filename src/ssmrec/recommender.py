@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 
-from ssmrec.config import as_part, merged
 from ssmrec.data import Interactions, Split
-from ssmrec.data.align import aligned, check_pairs
+from ssmrec.data.align import check_pairs, widened
 from ssmrec.errors import RunError
 from ssmrec.evaluation import Result, evaluate
 from ssmrec.kernels.threads import refuse_lost
 from ssmrec.models.blend import alike_columns
-from ssmrec.ranking import Ranker, Unknown, as_ids
+from ssmrec.ranking import Ranker, Unknown, pair_scores
 from ssmrec.ranking.corrections import corrected_vectors
 from ssmrec.ranking.ids import like
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.training import Listener, Trained, load_run, resolve, save_run, train_best
+from ssmrec.training import Listener, Trained, asked, load_run, resolve, save_run, train_best
 from ssmrec.training.ahead import refuse_early
 from ssmrec.training.blend import blend
-from ssmrec.training.config import completed
 from ssmrec.training.grown import grown
 from ssmrec.training.python import NOTHING, kept, split_of, undisturbed
-from ssmrec.training.run import holds
+from ssmrec.training.run import holds, refuse_foreign
 from ssmrec.training.update import fewer_epochs, update_run
-
-logger = logging.getLogger("ssmrec")
 
 PYTHON = "<python>"
 """The data source of a run that was trained from Python: its file, if any, is not known."""
@@ -73,8 +68,9 @@ class Recommender:
         evaluation: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        self.model, self.loss, self.negatives = model, loss, negatives
-        self.ranking, self.train, self.evaluation, self.seed = ranking, train, evaluation, seed
+        copies = map(asked.own_copy, (model, loss, negatives, ranking, train, evaluation))
+        self.model, self.loss, self.negatives, self.ranking, self.train, self.evaluation = copies
+        self.seed = seed
         self._trained: Trained | None = None
         self._fingerprint = ""
 
@@ -99,23 +95,10 @@ class Recommender:
                 fitted with, or nothing where no epoch is through.
         """
         split = split_of(train, valid)
-        protocol = (
-            {"protocol": "valid"} if valid is not None else {"protocol": "fixed", "epochs": 20}
-        )
-        values = merged(
-            {
-                "model": {} if self.model is None else as_part(self.model, "model"),
-                "loss": {} if self.loss is None else as_part(self.loss, "loss"),
-                "negatives": as_part(self.negatives, "negatives"),
-                "data": {"source": PYTHON},
-                "seed": self.seed,
-            },
-            {"train": protocol},
-            {"train": self.train or {}},
-            {"ranking": self.ranking or {}},
-            {"evaluation": self.evaluation or {}},
-        )
-        config = resolve(values)
+        parts = asked.parts_of(self)
+        config = resolve(asked.settings_asked(parts, self.seed, PYTHON, valid is not None))
+        if self._trained is None:  # those of a fitted one were told, or are not the caller's own
+            asked.tell_idle(config, parts, train)
         with (
             undisturbed(),
             Listeners([*([ProgressBars()] if progress else []), *listeners]) as ears,
@@ -150,16 +133,7 @@ class Recommender:
             KeyboardInterrupt: Ctrl-C; nothing is kept.
         """
         runs = [one._fitted() for one in (self, *others)]
-        if valid is not None:
-            check_pairs(valid, "valid")
-            known = runs[0].train
-            valid = aligned(valid, known)
-            # Those of a loaded run are gone, and a refit puts both together.
-            if known.timestamps is None:
-                valid = replace(valid, timestamps=None)
-            if known.weights is None:
-                valid = replace(valid, weights=None)
-        split = Split(runs[0].train, valid, None, "given")
+        split = Split(runs[0].train, asked.held_out_of(valid, runs[0].train), None, "given")
         with undisturbed(), ProgressBars() if progress else Listener() as listener:
             trained = blend(runs, split, weights, refit, listener)
         return Recommender.of(trained, split.fingerprint)
@@ -179,8 +153,7 @@ class Recommender:
         """
         old = self._fitted()
         check_pairs(new, "new")
-        asked = {"train": {"epochs": fewer_epochs(old) if epochs is None else epochs}}
-        config = completed(merged(old.config.model_dump(mode="json"), asked))
+        config = asked.for_epochs(old.config, fewer_epochs(old) if epochs is None else epochs)
         data, begun = grown(old, new, config), {"data_fingerprint": self._fingerprint}
         with undisturbed(), ProgressBars() if progress else Listener() as listener:
             trained = update_run(old, data, config, begun, listener)
@@ -191,13 +164,15 @@ class Recommender:
     def evaluate(self, test: Interactions, correct: Part | None = None) -> Result:
         """Full-ranking metrics on held-out pairs; all pairs known from `fit` are masked.
 
+        Pairs are matched by id. An item that the model does not know is one that it misses, and a user
+        whom it does not know is left out, as with the split of `prepare`.
         `correct` is a correction of popularity after training, as in `recommend`.
         """
         trained = self._fitted()
         check_pairs(test, "test")
         users, items = self._vectors(correct)
         return evaluate(
-            users, items, aligned(test, trained.train), [trained.train, trained.seen],
+            users, items, widened(test, trained.train), [trained.train, trained.seen],
             trained.config.evaluation.names, allowed=trained.train.item_degrees > 0,
         )  # fmt: skip
 
@@ -241,8 +216,18 @@ class Recommender:
         choice = ranker.choice(
             k, include_seen=include_seen, allow=allow, deny=deny, candidates=candidates
         )
-        frame = ranker.recommend(None if users is None else as_ids(users), choice, unknown)
+        frame = ranker.recommend(users, choice, unknown)
         return frame.with_columns(like(frame["user"], ranker.train.users))
+
+    def scores(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
+        """The score of each pair of `users` (n,) and `items` (n,), external ids: float32 (n,).
+
+        That of `recommend`; NaN for a pair whose user or item was not trained on, which is told.
+
+        Raises:
+            DataError: they are not equally many, or no lists of ids.
+        """
+        return pair_scores(self.ranker(), users, items)
 
     def similar(self, items: Iterable[Any], k: int = 10) -> pl.DataFrame:
         """The k items most like each of `items`: columns item, rank (from 1), similar, score.
@@ -268,13 +253,17 @@ class Recommender:
         """Write the run folder: settings, metrics, history, model and ids; no pickle.
 
         Raises:
-            RunError: the folder cannot be written, or holds a run already and `overwrite` is not set.
+            RunError: the folder cannot be written, or holds a run, or files of others by the names of
+                its files, and `overwrite` is not set.
         """
         trained = self._fitted()
         if not str(folder):
             raise RunError("the folder to save to is empty: name one, such as runs/shop")
+        remedy = "choose another folder, or overwrite=True"
         if (held := holds(Path(folder))) and not overwrite:
-            raise RunError(f"{folder}: holds {held}; choose another folder, or overwrite=True")
+            raise RunError(f"{folder}: holds {held}; {remedy}")
+        if not overwrite:
+            refuse_foreign(Path(folder), remedy)
         save_run(Path(folder), trained, self._fingerprint)
 
     @classmethod
@@ -324,6 +313,6 @@ class Recommender:
         trained = self._fitted()
         refuse_lost()
         similarity: Any = trained.config.ranking.similarity
-        if correct is not None:
-            return corrected_vectors(trained.model, trained.train, similarity, correct)
-        return ranking_vectors(trained.model, similarity)
+        if correct is None:
+            return ranking_vectors(trained.model, similarity)
+        return corrected_vectors(trained.model, trained.train, similarity, correct)

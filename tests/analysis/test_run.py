@@ -400,7 +400,7 @@ def test_plain_keeps_numbers_and_drops_what_is_not_finite():
 def test_nobody_to_average_over_is_an_error(made):
     run = made("solved")[0]
     for held_out in (run.held_out.take(np.zeros(len(run.held_out), bool)), run.trained.train):
-        with pytest.raises(DataError, match="held-out pairs is new and of a user with train items"):
+        with pytest.raises(DataError, match="no user to average over"):
             analyze(Run(run.trained, held_out), effort=EFFORT)
 
 

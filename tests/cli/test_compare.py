@@ -236,7 +236,7 @@ def test_no_run_prints_from_a_folder_that_cannot_be_written(place):
     code, whole, err = compare("plan.yaml", "--out", "o", cwd=place)
     assert code == 0, err
     (place / "o/tests.json").unlink()
-    (place / "o/tests.json.part").mkdir()  # where it would be written first
+    (place / "o/tests.json.ssmrec.part").mkdir()  # where it would be written first
     assert compare("plan.yaml", "--out", "o", "--no-run", cwd=place)[:2] == (0, whole)
     assert not (place / "o/tests.json").exists()
     code, _, err = compare("plan.yaml", "--out", "o", cwd=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from textwrap import dedent
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_loss_of_ones_own_trains_and_its_run_is_read(place, monkeypatch):
     code, out, err = ssmrec("--plugin", "hinge", "evaluate", "run", cwd=place)
     assert code == 0 and "mf + hinge" in out, err
     forget(monkeypatch)
-    monkeypatch.setenv("SSMREC_PLUGIN", "hinge.py")
+    monkeypatch.setenv("SSMREC_PLUGIN", str(place / "hinge.py"))
     code, out, err = ssmrec("evaluate", "run", cwd=place)
     assert code == 0 and "mf + hinge" in out, err
     forget(monkeypatch)
@@ -125,6 +126,50 @@ def test_what_cannot_be_imported_is_one_line(place, name, content, told):
     with pytest.raises(ConfigError, match=told):
         load_plugins([name])
     assert "bad" not in sys.modules
+
+
+def test_the_current_folder_is_searched_for_a_plugin_alone(place, monkeypatch):
+    """What is installed goes first, and nothing else of the folder can be imported afterwards."""
+    (place / "colorsys.py").write_text("raise SystemExit('of the folder')")
+    (place / "helpers.py").write_text("MARGIN = 0.4")
+    (place / "hinge.py").write_text(f"import helpers\n{HINGE}")
+    before = [*sys.path]
+    load_plugins(["colorsys", "hinge"])
+    assert "hinge" in LOSSES and sys.path == before
+    assert os.environ["SSMREC_PLUGIN"] == f"colorsys,{place / 'hinge'}"
+    assert not str(sys.modules["colorsys"].__file__).startswith(str(place))
+    monkeypatch.delitem(sys.modules, "helpers")
+    with pytest.raises(ModuleNotFoundError):
+        import_module("helpers")
+
+
+def test_a_module_of_a_folder_is_found_from_another_one(place, monkeypatch):
+    """As processes that are started find it; it may be of a package."""
+    (place / "shop").mkdir()
+    (place / "shop/losses.py").write_text(f"from . import margins\n{HINGE}")
+    (place / "shop/margins.py").write_text("")
+    for name in ("shop", "shop.losses", "shop.margins"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setenv("SSMREC_PLUGIN", str(place / "shop.losses"))
+    monkeypatch.chdir("/")
+    load_plugins([])
+    assert LOSSES["hinge"].__module__ == "shop.losses"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("hinge.py", "SSMREC_PLUGIN=hinge.py: would be another file in each folder; set its abs"),
+        ("sub/hinge", "SSMREC_PLUGIN=sub/hinge: would be another file in each folder"),
+        ("hinge", r"SSMREC_PLUGIN=hinge: cannot be imported .*not installed; .* the absolute path"),
+        ("/nowhere/json", r"/nowhere/json: cannot be imported .*a module of this name in /"),
+    ],
+)
+def test_the_variable_names_no_file_of_whatever_folder(place, monkeypatch, value, told):
+    monkeypatch.setenv("SSMREC_PLUGIN", value)
+    with pytest.raises(ConfigError, match=told):
+        load_plugins([])
+    assert "hinge" not in LOSSES
 
 
 def test_options_of_all_commands_stand_before_launch(place):

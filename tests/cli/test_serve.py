@@ -125,6 +125,7 @@ def test_a_free_port_is_told_once_it_is_open(shops, tmp_path):
     pytest.importorskip("uvicorn", reason="extra `serve` is not installed")
     shops("lamps")
     words = [sys.executable, "-m", "ssmrec", "serve", "live", "--port", "0"]
+    words += ["--allow-host", "shop.example"]
     server = subprocess.Popen(
         words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ
     )
@@ -136,6 +137,10 @@ def test_a_free_port_is_told_once_it_is_open(shops, tmp_path):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
             assert client.makefile("rb").readline().split()[1] == b"200"
+        for host, code in ((f"localhost:{port}", b"200"), ("shop.example", b"200"), ("x", b"421")):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+                client.sendall(f"GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+                assert client.makefile("rb").readline().split()[1] == code
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) in (0, -signal.SIGTERM)

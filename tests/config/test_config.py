@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
 from ssmrec.config import Config, build, choose, merged, nearest, override, read_recipe, read_yaml
 from ssmrec.config import recipes as list_recipes
-from ssmrec.errors import ConfigError
+from ssmrec.errors import ConfigError, shown
 from ssmrec.losses import LOSSES
 from ssmrec.training import resolve
 
@@ -216,3 +217,81 @@ def test_a_function_registered_as_a_part_is_refused_in_one_line(monkeypatch):
         ConfigError, match=r"loss.name='plain': <function .* is no part, but a class"
     ):
         resolve({"loss": {"name": "plain"}})
+
+
+def bomb(levels: int) -> str:
+    """Lists of nine lists each: two kilobytes that stand for 9 ** levels values."""
+    lines = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    for n in range(1, levels):
+        lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]")
+    return "\n".join([*lines, f"seed: *a{levels - 1}"])
+
+
+@pytest.mark.parametrize("text", [bomb(9), "seed: &a [1, *a]", "seed: &a {b: *a}"])
+def test_aliases_that_stand_for_very_much_are_refused(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"r\.yaml: has aliases .* write out what is needed"):
+        read_yaml(tmp_path / "r.yaml")
+
+
+def test_lists_within_lists_end_somewhere(tmp_path):
+    (tmp_path / "r.yaml").write_text("seed: " + "[" * 5000)
+    with pytest.raises(ConfigError, match=r"r\.yaml: is nested more than 50 levels deep"):
+        read_yaml(tmp_path / "r.yaml")
+    deep = "[" * 5000 + "]" * 5000
+    assert override({}, [f"data.source={deep}"]) == {"data": {"source": deep}}
+
+
+def test_aliases_in_measure_and_long_lists_are_read(tmp_path):
+    long = yaml.safe_dump({"ks": list(range(30_000)), "a": [[1, 2]] * 2, "b": {"c": 1}})
+    (tmp_path / "r.yaml").write_text(
+        bomb(3).replace("seed: *a2", "d: &d {e: 1}\nf: {<<: *d, g: 2}")
+    )
+    assert read_yaml(tmp_path / "r.yaml")["f"] == {"e": 1, "g": 2}
+    (tmp_path / "r.yaml").write_text(long)
+    assert len(read_yaml(tmp_path / "r.yaml")["ks"]) == 30_000
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (yaml.safe_load(bomb(8))["seed"], "got [[[[[[[[1, 2, 3"),
+        ("x" * 10**6, "got 'xxxx"),
+        ({"name": "x" * 10**6}, "got {'name': 'xxxx"),
+        ([1 << 99999], "got [a whole number of 100,000 bits]"),
+    ],
+)  # fmt: skip
+def test_a_value_in_a_message_is_cut(value, said):
+    for key in ("seed", "train.lr"):
+        with pytest.raises(ConfigError) as caught:
+            resolve(override({}, []) | _nested(key, value))
+        assert said in str(caught.value) and len(str(caught.value)) < 250
+
+
+def _nested(key, value):
+    first, _, second = key.partition(".")
+    return {first: {second: value} if second else value}
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.5, None, True, "a'b", [], {}, (), (1,), [1, "x", (2, 3)], {"a": [None], 2: {}}]
+)
+def test_a_short_value_is_shown_as_it_is(value):
+    assert shown(value) == repr(value)
+
+
+def test_long_names_of_settings_and_parts_are_cut():
+    for settings in (["y" * 10**5 + "=1"], ["model." + "y" * 10**5 + "=1"], ["y" * 10**5]):
+        with pytest.raises(ConfigError) as caught:
+            resolve(override({}, settings))
+        assert len(str(caught.value)) < 1000
+    with pytest.raises(ConfigError) as caught:
+        choose(LOSSES, "z" * 10**5, "loss")
+    assert len(str(caught.value)) < 1000
+
+
+def test_no_message_is_longer_than_a_screen():
+    told = str(ConfigError("begin " + "x" * 10**6 + " end"))
+    assert (
+        len(told) < 4010 and told.startswith("begin x") and told.endswith("x end") and "…" in told
+    )

@@ -18,7 +18,7 @@ from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
 from ssmrec.serving import snapshot
 from ssmrec.training import Checkpoint, load_run, train_run
-from ssmrec.training.files import part_of, replace_together, replaced
+from ssmrec.training.files import PART, part_of, replace_together, replaced
 from ssmrec.tuning.record import prepare_folder
 
 SCRIPT = Path(__file__).parents[1] / "kill_often.py"
@@ -205,31 +205,11 @@ def test_files_that_belong_together(tmp_path):
     assert not last.exists()  # parts of two versions: it is no longer whole
 
 
-def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
-    (tmp_path / "far").mkdir()
-    (tmp_path / "far/a").write_text("old")
-    links = [tmp_path / name for name in ("a", "b", "c")]
-    for link, target in zip(links, ("far/a", "far/b", "a"), strict=True):
-        link.symlink_to(target)  # a file, none yet, and a link to the first
-    with replaced(links[2]) as part:
-        part.write_text("1")
-    assert links[0].read_text() == "1"
-    writers = {link: lambda path: path.write_text("2") for link in links[:2]}
-    replace_together(writers, last=links[0])
-    assert files(tmp_path / "far") == {"a": b"2", "b": b"2"}
-    assert [str(link.readlink()) for link in links] == ["far/a", "far/b", "a"]
-
-
 def test_what_a_killed_writer_left_goes_with_the_next_run(command, tmp_path, shop):
     run = tmp_path / "run"
     run.mkdir()
-    for name in (
-        "checkpoint.safetensors.part",
-        "model.safetensors.part",
-        "metrics.json.part",
-        ".tmpAb3dEf",
-    ):
-        (run / name).write_bytes(b"half")
+    for name in ("checkpoint.safetensors", "model.safetensors", "metrics.json"):
+        (run / f"{name}{PART}").write_bytes(b"half")
     with pytest.raises(RunError, match="not a finished run"):
         load_run(run)
     code, _, err = command("train", shop, *MF, "--out", "run")

@@ -10,7 +10,7 @@ import pytest
 
 import ssmrec
 from ssmrec.data import Interactions, merge, statistics
-from ssmrec.data.align import aligned, same_ids
+from ssmrec.data.align import aligned, extends, over, same_ids, widened
 from ssmrec.data.vocabulary import Vocabulary
 from ssmrec.errors import DataError
 
@@ -66,3 +66,28 @@ def test_a_frame_in_the_place_of_pairs_is_told(use):
 def test_one_vocabulary_is_asked_for_where_pairs_are_put_together():
     with pytest.raises(DataError, match="over the same users and items"):
         merge(MODEL, pairs([(1, 10), (2, 20), (4, 30)]))
+
+
+def test_what_the_model_does_not_know_follows_its_ids(caplog):
+    other = pairs([(0, 10), (1, 30), (2, 40), (3, 10)],
+                  timestamps=np.arange(4), weights=np.arange(1, 5) / 2)  # fmt: skip
+    with caplog.at_level(logging.WARNING, "ssmrec"):
+        found = widened(other, MODEL)
+    assert found.users.ids.to_list() == [1, 2, 3, 0]
+    assert found.items.ids.to_list() == [10, 20, 30, 40]
+    want = [(1, 30, 1, 1.0), (2, 40, 2, 1.5), (3, 10, 3, 2.0), (0, 10, 0, 0.5)]
+    assert found.frame().rows() == want
+    assert found.counts["unknown_pairs"] == 2 and "2 of 4 pairs have ids" in caplog.text
+    assert extends(found, MODEL) and not extends(MODEL, found) and not extends(other, MODEL)
+    mine = over(MODEL, found)
+    assert mine.frame().rows() == MODEL.frame().rows() and same_ids(mine, found)
+    assert mine.user_degrees.tolist() == [1, 1, 1, 0] and mine.item_degrees.tolist() == [1, 1, 1, 0]
+
+
+def test_unknown_ids_of_another_type_follow_as_text():
+    found = widened(pairs([("2", "10"), ("x", "10"), ("2", "007")]), MODEL)
+    assert found.users.ids.to_list() == ["1", "2", "3", "x"]
+    assert found.items.ids.to_list() == ["10", "20", "30", "007"] and extends(found, MODEL)
+    assert widened(MODEL, MODEL) is MODEL is over(MODEL, MODEL)
+    with pytest.raises(DataError, match="none of the 1 pairs"):
+        widened(pairs([("x1", "x10")]), MODEL)

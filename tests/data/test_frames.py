@@ -6,6 +6,7 @@ import contextlib
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from ssmrec.data import DataConfig, load, prepare
@@ -164,3 +165,63 @@ def test_paths_of_parts_may_be_paths(tmp_path):
     events()[60:].write_csv(tmp_path / "b.csv")
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     assert prepare(a, test=b).fingerprint == prepare(str(a), test=str(b)).fingerprint
+
+
+TWICE = "frame: several columns are named user: the first one is read"
+
+
+def test_of_two_columns_of_one_name_the_first_is_read_and_told(caplog):
+    pandas = pd.DataFrame([[1, 2, 9], [2, 3, 8]], columns=["user", "item", "user"])
+    arrow = pa.table([[1, 2], [2, 3], [9, 8]], names=["user", "item", "user"])
+    for table in (pandas, arrow, arrow.to_batches()[0]):
+        caplog.clear()
+        assert read_frame(table)[0].rows() == [(1, 2), (2, 3)]
+        assert caplog.messages == [TWICE]
+
+
+def test_of_names_of_several_levels_the_last_one_counts(caplog):
+    def frame(*names):
+        return pd.DataFrame([[1, 2], [2, 3]], columns=pd.MultiIndex.from_tuples(names))
+
+    shop = frame(("shop", "user"), ("shop", "item"))
+    for one in (shop, frame(("user", ""), ("item", "")), shop.set_index(("shop", "user"))):
+        assert read_frame(one)[0].rows() == [(1, 2), (2, 3)]
+    index = shop[[("shop", "item")]].set_axis(pd.Index([7, 8], name="user"))
+    assert read_frame(index)[0].rows() == [(7, 2), (8, 3)]
+    assert not caplog.messages
+    both = pd.concat([shop, frame(("till", "user"), ("till", "price"))], axis=1)
+    assert read_frame(both)[0].rows() == [(1, 2), (2, 3)] and caplog.messages == [TWICE]
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas", "csv"])
+def test_guessed_columns_are_a_warning_until_they_are_named(tmp_path, caplog, kind):
+    table = pl.DataFrame({"watched": [1, 2], "who": [3, 4]})
+    table.write_csv(tmp_path / "a.csv")
+    source = {"polars": table, "pandas": table.to_pandas(), "csv": tmp_path / "a.csv"}[kind]
+    assert read_frame(source)[0].rows() == [(1, 3), (2, 4)]
+    (told,) = caplog.messages
+    assert "user=watched, item=who are guessed: set data.user=... and data.item=..." in told
+    caplog.clear()
+    read_frame(source, item="watched")
+    (told,) = caplog.messages
+    assert "user=who is guessed: set data.user=..." in told
+    caplog.clear()
+    assert read_frame(source, user="who", item="watched")[0].rows() == [(3, 1), (4, 2)]
+    assert not caplog.messages
+
+
+def test_sparse_columns_are_read_as_the_others():
+    ids = pd.arrays.SparseArray([0, 1, 0])
+    assert read_frame(pd.DataFrame({"user": ids, "item": ids}))[0].rows() == [
+        (0, 0),
+        (1, 1),
+        (0, 0),
+    ]
+
+
+def test_an_infinite_weight_is_dropped_as_other_useless_ones(caplog):
+    frame = pl.DataFrame({"user": [1, 2, 3], "item": [4, 5, 6], "weight": [1.0, float("inf"), 2.0]})
+    with pytest.raises(DataError, match="1 of 3 weights .*first in row 2: inf.*data.nulls=drop"):
+        read_frame(frame)
+    rows, counts = read_frame(frame, nulls="drop")
+    assert rows["weight"].to_list() == [1.0, 2.0] and counts["dropped_weights"] == 1

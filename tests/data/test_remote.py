@@ -239,6 +239,9 @@ def test_one_file_of_a_web_server(store, server):
         ),
         ("file:///x", "file:///x: is an address of a kind that is not read"),
         ("s3://me:word@shop/x.csv?sign=1", "s3://shop/x.csv: a password, and what stands after a"),
+        ("s3://me:wo/rd@shop/x.csv", "s3://shop/x.csv: a password, and what stands after a"),
+        ("az://box:wo/rd@shop/x.csv", "az://shop/x.csv: a password, and what stands after a"),
+        ("mysql://me:w/o?rd@shop/x", "mysql://shop/x: is an address of a kind that is not read"),
         ("gs://word@shop/x.csv", "gs://shop/x.csv: a password, and what stands after a"),
         ("https://shop/x.csv?sign=1", "https://shop/x.csv: a password, and what stands after a"),
         ("az://box/x.parquet?sig=1", "az://box/x.parquet: a password, and what stands after a"),
@@ -251,6 +254,11 @@ def test_one_file_of_a_web_server(store, server):
 )
 def test_an_address_that_is_not_read(source, said):
     fails(source, said)
+
+
+def test_a_port_or_a_name_with_an_at_is_no_password():
+    for text in ("https://shop:8443/a@b.csv", "s3://shop/a@b.csv", "az://box@shop/x.parquet"):
+        assert str(located(text)) == text
 
 
 def test_parts_of_an_address():

@@ -141,6 +141,33 @@ def test_what_all_processes_meet_is_one_line_of_process_0(shop, tmp_path):
     assert_nothing_left(tmp_path)
 
 
+OWN = """
+import own_margin
+from ssmrec import LOSSES
+from ssmrec.losses import SampledSoftmax
+
+
+class Own(SampledSoftmax):
+    row_by_row = True
+
+
+LOSSES["own"] = Own
+"""
+
+
+def test_processes_run_a_plugin_of_the_folder_and_nothing_else_of_it(shop, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own_margin.py").write_text("")
+    (tmp_path / "yaml.py").write_text("open('run_by_mistake', 'w')\nraise SystemExit(3)")
+    ours = [sys.executable, "-P", "-m", "ssmrec", "--plugin", "own"]  # as the script `ssmrec` does
+    words = ["launch", "-n", 2, "train", shop, "--model", "mf", "--loss", "own", "--epochs", 1]
+    running = started([*ours, *words, *SMALL, "--out", "run"], tmp_path)
+    _, err = running.communicate(timeout=LIMIT)
+    assert running.returncode == 0, err[-3000:]
+    assert (tmp_path / "run/metrics.json").exists()
+    assert not (tmp_path / "run_by_mistake").exists()
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

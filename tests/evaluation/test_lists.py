@@ -200,3 +200,40 @@ def test_the_command(tmp_path):
     assert found["others"]["own.csv"]["p"] == {"recall@20": 1.0}
     code, _, told = command(*words[:6], "--lists", "own.csv", cwd=tmp_path)
     assert code == 2 and "--lists own.csv: is named twice" in told
+
+
+def test_lists_may_be_a_frame_of_any_library_and_a_name_of_a_file(tmp_path, monkeypatch):
+    ranked = pl.DataFrame({"user": ["b", "a", "a"], "item": [5, 4, 3], "rank": [2, 2, 1]})
+    scored = pl.DataFrame({"user": ["b", "a", "a"], "item": [5, 4, 3], "score": [-1.0, 0.5, 2]})
+    ranked.write_csv(tmp_path / "lists.csv")
+    monkeypatch.chdir(tmp_path)
+    pandas = ranked.to_pandas()
+    for source in (
+        ranked, scored, ranked.lazy(), ranked.to_arrow(), pandas, pandas.set_index("user"),
+        pandas.astype({"item": "Int64"}), scored.to_pandas(), "lists.csv",
+    ):  # fmt: skip
+        lists = read_lists(source, HELD_OUT, 3)
+        assert lists.ids[:2].tolist() == [[2, 3], [4, -1]]
+        direct = evaluate_lists(source, HELD_OUT, [TRAIN], NAMES)
+        assert direct.values == evaluate_lists(lists, HELD_OUT, [TRAIN], NAMES).values
+
+
+def test_frames_that_are_no_lists_are_told():
+    for source, message in (
+        ([("a", 1)], "lists must be a file, or a polars, .*not a list"),
+        (pl.DataFrame({"a": [1]}), "lists: needs columns of users and items.*it has a"),
+        (
+            pl.DataFrame({"user": ["a", "b"], "item": [1, None]}),
+            "lists: 1 of 2 rows have no item, first in row 2",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_lists(source, HELD_OUT, 3)
+
+
+def test_results_and_lists_are_equal_to_themselves_only(tmp_path):
+    frame = pl.DataFrame({"user": ["a"], "item": [3], "rank": [1]})
+    lists, again = read_lists(frame, HELD_OUT, 3), read_lists(frame, HELD_OUT, 3)
+    assert lists == lists and lists != again
+    found = evaluate_lists(lists, HELD_OUT, [TRAIN], NAMES)
+    assert found == found and found != evaluate_lists(again, HELD_OUT, [TRAIN], NAMES)

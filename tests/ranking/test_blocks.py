@@ -69,8 +69,8 @@ def test_a_table_of_which_few_users_are_more_than_a_tile_is_cut(monkeypatch) -> 
     users, items = torch.randn(50, 16, generator=g), torch.randn(3000, 16, generator=g)
     whole, sizes = top_k(users, items, 10), []
     monkeypatch.setattr(topk, "TILE_BYTES", 4 * 50 * 512)
-    scores = topk._scores
-    monkeypatch.setattr(topk, "_scores", lambda u, i: sizes.append(len(i)) or scores(u, i))
+    scores = topk.tile_scores
+    monkeypatch.setattr(topk, "tile_scores", lambda u, i: sizes.append(len(i)) or scores(u, i))
     cut = top_k(users, items, 10)
     np.testing.assert_array_equal(cut.ids, whole.ids)
     np.testing.assert_array_equal(cut.scores, whole.scores)

@@ -207,3 +207,31 @@ def test_candidates_equal_a_mask_of_everything_else():
     other = top_k(users, items, 6, seen=[rest])
     np.testing.assert_array_equal(one.ids, other.ids)
     np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_rankers_choices_and_lists_are_equal_to_themselves_only(ranker):
+    choice, rows = ranker.choice(3), ItemRows.of([np.array([1])], 9)
+    lists = ranker.top(np.array([0]), choice)
+    for one, other in (
+        (ranker, replace(ranker)),
+        (choice, ranker.choice(3)),
+        (rows, replace(rows)),
+        (lists, replace(lists)),
+    ):
+        assert one == one and one != other
+
+
+def test_a_frame_is_no_list_of_ids(ranker):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    for frame in (pl.DataFrame({"user": [101], "item": [101]}), {"item": [101]}):
+        for call in (
+            lambda frame=frame: ranker.choice(3, deny=frame),
+            lambda frame=frame: ranker.choice(3, allow=frame),
+            lambda frame=frame: ranker.similar(frame),
+            lambda frame=frame: ranker.recommend(frame, ranker.choice(3)),
+        ):
+            with pytest.raises(DataError, match="must be a list of ids, not a .*: give its column"):
+                call()
+    twice = pandas.DataFrame([[101, 103, 102]], columns=["user", "item", "user"])
+    with pytest.raises(DataError, match="candidates: several columns are named user"):
+        ranker.choice(3, candidates=twice)

@@ -16,6 +16,7 @@ from ssmrec.reporting.charts import learning_curves, quality_against_time
 from ssmrec.reporting.html import report_page
 from ssmrec.reporting.popularity import groups_of_runs
 from ssmrec.reporting.runs import differing, flat, read_runs
+from ssmrec.training import load_run
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,13 @@ def test_what_is_no_run_is_an_error(folders, tmp_path):
         ("config.yaml", "a: ["),
         ("history.jsonl", "nonsense"),
         ("analysis.json", "{"),
+        ("metrics.json", "[" * 200_000),
+        ("analysis.json", "[" * 200_000),
+        ("config.yaml", "a: " + "[" * 1000),
+        ("config.yaml", "format: .inf"),
+        ("history.jsonl", "[" * 200_000),
+        ("history.jsonl", '{"epoch": 1, "train_seconds": "x"}'),
+        ("history.jsonl", '{"epoch": 1, "train_seconds": 1.0, "ndcg@5": "high"}'),
     ],
 )
 def test_a_damaged_run_is_an_error_that_names_it(folders, tmp_path, name, text):
@@ -109,6 +117,33 @@ def test_a_damaged_run_is_an_error_that_names_it(folders, tmp_path, name, text):
     (tmp_path / "run" / name).write_text(text)
     with pytest.raises(RunError, match=r"run(/\w+\.json)?: damaged"):
         read_runs([tmp_path / "run"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seconds": {"train": "x", "eval": 1.0}}, "seconds.train: must be a number (got 'x')"),
+        ({"seconds": {"eval": 1.0}}, "seconds.train: must be given"),
+        ({"seconds": 5}, "seconds: must hold settings as `key: value` (got 5)"),
+        ({"stopped": None}, "stopped: must be text (got None)"),
+        ({"test": {"ndcg@5": "x"}}, "test: must be a number (got 'x')"),
+        ({"test": {"ndcg": 0.5}}, "test: must name metrics as recall@20 (got {'ndcg': 0.5})"),
+        ({"test": [1]}, "test: must hold settings as `key: value` (got [1])"),
+        ({"best_epoch": True}, "best_epoch: must be a whole number (got True)"),
+        ({"counts": {"data": {"users": "x"}}}, "counts: must be a whole number (got 'x')"),
+        ({"counts": {"test": {}}}, "counts: must hold more values"),
+        ({"unfinished": {"budget": 5}}, "unfinished: must be a list (got 5)"),
+        ({"similarity": {"train": "dot", "rank": 1}}, "similarity.rank: must be text (got 1)"),
+        ({"update": {"before": "x"}}, "update: must be a list (got 'x')"),
+    ],
+)
+def test_facts_of_other_types_are_told_by_all_who_read_them(folders, tmp_path, change, said):
+    shutil.copytree(folders["ssm"], tmp_path / "run")
+    path = tmp_path / "run/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for read in (lambda folder: read_runs([folder]), load_run):
+        with pytest.raises(RunError, match=r"run.*: damaged or not .*" + re.escape(said)):
+            read(tmp_path / "run")
 
 
 def test_a_later_format_is_refused(folders, tmp_path):

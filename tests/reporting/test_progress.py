@@ -33,3 +33,9 @@ def test_a_description_is_shown_as_it_is():
     with bars:
         bars.bars.refresh()
     assert "metrics=[recall, ndcg], [/b]" in console.file.getvalue()
+
+
+def test_a_line_is_one_line_in_a_log_file_of_any_width():
+    for bars in (ProgressBars(console := written(width=40)), TwoBars("runs", console)):
+        bars.note("word " * 30)
+    assert console.file.getvalue() == 2 * ("word " * 30 + "\n")

@@ -21,6 +21,7 @@ from ssmrec.serving.app import make_app
 from ssmrec.serving.index import build
 from ssmrec.serving.messages import Limits
 from ssmrec.serving.service import Service, load, version_of
+from ssmrec.training.tensors import read_tensors, write_tensors
 
 
 def client(app, **options):
@@ -66,7 +67,7 @@ def test_recommend_equals_python(ask, run):
 
 def test_unknown_users_are_marked_and_never_taken_for_others(ask, run):
     known = Recommender.load(run).ranker()
-    answer = ask("post", "/recommend", json={"users": ["0103", 5, 103.0, 2**64], "k": 3}).json()
+    answer = ask("post", "/recommend", json={"users": ["0103", 5, 103.0, 2**63 - 1], "k": 3}).json()
     assert [part["known"] for part in answer["lists"]] == [False, False, True, False]
     popular = items(answer["lists"][0])
     assert popular[0] == 100 and popular == items(answer["lists"][1])  # everybody has item 100
@@ -484,6 +485,25 @@ def test_every_failure_is_told_whatever_failed_before(models, tmp_path, caplog):
     assert (service.failures, service.swaps) == (3, 0)
 
 
+def test_a_run_that_would_crash_is_not_taken_up(models, tmp_path, caplog):
+    """Its pairs reach beyond the table of items, which compiled code does not look at."""
+    folder, new = tmp_path / "live", tmp_path / "new"
+    models("mf").save(folder)
+    models("lightgcn").save(new)
+    service = Service(load(folder))
+    before = service.loaded
+    tensors, facts = read_tensors(new / "model.safetensors")
+    tensors["train.indptr"][-1] = 5000
+    del facts["crc32"]
+    write_tensors(new / "model.safetensors", tensors, facts)
+    for file in new.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert not service.look() and "train.indptr does not divide" in caplog.text
+    users = before.live.ranker.find_users(before.live.ranker.known_users[:2])
+    assert service.loaded is before and (service.swaps, service.failures) == (0, 1)
+    assert len(service.loaded.top(users, before.live.ranker.choice(3)).ids) == 2
+
+
 def test_a_run_that_is_being_written_is_not_taken_up(models, tmp_path, caplog):
     """A copy over the files in place: half of the model, all of it, and a change while it is read."""
     folder = tmp_path / "live"
@@ -508,6 +528,24 @@ def test_a_run_that_is_being_written_is_not_taken_up(models, tmp_path, caplog):
     assert (service.swaps, service.failures) == (1, 2)
 
 
+def test_answers_are_taken_for_what_they_are_and_not_kept(ask):
+    """Those that were refused, too; only the page may be kept by a browser, and is asked for again."""
+    paths = [
+        "/recommend?user=103",
+        "/history?user=104",
+        "/users",
+        "/health",
+        "/metrics",
+        "/no/such",
+    ]
+    for answer in [*(ask("get", path) for path in paths), ask("post", "/similar", content=b"[")]:
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert answer.headers.get_list("cache-control") == ["no-store"]
+    page = ask("get", "/").headers
+    assert page["x-content-type-options"] == "nosniff"
+    assert page.get_list("cache-control") == ["no-cache"]
+
+
 @pytest.mark.parametrize("path", ["/health?x=1", "/metrics?x=1"])
 def test_what_takes_no_parameter_refuses_any(ask, path):
     answer = ask("get", path)
@@ -517,11 +555,17 @@ def test_what_takes_no_parameter_refuses_any(ask, path):
 JSON = {"content-type": "application/json"}
 
 
-@pytest.mark.parametrize("one", ["null", "1.5", '"\\ud800"', '""', "true", "[1]", f'"{513 * "x"}"'])
+NO_IDS = [
+    *("null", "1.5", '"\\ud800"', '""', "true", "[1]", f'"{513 * "x"}"'),
+    *(str(2**63), str(-(2**63) - 1), "1e30", 600 * "9"),
+]
+
+
+@pytest.mark.parametrize("one", NO_IDS)
 def test_what_is_no_id_is_said_in_words(ask, one):
     content = f'{{"users": [103, {one}]}}'.encode()
     answer = ask("post", "/recommend", content=content, headers=JSON)
-    told = "body.users.1: must be an id: a whole number, or text of 1 to 512 characters"
+    told = "body.users.1: must be an id: a whole number of 64 bits, or text of 1 to 512 characters"
     assert (answer.status_code, answer.json()["detail"]) == (422, told)
 
 

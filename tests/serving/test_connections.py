@@ -144,6 +144,16 @@ def test_a_slow_answer_is_no_slow_client():
             assert (size > len(content)) == read
 
 
+def test_a_body_of_two_lengths_is_refused_and_what_follows_it_is_not_answered(address):
+    """A proxy that goes by the other length would take the second answer for one to somebody else."""
+    with socket.create_connection(address) as client:
+        both = b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+        client.sendall(POST + both + b"0\r\n\r\n" + ASK)
+        found, _ = until_closed(client)
+    assert found.startswith(b"HTTP/1.1 400") and found.count(b"HTTP/1.1") == 1
+    assert b"connection: close" in found.lower()
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_client_that_sends_all_before_it_reads_gets_its_413(address, declared):
     client = http.client.HTTPConnection(*address, timeout=20)

@@ -167,6 +167,10 @@ def test_unknown_items_are_named_and_count_for_nothing(live):
         assert listed.equals(without) and list(map(str, missing[0])) == ["9999"]
     with pytest.raises(DataError, match="items must be a list of ids, not the single value 101"):
         live.fold_in([101, 103], choice)
+    for table in (pl.DataFrame({"item": [101]}), {"a": [101]}):
+        with pytest.raises(DataError, match="items of each new user must be a list of ids, not a"):
+            live.fold_in(table, choice)
+    assert live == live and live != Live(live.trained, live.ranker)
 
 
 def test_an_item_known_only_from_test_is_unknown():

@@ -15,7 +15,7 @@ from ssmrec.training.run import write_text
 
 
 def write_analysis(result: dict[str, Any], path: str | Path) -> None:
-    """Write the dictionary as JSON; the file appears whole.
+    """Write the dictionary as JSON; the file appears whole, and takes the place of a link.
 
     Raises:
         RunError: it cannot be written.

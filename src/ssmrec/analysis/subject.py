@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
-from ssmrec.errors import DataError
 from ssmrec.evaluation import find_hits
-from ssmrec.evaluation.metrics import contains
+from ssmrec.evaluation.protocol import prepared
 from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
 from ssmrec.negatives import AllItems, Batch, Sampler
@@ -136,21 +135,13 @@ class Subject:
         Raises:
             DataError: there is no user to average over.
         """
-        overlap = np.zeros(len(self.held_out), dtype=bool)
-        for known in self.seen:
-            overlap |= contains(known, self.held_out.rows, self.held_out.indices)
-        kept = self.held_out.take(~overlap)
-        index = np.flatnonzero((kept.user_degrees > 0) & (self.train.user_degrees > 0))
-        if not len(index):
-            raise DataError(
-                f"none of the {len(self.held_out)} held-out pairs is new and of a user with train items: "
-                "check that ids of the held-out part match those of the run"
-            )
+        task = prepared(self.held_out, self.seen)
+        index = task.user_index
         ids = top_k(
             users[torch.from_numpy(index).to(users.device)], items, k, seen=self.seen,
             user_index=index, allowed=self.train.item_degrees > 0,
         ).ids  # fmt: skip
-        return Lists(ids, find_hits(ids, kept, index), index, kept.user_degrees[index], kept)
+        return Lists(ids, find_hits(ids, task.held_out, index), index, task.relevant, task.held_out)
 
     def draw(self, rows: int, seed: int, sampler: Sampler | None = None) -> Drawn:
         """The first `rows` rows of a batch of the run's size, with what `sampler` draws for it.

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from ssmrec.analysis.notes import warnings_of
 from ssmrec.cli.evaluate import is_own, part_of, split_of
+from ssmrec.data.align import aligned
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.training import load_run
-from ssmrec.training.files import ready
+from ssmrec.training.files import ready, target_of
 
 logger = logging.getLogger("ssmrec")
 
@@ -67,7 +68,7 @@ def analyze(
 
     if on not in ("test", "valid"):
         raise ConfigError(f"--on must be test or valid, not {on!r}")
-    out = out or run / "analysis.json"
+    named, out = out, out or run / "analysis.json"
     ours = _load(run, on, data, any_data)
     theirs = None if against is None else _load(against, on, data, any_data)
     for path in (out, html or out):  # before the work, not after it
@@ -77,7 +78,7 @@ def analyze(
             ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
             over_training=over_training, corrections=corrections, listener=bars,
         )  # fmt: skip
-    write_analysis(result, out)
+    write_analysis(result, out if named is None else target_of(out))
     console = Console()
     for note in (*warnings_of(result), *result["notes"]):
         if note:
@@ -95,7 +96,8 @@ def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
     trained, fingerprint = load_run(folder)
     split = split_of(trained, data, None if any_data else fingerprint)
     other = None if is_own(split, fingerprint) else data or trained.config.data.source
-    return Run(trained, part_of(trained, split, on, data), on, str(folder), other)
+    held_out = aligned(part_of(trained, split, on, data), trained.train)
+    return Run(trained, held_out, on, str(folder), other)
 
 
 def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str]:
@@ -103,7 +105,7 @@ def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str
     from ssmrec.reporting.html import analysis_page
 
     try:
-        analysis_page(result, asked or default)
+        analysis_page(result, default if asked is None else target_of(asked))
     except RunError:
         raise
     except SsmrecError as error:

@@ -20,7 +20,7 @@ from ssmrec.training import Trained, load_run, save_run
 from ssmrec.training.blend import blend as blend_runs
 from ssmrec.training.blend import check_blend
 from ssmrec.training.files import CHECKPOINT, ready
-from ssmrec.training.run import holds
+from ssmrec.training.run import holds, refuse_foreign
 
 logger = logging.getLogger("ssmrec")
 
@@ -86,6 +86,8 @@ def _refuse_early(runs: list[Path], out: Path, overwrite: bool) -> None:
             raise ConfigError(f"--out {out}: is one of the runs, or in it; choose another folder")
     if (held := holds(out)) and not overwrite:
         raise RunError(f"{out}: holds {held}; choose another --out, or --overwrite")
+    if not overwrite:
+        refuse_foreign(out, "choose another --out, or --overwrite")
 
 
 def _data(first: Trained, fingerprint: str, source: str | None, needed: bool) -> tuple[Split, str]:

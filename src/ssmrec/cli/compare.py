@@ -27,6 +27,7 @@ from ssmrec.compare import (
     tuned_settings,
 )
 from ssmrec.compare.progress import CompareBars
+from ssmrec.compare.store import TABLES
 from ssmrec.config import choose, override, read_yaml
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.training.run import write_text
@@ -137,8 +138,8 @@ def compare(
     with suppress(RunError) if no_run else nullcontext():
         store.save_tests()
     if not no_run:
-        write_text(folder / "table.md", FORMATS["md"](agreed, blocks))
-        write_text(folder / "table.csv", FORMATS["csv"](agreed, blocks))
+        for form, name in TABLES.items():
+            write_text(folder / name, FORMATS[form](agreed, blocks))
     typer.echo(write(agreed, blocks), nl=False)
     if failures:
         _tell(failures)

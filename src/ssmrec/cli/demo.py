@@ -20,6 +20,7 @@ from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, metrics_table
 from ssmrec.training import resolve, train_run
 from ssmrec.training.blend import blend
+from ssmrec.training.run import is_ours
 
 NAMES = ["recall@20", "ndcg@20"]
 WEIGHTS = (0.25, 0.75)
@@ -33,7 +34,7 @@ def demo(
     console = Console()
     console.print("LightGCN with sampled softmax on online-retail (a gift shop's purchases)")
     config = resolve(read_recipe("online-retail-lightgcn-ssm"))
-    trained, split, folder = run(config, out, resume=False, overwrite=True)
+    trained, split, folder = run(config, out, resume=False, overwrite=is_ours(out))
     if trained.metrics["stopped"] == "interrupted":
         raise typer.Exit(130)
     console.print("blended with EASE, and for comparison matrix factorisation with BPR")

@@ -12,14 +12,13 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from ssmrec.analysis import Run
 from ssmrec.analysis.popularity import exposure_of_lists
 from ssmrec.analysis.subject import Subject
 from ssmrec.cli.others import facts as facts_of_others
 from ssmrec.cli.others import of_others
 from ssmrec.cli.others import told as told_of_others
 from ssmrec.data import DataConfig, Interactions, Split, prepare
-from ssmrec.data.align import aligned
+from ssmrec.data.align import widened
 from ssmrec.data.named import files_of
 from ssmrec.data.remote import exists, located
 from ssmrec.errors import ConfigError, DataError
@@ -88,13 +87,14 @@ def evaluate(
         vectors[asked] = corrected_vectors(trained.model, trained.train, rank, asked)
     held_out = held_out_pairs(trained, on, data, None if any_data else fingerprint)
     names = metrics or trained.config.evaluation.names
-    subject = Run(trained, held_out, on).subject()
+    seen = [trained.train, trained.seen] if on == "test" else [trained.train]
+    subject = Subject(trained, held_out, seen)
     allowed = trained.train.item_degrees > 0
 
     def measured(pair: tuple[Tensor, Tensor]) -> Result:
-        return evaluate_vectors(*pair, held_out, subject.seen, names, allowed=allowed)
+        return evaluate_vectors(*pair, held_out, seen, names, allowed=allowed)
 
-    others = of_others(lists or (), held_out, subject.seen, names)
+    others = of_others(lists or (), held_out, seen, names)
     results = {asked: measured(pair) for asked, pair in vectors.items()}
     own = results[""]
     spreads = (
@@ -121,7 +121,7 @@ def evaluate(
         **{asked or label(trained.config): found.values for asked, found in results.items()},
         **{file: other.values for file, other in others.items()},
         "most popular": measured(most_popular(trained.train)).values,
-        "best possible": best_possible(held_out, subject.seen, names, allowed),
+        "best possible": best_possible(held_out, seen, names, allowed),
     }
     console, shown = Console(), names if metrics else _widest(names)
     console.print(metrics_table(rows, shown, on))
@@ -166,16 +166,17 @@ def held_out_pairs(
 ) -> Interactions:
     """The held-out part `on` of a run's data, as `split_of` reads them.
 
-    Its pairs are over the ids of the run; those with ids the run does not know are left out and told.
+    Its pairs are over the ids of the run, which those that the run does not know follow; they are told.
 
     Raises:
         DataError: as `split_of`, the data lack that part, or have no id in common with the run.
     """
-    return part_of(trained, split_of(trained, source, fingerprint), on, source)
+    part = part_of(trained, split_of(trained, source, fingerprint), on, source)
+    return widened(part, trained.train)
 
 
 def part_of(trained: Trained, split: Split, on: str, source: str | None) -> Interactions:
-    """The part `on` of data that `split_of` read from `source`; as `held_out_pairs`."""
+    """The part `on` of data that `split_of` read from `source`, over their ids."""
     parts = {"test": split.test, "valid": split.valid}
     part = parts[on]
     if part is None:
@@ -184,7 +185,7 @@ def part_of(trained: Trained, split: Split, on: str, source: str | None) -> Inte
         ]
         advice = "".join(f"; try --on {other}" for other in told)
         raise DataError(f"{source or trained.config.data.source}: has no {on} part{advice}")
-    return aligned(part, trained.train)
+    return part
 
 
 def _learned(trained: Trained, on: str) -> bool:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ssmrec.serving.index import build, recall
+from ssmrec.serving.index import build, facts_of, recall
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import version_of
+from ssmrec.training.files import spare
 
 
 def index(
@@ -32,14 +33,16 @@ def index(
       ssmrec serve runs/shop --index usearch
     """
     ranker = Live.load(run).ranker
+    file = (out or run) / f"index.{kind}"
+    if out is not None and not facts_of(file).is_file():
+        spare([file], "ssmrec", "choose another --out, or delete it")
     made = build(ranker, kind, version_of(run))
     found = recall(made, ranker, top)
     made.save(out or run)
     typer.echo(
-        f"{kind}: {made.size:,} items, finds {found:.2%} of the exact top {top}; "
-        f"written to {(out or run) / f'index.{kind}'}"
+        f"{kind}: {made.size:,} items, finds {found:.2%} of the exact top {top}; written to {file}"
     )
     typer.echo(
         f"serve it: ssmrec serve {quote(str(run))} --index "
-        f"{quote(kind if out is None else str(out / f'index.{kind}'))}"
+        f"{quote(kind if out is None else str(file))}"
     )

@@ -9,6 +9,7 @@ import typer
 
 from ssmrec.reporting.html import report_page
 from ssmrec.reporting.runs import read_runs
+from ssmrec.training.files import target_of
 
 
 def report(
@@ -16,7 +17,9 @@ def report(
         list[Path],
         typer.Argument(help="Run folders, such as runs/*, or the folder of a comparison."),
     ],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; default: report.html.")
+    ] = None,
 ) -> None:
     """Many runs side by side on one self-contained HTML page.
 
@@ -33,6 +36,7 @@ def report(
       ssmrec report compare/temperature
     """
     records, left_out = read_runs(runs)
-    report_page(records, out, left_out)
+    page = out or Path("report.html")
+    report_page(records, page if out is None else target_of(page), left_out)
     count = f"{len(records)} runs" if len(records) > 1 else "1 run"
-    typer.echo(f"{count} in {out}")
+    typer.echo(f"{count} in {page}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from pathlib import Path
 
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.serving.address import is_database, kind_of, shown
-from ssmrec.serving.snapshot import asked_by, snapshot
+from ssmrec.serving.snapshot import asked_by, is_snapshot, snapshot
 from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.peers import current
 
 logger = logging.getLogger("ssmrec")
+KEPT = ("data.parquet", "update.parquet")
 NEXT = ".next.parquet"
 
 
@@ -101,10 +103,14 @@ def _fetch(query: Query, goes_on: bool) -> Path:
 
 def fetched_rows(folder: Path) -> dict[Path, Path]:
     """The files that `rows_of` fetched, by the place that they are to take."""
-    return {
-        file.with_name(file.name.removesuffix(NEXT) + ".parquet"): file
-        for file in folder.glob(f"*{NEXT}")
-    }
+    places = {folder / name: (folder / name).with_suffix(NEXT) for name in KEPT}
+    return {place: file for place, file in places.items() if is_snapshot(file)}
+
+
+def foreign_rows(query: Query | None) -> list[Path]:
+    """The files in the places of the rows of a query that no earlier query left there."""
+    places = [] if query is None else [query.file, query.fetched]
+    return [file for file in places if os.path.lexists(file) and not is_snapshot(file)]
 
 
 def forget_rows(folder: Path) -> None:

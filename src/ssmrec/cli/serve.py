@@ -13,6 +13,7 @@ import typer
 
 from ssmrec.cli.titles import titles_of, titles_or_none
 from ssmrec.errors import ConfigError, SsmrecError
+from ssmrec.serving.hosts import hosts_of
 from ssmrec.serving.listening import allow_more_files, listening
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import Service, load
@@ -26,6 +27,14 @@ def serve(
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name to answer to, as a proxy passes it on; repeat, * for any. Default: of a "
+            "--host that only this machine reaches, localhost; else any.",
+            metavar="NAME",
+        ),
+    ] = None,
     watch: Annotated[
         float, typer.Option(help="Seconds between looks for a new run; 0 for never.", min=0)
     ] = 2.0,
@@ -63,9 +72,10 @@ def serve(
     read = partial(load, titles=Titles(titles), index=index)
     service = Service(read(run), read)
     limits = Limits(k=max_k, batch=max_batch, body=max_body)
-    app = make_app(service, limits, watch)
     allow_more_files()
     with listening(host, port) as place:
+        hosts = hosts_of(place.getsockname()[0], host, allow_host or [])
+        app = make_app(service, limits, watch, hosts)
         logger.info("run %s at %s", service.loaded.version, _address(place))
         with suppress(KeyboardInterrupt):  # Ctrl-C: all that was asked has been answered
             make_server(app).run(sockets=[place])

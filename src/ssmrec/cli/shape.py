@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
+
+from ssmrec.errors import ConfigError
 
 _WORDS = (
     (r"Invalid value for '([^']+)'(?: / '[^']+')*: ", r"\1: "),
@@ -24,6 +29,10 @@ _WORDS = (
     (r" \(Possible options?: (.*)\)", r"; choose from: \1"),
 )
 """The phrases of typer and pydantic, and ours."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_TAKES = {"to", "data", "new_data", "source", "query", "test", "valid", "set_"}
+"""The parameters that may be an address, or hold one, and look at it themselves."""
 
 
 class Commands(TyperGroup):
@@ -68,13 +77,51 @@ def later() -> None:
 
 
 def _loaded(name: str) -> Any:
-    """The command of `ssmrec.cli.NAME`: its `app`, or else its function NAME."""
+    """The command of `ssmrec.cli.NAME`: its `app`, or else its function NAME; no path of it is an address."""
     module = import_module(f"ssmrec.cli.{name}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
         app.command(name)(getattr(module, name))
-    return get_command(app)
+    command = get_command(app)
+    for part in (command, *getattr(command, "commands", {}).values()):
+        for param in part.params:
+            if param.name not in _TAKES:
+                param.process_value = partial(_processed, param, param.process_value)
+    return command
+
+
+def _processed(param: Any, process: Callable[..., Any], ctx: Any, value: Any) -> Any:
+    """What `process` makes of the words of a parameter, of which none may be an address."""
+    found = process(ctx, value)
+    several = isinstance(value, (list, tuple))
+    pairs = zip(value, found, strict=True) if several and found else [(value, found)]
+    for word, made in pairs:
+        if isinstance(word, str) and _ADDRESS.match(word):
+            _refuse_address(param, ctx, word, isinstance(made, Path))
+    return found
+
+
+def _refuse_address(param: Any, ctx: Any, word: str, path: bool) -> None:
+    """Refuse an address in the place of a path, and that of a database in the place of an id as well.
+
+    Raises:
+        ConfigError: names the option that takes it, and shows no password.
+    """
+    from ssmrec.serving.address import KINDS, is_database, shown  # not above: loads torch
+
+    told, database = shown(word).partition("?")[0], is_database(word)
+    sure = word.lower().startswith(tuple(f"{kind}://" for kind in KINDS)) or shown(word) != word
+    if not (path or (database and sure)):
+        return
+    place = max(param.opts, key=len) if param.opts[0].startswith("-") else param.name.upper()
+    if not database:
+        raise ConfigError(f"{place}: {told} is an address, and no file or folder of this machine")
+    writes = param.name == "out" and any(other.name == "to" for other in ctx.command.params)
+    advice = "write to it with --to" if writes else (
+        "`ssmrec train` reads one with --query, `recommend` and `export` write to one with --to"
+    )  # fmt: skip
+    raise ConfigError(f"{place}: {told} is a database, and no file, folder or id; {advice}")
 
 
 def one_line(error: Any) -> str:

@@ -23,7 +23,7 @@ from ssmrec.cli.options import (
     refuse_both,
     seconds,
 )
-from ssmrec.cli.rows import Query, fetched_rows, forget_rows, query_of, rows_of
+from ssmrec.cli.rows import Query, fetched_rows, foreign_rows, forget_rows, query_of, rows_of
 from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import Split, prepare
 from ssmrec.data.folder import source_name
@@ -51,7 +51,7 @@ from ssmrec.training.config import closed_form
 from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
 from ssmrec.training.room import model_bytes
-from ssmrec.training.run import broken_off, give_rows, holds
+from ssmrec.training.run import broken_off, give_rows, holds, refuse_foreign
 
 logger = logging.getLogger("ssmrec")
 
@@ -160,7 +160,7 @@ def run(
     resume = resume or (peers.restarted and (folder / CHECKPOINT).exists())
     following = trackers(track, folder, resume) if peers.rank == 0 else []
     if peers.rank == 0:
-        claim(folder, resume, overwrite)
+        claim(folder, resume, overwrite, query)
     peers.meet()
     tell_settings(config)
     config = without_idle_validation(config)
@@ -185,16 +185,19 @@ def run(
     return trained, split, folder
 
 
-def claim(folder: Path, resume: bool, overwrite: bool) -> None:
+def claim(folder: Path, resume: bool, overwrite: bool, query: Query | None = None) -> None:
     """Make `folder` where it is missing, if a run may be written there.
 
     Raises:
-        RunError: it holds a run that is neither to go on nor to be replaced, or cannot be written.
+        RunError: it holds a run that is neither to go on nor to be replaced, or files of others in the
+            places of its files or of the rows of `query`, or cannot be written.
     """
     left = (folder / CHECKPOINT).exists()
     if (held := holds(folder)) and not overwrite and not (resume and (left or broken_off(folder))):
         goes_on = "--resume to go on" if left else "choose another --out"
         raise RunError(f"{folder}: holds {held}; {goes_on}, or --overwrite")
+    if not overwrite:
+        refuse_foreign(folder, "choose another --out, or --overwrite", *foreign_rows(query))
     if resume and not left:
         logger.warning("%s holds no checkpoint: training starts from the beginning", folder)
     ready(folder)

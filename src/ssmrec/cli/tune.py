@@ -25,7 +25,8 @@ from ssmrec.data.folder import source_name
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.training import RunConfig, label, load_run
 from ssmrec.training.ahead import refuse_early
-from ssmrec.training.run import holds
+from ssmrec.training.files import assert_inside
+from ssmrec.training.run import holds, is_ours
 from ssmrec.tuning import (
     PICTURE,
     RECIPE,
@@ -144,6 +145,7 @@ def tune(
     assert best is not None
     _tell(task, found, best, folder)
     if final:
+        assert_inside(folder, folder / "final")
         _final(task.best(best.params, best.epoch), folder / "final")
 
 
@@ -237,7 +239,7 @@ def _final(config: RunConfig, folder: Path) -> None:
         if same and trained.metrics["stopped"] != "interrupted":
             print_run(trained)
             return
-    trained, _, _ = run(config, folder, resume=False, overwrite=True)
+    trained, _, _ = run(config, folder, resume=False, overwrite=is_ours(folder))
     print_run(trained)
     typer.echo(f"run folder: {folder}")
 

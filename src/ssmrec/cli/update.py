@@ -102,7 +102,7 @@ def update(
     for model in single(old):
         refuse_parts(model.config if isinstance(old.model, Blend) else config)
     files = _refuse_early(config, source if rows is None else None, test)
-    claim(folder, resume, overwrite)
+    claim(folder, resume, overwrite, rows)
     tell_settings(config, _idle(config, flat(asked), files))
     with rows_of(rows, folder, resume) as file:
         with Listeners([ProgressBars(), *following]) as ears:

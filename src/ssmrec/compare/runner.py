@@ -26,6 +26,7 @@ from ssmrec.training import (
     train_run,
 )
 from ssmrec.training.ahead import refuse_early
+from ssmrec.training.files import assert_inside
 
 
 class Watcher(Listener):
@@ -211,6 +212,7 @@ class _Work:
                     f"{folder}: was trained with {differs}; delete it, or compare into another folder"
                 )
             return trained, fingerprint, split
+        assert_inside(self.store.out, folder)
         folder.mkdir(parents=True, exist_ok=True)
         settings = job.config.model_dump(mode="json")
         checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)

@@ -2,6 +2,7 @@
 
 OUT/results/NAME.json   metrics, settings, versions, seconds; a few kB, fit to be committed
 OUT/users/NAME.npz      the metrics of each test user
+OUT/table.md, table.csv  the table
 OUT/tests.json          p of what was tested, for tables made where those metrics are not kept
 OUT/runs/NAME/          the run folder; may be deleted, the table needs it no more
 """
@@ -9,6 +10,7 @@ OUT/runs/NAME/          the run folder; may be deleted, the table needs it no mo
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,21 @@ import numpy as np
 from ssmrec.compare.methods import Job
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
-from ssmrec.training.files import CHECKPOINT, ready, replaced, unwritable
+from ssmrec.training.files import (
+    CHECKPOINT,
+    assert_inside,
+    ready,
+    replaced,
+    spare,
+    unwritable,
+)
 from ssmrec.training.run import write_text
 
 TESTED = "tests.json"
+TABLES = {"md": "table.md", "csv": "table.csv"}
+"""The files of the table, by format."""
+_HEAD = b"data,method,metric,"
+_RESULT = re.compile(r".+-[0-9a-f]{8}\.json")
 FORMAT = 1
 """Version of the layout; a result of another one is not used."""
 
@@ -84,9 +97,25 @@ class Store:
         """Make the folder.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: it cannot be written, holds files of others by the names of ours, or links that lead
+                out of it in the place of our folders.
         """
+        if not self._begun():
+            remedy = "choose another --out, or delete it"
+            spare((self.out / name for name in (*TABLES.values(), TESTED)), "a comparison", remedy)
+        for name in ("results", "users", "runs"):
+            assert_inside(self.out, self.out / name)
         ready(self.out)
+
+    def _begun(self) -> bool:
+        """Whether there is a result or a table of a comparison."""
+        if any(_RESULT.fullmatch(path.name) for path in (self.out / "results").glob("*.json")):
+            return True
+        try:
+            with (self.out / TABLES["csv"]).open("rb") as table:
+                return table.read(len(_HEAD)) == _HEAD
+        except OSError:
+            return False
 
     def folder(self, job: Job) -> Path:
         """The run folder of a job, whether it is there or not."""

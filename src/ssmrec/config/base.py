@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from ssmrec.errors import ConfigError
+from ssmrec.errors import ConfigError, cut, shown
 
 LARGEST, SMALLEST = 1e30, 1e-30
 """Sizes of a number that float32, which holds 3e38, can compute with."""
@@ -73,7 +73,9 @@ def as_part(value: Any, what: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{what}: must be a name or settings as `key: value` (got {value!r})")
+        raise ConfigError(
+            f"{what}: must be a name or settings as `key: value` (got {shown(value)})"
+        )
     return dict(value)
 
 
@@ -94,7 +96,7 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "", suffix: str = "
 def choose(table: Mapping[str, Any], name: str, what: str) -> Any:
     """`table[name]`, or a `ConfigError` that names the nearest entry."""
     if name not in table:
-        raise ConfigError(f"unknown {what} {name!r}{nearest(name, table)}")
+        raise ConfigError(f"unknown {what} {shown(name)}{nearest(name, table)}")
     return table[name]
 
 
@@ -104,11 +106,11 @@ def build(schema: type[Config], values: Mapping[str, Any], where: str = "") -> A
     `where` is the dotted prefix shown before the key, such as `loss`.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: {WANTED['dict']} (got {values!r})")
+        raise ConfigError(f"{where}: {WANTED['dict']} (got {shown(values)})")
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(_explain(error, schema, where)) from None
+        raise ConfigError(explain(error, schema, where)) from None
 
 
 def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
@@ -122,26 +124,29 @@ def settings_of(cls: Any, part: Mapping[str, Any], where: str) -> Any:
     return build(cls.Config, options, where)
 
 
-def _explain(error: ValidationError, schema: type[Config], where: str) -> str:
+def explain(error: ValidationError, schema: type[BaseModel], where: str = "") -> str:
+    """The first fault of values for `schema` in one line; `where` as for `build`."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     if "[key]" in path:  # of a mapping inside a setting
         held = ".".join([*([where] if where else []), *path[: path.index("[key]") - 1]])
-        return f"{held}: has a key that is no text: {first['input']!r}"
+        return f"{held}: has a key that is no text: {shown(first['input'])}"
     if first["type"] in ("extra_forbidden", "invalid_key"):
         key = ".".join([*([where] if where else []), *path])
         owner = _owner(schema, path)
-        return f"unknown key {key}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"
+        return (
+            f"unknown key {cut(key)}{nearest(path[-1], owner.model_fields, key[: -len(path[-1])])}"
+        )
     inside, path = path, _settings_path(schema, path)
     key = ".".join([*([where] if where else []), *path])
     if first["type"] == "missing":
         return f"{key}: {'must be given' if inside == path else WANTED['too']}"
     wanted = _wanted(first, schema, path)
     close = _close(first)
-    return f"{key}: {wanted} (got {first['input']!r}{close})"
+    return f"{key}: {wanted} (got {shown(first['input'])}{close})"
 
 
-def _owner(schema: type[Config], path: list[str]) -> type[Config]:
+def _owner(schema: type[BaseModel], path: list[str]) -> type[BaseModel]:
     """The class whose field the last part of `path` is."""
     owner: Any = schema
     for part in path[:-1]:
@@ -149,7 +154,7 @@ def _owner(schema: type[Config], path: list[str]) -> type[Config]:
     return owner
 
 
-def _settings_path(schema: type[Config], path: list[str]) -> list[str]:
+def _settings_path(schema: type[BaseModel], path: list[str]) -> list[str]:
     """`path` down to the setting: what pydantic adds for a member of a union or a list is cut off."""
     owner: Any = schema
     for depth, part in enumerate(path):
@@ -169,13 +174,14 @@ WANTED = {
     "dict": "must hold settings as `key: value`",
     "model": "must hold settings as `key: value`",
     "tuple": "must be a list",
+    "list": "must be a list",
     "too": "must hold more values",
 }
 """What a setting must be, by the first word of pydantic's name for the fault."""
 _BOUNDS = ("gt", "ge", "lt", "le")
 
 
-def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
+def _wanted(fault: Any, schema: type[BaseModel], path: list[str]) -> str:
     """What a value must be, in our words, with the whole range where there is one."""
     kind = fault["type"]
     if kind == "too_long":
@@ -196,7 +202,7 @@ def _wanted(fault: Any, schema: type[Config], path: list[str]) -> str:
     return text or fault["msg"]
 
 
-def _limits(schema: type[Config], path: list[str]) -> dict[str, Any]:
+def _limits(schema: type[BaseModel], path: list[str]) -> dict[str, Any]:
     """Bounds of a setting: gt, ge, lt, le, each None where there is none."""
     owner: Any = schema
     for part in path[:-1]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 PAIR = ("part", "user", "item")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coded:
     """Rows of one or several parts over shared vocabularies.
 

@@ -59,11 +59,14 @@ def choose_columns(
             found[role] = str(guess)
             taken.add(str(guess))
     free = [name for name in names if name not in taken]
-    if len(names) == 2:
-        for role in ("user", "item"):
-            if role not in found and free:
-                found[role] = free.pop(0)
+    positions = [role for role in ("user", "item") if role not in found] if len(names) == 2 else []
+    found |= dict(zip(positions, free, strict=False))
     _check(found, names, config, where)
+    if positions:
+        told = ", ".join(f"{role}={found[role]}" for role in positions)
+        log.warning("%s: no usual name tells which column is which, so that %s %s guessed: set %s", where, told,
+                    "are" if len(positions) > 1 else "is",
+                    " and ".join(f"data.{role}=..." for role in positions))  # fmt: skip
     if table is not None:
         types = table.frame.collect_schema()
         for role in ("user", "item"):
@@ -76,6 +79,14 @@ def choose_columns(
         told.append(f"not used: {' '.join(unused)}")
     log.info("%s: columns %s", where, ", ".join(told))
     return found
+
+
+def tell_twice(names: list[str], where: Place) -> None:
+    """Warn of names that several columns have."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        log.warning(
+            "%s: several columns are named %s: the first one is read", where, ", ".join(twice)
+        )
 
 
 def _asked(role: str, column: str | int, names: list[str], where: Place) -> str:
@@ -218,10 +229,12 @@ def _first_unread(parse: Callable[[pl.Series], pl.Series], values: pl.Series) ->
     return read
 
 
-def to_numbers(values: pl.Series, where: Place) -> pl.Series:
-    """Ratings or weights as Float64; nulls stay."""
+def to_numbers(values: pl.Series, where: Place, finite: bool = True) -> pl.Series:
+    """Ratings or weights as Float64; nulls stay, and infinite ones where they need not be `finite`."""
     numbers = values.cast(pl.Float64, strict=False)
-    bad = (numbers.is_null() & values.is_not_null()) | ~numbers.is_finite().fill_null(True)
+    bad = numbers.is_null() & values.is_not_null()
+    if finite:
+        bad |= ~numbers.is_finite().fill_null(True)
     if bad.any():
         row = first_row(bad)
         told = f"{where}: column {values.name}, {where.row(row)}: {values[row]!r} is not a number"

@@ -63,17 +63,16 @@ def download(file: RemoteFile, folder: Path, progress: Progress = _quiet) -> Pat
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _receive(file, part, progress)
+        found = checksum(part, file.checksum)
+        if found == file.checksum:
+            os.replace(part, target)
+            return target
+        part.unlink()
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{file.url}: {_reason(error)}; {_by_hand(file, target)}") from None
-    found = checksum(part, file.checksum)
-    if found != file.checksum:
-        part.unlink()
-        raise DataError(
-            f"{file.url}: wrong checksum {found}, expected {file.checksum}; "
-            f"{_by_hand(file, target)}"
-        )
-    os.replace(part, target)
-    return target
+    raise DataError(
+        f"{file.url}: wrong checksum {found}, expected {file.checksum}; {_by_hand(file, target)}"
+    )
 
 
 def checksum(path: Path, like: str) -> str:

@@ -29,6 +29,7 @@ from ssmrec.data.sniff import (
     split_line,
 )
 from ssmrec.data.table import Table, readable, too_wide
+from ssmrec.data.text import assert_lines
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,9 @@ def _assert_file(path: Path) -> None:
         raise DataError(f"{path}: is a folder, not a file")
     if size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes)")
+    if path.suffix == ".gz" and size >= 4:
+        with readable(path):
+            assert_lines(path)
 
 
 def pinned(path: Path | Remote, config: DataConfig) -> DataConfig:

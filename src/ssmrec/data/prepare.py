@@ -23,6 +23,7 @@ from ssmrec.data.parts import PARTS, tell_left_out
 from ssmrec.data.read import FRAME, Source, is_frame, no_rows_left, read_frame
 from ssmrec.data.remote import Remote
 from ssmrec.data.split import carve, counted, generator, split_by
+from ssmrec.data.text import fitting_memory
 from ssmrec.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -182,9 +183,9 @@ def _read(parts: Parts, config: DataConfig) -> tuple[dict[str, pl.DataFrame], di
         tell_left_out(files, config.source)
         config = pinned(files_of_source(files["train"])[0], config)
     for part, held in parts.items():
-        frames[part], found = read_frame(
-            held, config, FRAME if part == "train" else f"{part} {FRAME}"
-        )
+        name = FRAME if part == "train" else f"{part} {FRAME}"
+        with fitting_memory(name if is_frame(held, part) else held):
+            frames[part], found = read_frame(held, config, name)
         counts |= {f"{part}_{k}" if len(parts) > 1 else k: n for k, n in found.items()}
     return frames, counts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,11 +14,11 @@ from ssmrec.config import build
 from ssmrec.data.columns import ROLES, choose_columns, first_row, to_numbers, to_seconds
 from ssmrec.data.config import DataConfig
 from ssmrec.data.folder import open_source
+from ssmrec.data.frames import is_pandas, is_table, one_level, read_table
 from ssmrec.data.ids import to_ids
 from ssmrec.data.place import Place
 from ssmrec.data.remote import located
-from ssmrec.data.table import Table
-from ssmrec.data.text import prepared
+from ssmrec.data.sparse import Cells, cells, is_sparse
 from ssmrec.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ FRAME = "frame"
 """What a frame is called in messages."""
 
 Source = Any
-"""A path, or a table: of polars (LazyFrame too), pandas, pyarrow, or what else has Arrow's C stream."""
+"""A path, a table: of polars (LazyFrame too), pandas, pyarrow, or what else has Arrow's C stream; or a sparse
+matrix of scipy."""
 
 
 def read_frame(
@@ -38,7 +40,8 @@ def read_frame(
     """Read one source as a stream: the text of an id is held once, however many rows have it.
 
     Args:
-        source: a file, a folder of files, a pattern of names, or a polars, pandas or pyarrow table.
+        source: a file, a folder of files, a pattern of names, a polars, pandas or pyarrow table, or a sparse
+            matrix of scipy.
         config: which columns to read and what to drop; or the same settings as `options`.
         name: of a frame, for messages.
 
@@ -52,6 +55,8 @@ def read_frame(
     settings: DataConfig = config or build(DataConfig, options, "data")
     rows, where, text = _raw(source, settings, Place(name))
     counts = {"rows_read": len(rows)}
+    if isinstance(where, Cells) and where.zeros:
+        counts = {"rows_read": len(rows) + where.zeros, "dropped_zeros": where.zeros}
     if rows.is_empty():
         raise DataError(f"{where}: the file has no rows")
     rows = checked(rows, settings, where, text, counts)
@@ -87,68 +92,46 @@ def no_rows_left(counts: dict[str, int], config: DataConfig) -> str:
     ]
     if n := counts.get("dropped_weights", 0):
         dropped.append(f"{n} dropped for weights out of range")
+    if n := counts.get("dropped_zeros", 0):
+        dropped.append(f"{n} zeros")
     return ", ".join([f"no rows left: {counts['rows_read']} read", *dropped])
 
 
 def is_frame(source: Source, key: str = "source") -> bool:
-    """Whether what is given as `data.key` is a polars, pandas or Arrow table, and not a path.
+    """Whether what is given as `data.key` is a table or a sparse matrix, and not a path.
 
     Raises:
         DataError: it is none of them.
     """
-    if isinstance(source, pl.LazyFrame) or _is_pandas(source) or _is_arrow(source):
+    if is_table(source) or is_sparse(source):
         return True
     if isinstance(source, (str, PurePath)):
         return False
     kind = type(source).__name__
+    matrix = "; a matrix of users and items becomes one by scipy.sparse.csr_array(matrix)"
     raise DataError(
-        f"data.{key}: cannot read a {kind}; give a path, or a polars, pandas or pyarrow table"
+        f"data.{key}: cannot read a {kind}; give a path, or a polars, pandas or pyarrow table, or a sparse "
+        f"matrix of scipy{matrix if getattr(source, 'ndim', 0) == 2 else ''}"
     )
 
 
-def _is_pandas(source: Source) -> bool:
-    """Whether it is a frame of pandas, which need not be installed, or of a class derived from it."""
-    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__}
-    return ("pandas", "DataFrame") in kinds
-
-
-def _is_arrow(source: Source) -> bool:
-    """Whether it can be read as Arrow: tables of polars and pyarrow, relations of DuckDB."""
-    return hasattr(type(source), "__arrow_c_stream__") and hasattr(
-        source, "columns"
-    )  # a Series has none
-
-
 def _raw(source: Source, config: DataConfig, frame: Place) -> tuple[pl.DataFrame, Place, bool]:
-    if not is_frame(source):
-        near = isinstance(source, Path) or "://" not in str(source)
-        table = open_source(Path(source) if near else located(str(source)), config)
-    elif _is_pandas(source):
-        rows = _from_pandas(_without_index(source, frame), config, frame)
-        return rows.with_columns(prepared(rows.schema)), frame, False
-    else:
-        rows = source if isinstance(source, pl.LazyFrame) else pl.DataFrame(source).lazy()
-        table = Table(rows, frame)
+    if is_sparse(source):
+        frame = cells(source, "weight" if config.min_rating is None else "rating", frame)
+        source = frame.frame
+    if is_frame(source):
+        _check_labels(source := one_level(source, frame), config, frame)
+        choose = partial(choose_columns, config=config, where=frame)
+        return read_table(source, frame, choose, config.ids), frame, False
+    near = isinstance(source, Path) or "://" not in str(source)
+    table = open_source(Path(source) if near else located(str(source)), config)
     columns = choose_columns(table.names, config, table.where, table)
     return table.collect(columns), table.where, table.text
 
 
-def _without_index(source: Any, where: Place) -> Any:
-    """A pandas frame with its index as columns, if that has a name; else it numbers rows."""
-    names = [name for name in source.index.names if name is not None]
-    if not names:
-        return source
-    try:  # as objects: pandas 3.1 puts 1 before the labels 0, 2 as 0, 1, 2, 3
-        return source.set_axis(source.columns.astype(object), axis=1).reset_index()
-    except ValueError:
-        raise DataError(
-            f"{where}: the index ({', '.join(map(str, names))}) has the name of a column: leave it out "
-            "with reset_index(drop=True), or rename it with rename_axis"
-        ) from None
-
-
-def _check_labels(labels: list[Any], config: DataConfig, where: Place) -> None:
-    """Where columns are labelled by numbers, a number that is no label is no position either."""
+def _check_labels(source: Any, config: DataConfig, where: Place) -> None:
+    """Where pandas labels columns by numbers, a number that is no label is no position either."""
+    labels = list(source.columns) if is_pandas(source) else []
     shown = ", ".join(map(str, labels[:20])) + ", ..." * (len(labels) > 20)
     numbered = any(isinstance(label, Real) for label in labels)
     for role in ROLES if numbered else ():
@@ -157,31 +140,12 @@ def _check_labels(labels: list[Any], config: DataConfig, where: Place) -> None:
             raise DataError(f"{where}: no column {column} for {role}, the labels are {shown}")
 
 
-def _from_pandas(source: Any, config: DataConfig, where: Place) -> pl.DataFrame:
-    names = [str(name) for name in source.columns]
-    _check_labels(list(source.columns), config, where)
-    columns = choose_columns(names, config, where)
-    series = []
-    for role, name in columns.items():
-        values = source.iloc[:, names.index(name)]
-        try:
-            series.append(pl.Series(role, pl.from_pandas(values, nan_to_null=True)))
-        except Exception:  # pyarrow raises several kinds for an object column of mixed types
-            if config.ids == "auto":
-                kinds = ", ".join(sorted({type(v).__name__ for v in values.dropna()}))
-                raise DataError(
-                    f"{where}: column {name!r} mixes types ({kinds}); set data.ids=str or data.ids=int"
-                ) from None
-            texts = values.map(str, na_action="ignore").astype(object)
-            series.append(pl.Series(role, texts.where(texts.notna(), None).to_list(), pl.String))
-    return pl.DataFrame(series)
-
-
 def _typed(rows: pl.DataFrame, config: DataConfig, where: Place, text: bool) -> pl.DataFrame:
     columns = [to_ids(rows[side], config.ids, text, where) for side in ("user", "item")]
     if "timestamp" in rows.columns:
         columns.append(to_seconds(rows["timestamp"], where))
-    columns += [to_numbers(rows[n], where) for n in ("weight", "rating") if n in rows.columns]
+    for name in (name for name in ("weight", "rating") if name in rows.columns):
+        columns.append(to_numbers(rows[name], where, finite=name == "rating"))
     return rows.with_columns(columns)
 
 

@@ -19,6 +19,10 @@ _ASKED = {
 }  # fmt: skip
 """Variables of the environment that a store asks for, by the scheme of its addresses."""
 _WEB = ("http", "https")
+_KEY = r"[^/]*@|[^/]*:(?!\d+/).*@"
+"""Who asks, before the place, and a key that may hold a / itself; not the port of a server."""
+_AZURE_KEY = "[^/]*:.*@"
+"""There box@account is a place."""
 _INSIDE = "**/*.parquet"
 """The files of a folder that count."""
 _PLAIN = {"**/": "([^_.][^/]{0,}/){0,}", "*": "([^_.][^/]{0,}){0,1}"}
@@ -65,9 +69,10 @@ def located(text: str) -> Path | Remote:
     if not found:
         return Path(text).expanduser()
     scheme = scheme.lower()
-    secret = "[^/]*:[^/]*@" if _ASKED.get(scheme) == _AZURE else "[^/]*@"  # box@account is a place
-    shown = f"{scheme}://{re.sub(f'^{secret}', '', rest).partition('?')[0]}"
-    if scheme not in (*_ASKED, *_WEB):
+    known = scheme in (*_ASKED, *_WEB)
+    secret = (_AZURE_KEY if _ASKED.get(scheme) == _AZURE else _KEY) if known else ".*@"
+    shown = f"{scheme}://{re.sub(f'^({secret})', '', rest).partition('?')[0]}"
+    if not known:
         raise DataError(
             f"{shown}: is an address of a kind that is not read; take one of {', '.join(_ASKED)} or https, "
             "or download the file and give its path"

@@ -1,15 +1,61 @@
-"""Columns of text: what means nothing, and ids by their distinct values, each held once."""
+"""Text to read: how large it may be, what means nothing in it, and ids by distinct values, each held once."""
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import polars as pl
+
+from ssmrec.errors import DataError
 
 MISSING = (
     "", "nan", "NaN", "NAN", "null", "Null", "NULL", "none", "None", "NONE", "NA", "N/A", "<NA>",
     r"\N",
 )  # fmt: skip
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
+
+_BLOCK, _LONGEST = 1 << 20, 16 << 20
+_PACKED = 100
+"""Times that text is larger than its gzip file, from which on its lines are looked at before they are read."""
+
+
+@contextmanager
+def fitting_memory(where: object) -> Iterator[None]:
+    """Where memory runs out while `where` is read, settings of the training are no remedy."""
+    try:
+        yield
+    except MemoryError:
+        raise DataError(
+            f"{where}: out of memory while reading: split it into several files, save it as Parquet with the "
+            "columns needed only, or take a machine with more memory"
+        ) from None
+
+
+def assert_lines(path: Path) -> None:
+    """Refuse a gzip file with a line of more than 16 MB, which polars would hold several times over.
+
+    Raises:
+        DataError: names the line. OSError, EOFError, zlib.error: it is damaged.
+    """
+    with path.open("rb") as file:
+        size = file.seek(-4, 2) + 4
+        if int.from_bytes(file.read(4), "little") < _PACKED * size:  # as its end tells
+            return
+    line, length = 1, 0
+    with gzip.open(path) as file:
+        while block := file.read(_BLOCK):
+            first = block.find(b"\n")
+            length += len(block) if first < 0 else first
+            if length > _LONGEST:
+                raise DataError(
+                    f"{path}: line {line} has more than {_LONGEST >> 20} MB; mend or delete it"
+                )
+            if first >= 0:
+                line, length = line + block.count(b"\n"), len(block) - 1 - block.rfind(b"\n")
 
 
 def prepared(schema: pl.Schema, ids: type[pl.DataType] = pl.Categorical) -> list[pl.Expr]:

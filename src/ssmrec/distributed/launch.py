@@ -59,6 +59,8 @@ def launch(
     share = str(max(1, cores() // processes))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, share)
+    # They are started by `python -m`, which would run a yaml.py of the current folder in the place of yaml.
+    os.environ["PYTHONSAFEPATH"] = "1"
     where = ["--standalone"] if place is None else [
         f"--nnodes={hosts}", f"--node-rank={host}", f"--rdzv-endpoint={meeting}",
         "--rdzv-backend=static", "--rdzv-id=ssmrec", f"--rdzv-conf=timeout={int(wait)}",

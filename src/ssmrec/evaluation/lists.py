@@ -6,8 +6,10 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from glob import escape
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,8 +17,10 @@ import polars as pl
 from ssmrec.data import DataConfig, Interactions, Vocabulary
 from ssmrec.data.aliases import find_alias, plain
 from ssmrec.data.folder import open_source
+from ssmrec.data.frames import is_table, read_table
 from ssmrec.data.ids import ids_or_text
 from ssmrec.data.place import Place
+from ssmrec.data.table import Table
 from ssmrec.errors import DataError
 from ssmrec.evaluation.metrics import contains, find_hits, measure
 from ssmrec.evaluation.protocol import Result, in_parts, means, parsed, prepared
@@ -29,7 +33,7 @@ RANKS = ("rank", "position", "place")
 """Usual names of a column that orders a list, the best first; else it is a score, the highest first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lists:
     """Ranked lists of all users of some data.
 
@@ -46,19 +50,20 @@ class Lists:
     counts: dict[str, int]
 
 
-def read_lists(path: Path, like: Interactions, k: int) -> Lists:
+def read_lists(source: str | Path | Any, like: Interactions, k: int) -> Lists:
     """The lists of a table with columns of users and items, and of ranks or scores.
 
     Args:
-        path: Parquet, CSV or JSON Lines, a row an item. Without ranks (`RANKS`) and scores the rows of
-            a user are in order. In `.jsonl` and `.parquet` also a row a user, with a list of items.
+        source: a polars, pandas or pyarrow table, such as `Recommender.recommend` gives; or a file: Parquet,
+            CSV or JSON Lines. A row an item. Without ranks (`RANKS`) and scores the rows of a user are in
+            order. In `.jsonl` and `.parquet` also a row a user, with a list of items.
         like: pairs with the ids that the lists are matched to.
         k: places to keep, at least 1.
 
     Raises:
         DataError: it cannot be read, lacks a column or a value, or has no known user or item.
     """
-    rows, order, text, where = _whole(path) or _read(path)
+    rows, order, text, where = _rows(source)
     _assert_filled(rows, where)
     ids = {
         side: ids_or_text(
@@ -72,31 +77,47 @@ def read_lists(path: Path, like: Interactions, k: int) -> Lists:
     )
     if order is not None:
         rows = rows.sort(order, descending=order == "rating", maintain_order=True)
-    return _lists(rows, like, k, str(path))
+    return _lists(rows, like, k, str(where))
 
 
-def _read(path: Path) -> tuple[pl.DataFrame, str | None, bool, Place]:
+def _rows(source: Any) -> tuple[pl.DataFrame, str | None, bool, Place]:
     """The rows with an item each, the column that orders them, whether ids are of a text, and the place."""
-    table = open_source(path, DataConfig())
-    names = table.names
+    if is_table(source):
+        where, text = Place("lists"), False
+        rows = read_table(source, where, partial(_roles, where=where))
+    elif isinstance(source, (str, PurePath)):
+        if (whole := _whole(Path(source))) is not None:
+            return whole
+        table = open_source(Path(source), DataConfig())
+        where, text = table.where, table.text
+        rows = table.collect(_roles(table.names, where))
+    else:
+        raise DataError(
+            f"lists must be a file, or a polars, pandas or pyarrow table with columns user, item and rank or "
+            f"score, not a {type(source).__name__}"
+        )
+    order = next((role for role in ("rank", "rating") if role in rows.columns), None)
+    if order is None:
+        logger.warning("%s: no column of ranks or scores, so that its rows are in order", where)
+    else:
+        rows = rows.with_columns(pl.col(order).cast(pl.Float64, strict=False))
+    return rows, order, text, where
+
+
+def _roles(names: list[str], where: Place, table: Table | None = None) -> dict[str, str]:
+    """The columns of users, items and, where there are any, of scores and ranks."""
     found = {role: find_alias(role, names) for role in ("user", "item", "rating")}
     found["rank"] = next((name for name in names if plain(name) in RANKS), None)
     if found["user"] is None or found["item"] is None:
         raise DataError(
-            f"{path}: needs columns of users and items, named user and item or the like, and one of ranks "
+            f"{where}: needs columns of users and items, named user and item or the like, and one of ranks "
             f"or scores; it has {', '.join(names[:20])}"
         )
-    rows = table.collect({role: name for role, name in found.items() if name is not None})
-    order = next((role for role in ("rank", "rating") if role in rows.columns), None)
-    if order is None:
-        logger.warning("%s: no column of ranks or scores, so that its rows are in order", path)
-    else:
-        rows = rows.with_columns(pl.col(order).cast(pl.Float64, strict=False))
-    return rows, order, table.text, table.where
+    return {role: name for role, name in found.items() if name is not None}
 
 
 def _whole(path: Path) -> tuple[pl.DataFrame, None, bool, Place] | None:
-    """As `_read`, of a file with a user's list in each row, as `recommend` writes; None for any other."""
+    """As `_rows`, of a file with a user's list in each row, as `recommend` writes; None for any other."""
     scan = {".jsonl": pl.scan_ndjson, ".parquet": pl.scan_parquet}.get(path.suffix)
     if scan is None:
         return None
@@ -168,7 +189,10 @@ def _found(side: Vocabulary, ids: pl.Series, where: str, what: str) -> Array:
 
 
 def evaluate_lists(
-    lists: Lists, held_out: Interactions, seen: Sequence[Interactions], metrics: Sequence[str]
+    lists: Lists | Any,
+    held_out: Interactions,
+    seen: Sequence[Interactions],
+    metrics: Sequence[str],
 ) -> Result:
     """What `evaluate` measures, of lists that are given: the same users, pairs and definitions.
 
@@ -177,7 +201,7 @@ def evaluate_lists(
 
     Args:
         lists: over the users of `held_out`, of at least as many places as the longest metric where they
-            have them.
+            have them; or what `read_lists` takes.
         held_out: pairs to be found. seen: pairs the user has; the first is train.
         metrics: names such as `ndcg@20`.
 
@@ -187,10 +211,12 @@ def evaluate_lists(
 
     Raises:
         ConfigError: unknown metric, or none.
-        DataError: lists of other users, or no user to average over.
+        DataError: lists of other users, or no user to average over; or as `read_lists`.
     """
     start = time.perf_counter()
     asked = parsed(metrics)
+    if not isinstance(lists, Lists):
+        lists = read_lists(lists, held_out, max(metric.k for metric in asked))
     if len(lists.ids) != held_out.n_users:
         raise DataError(f"lists of {len(lists.ids)} users, held-out pairs of {held_out.n_users}")
     task = prepared(held_out, seen)
@@ -200,7 +226,7 @@ def evaluate_lists(
         nonlocal repeated
         index = task.user_index[part]
         ids = lists.ids[index]
-        repeated += sum(int(contains(known, index[:, None], ids).sum()) for known in seen)
+        repeated += sum(int(contains(known, index[:, None], ids).sum()) for known in task.seen)
         return measure(find_hits(ids, task.held_out, index), task.relevant[part], asked)
 
     per_user = in_parts(judge, len(task.user_index), max(1, lists.ids.shape[1]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssmrec.data import Interactions
-from ssmrec.data.align import same_ids
+from ssmrec.data.align import extends, over
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.evaluation.metrics import Metric, contains, find_hits, measure, parse_metric
 from ssmrec.kernels.memory import fitting
@@ -33,7 +33,7 @@ Spread = Callable[[Callable[[slice], Judged], int], Judged]
 """Judges so many users by a function that judges a slice of them: several processes can share the work."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Outcome of one evaluation.
 
@@ -44,8 +44,8 @@ class Result:
         counts: `users` averaged, of them `users_without_list`; `cold_users` left out for want of
             train items; `held_out_pairs` of the averaged users, of them `cold_pairs` whose item has
             no train interaction; `cold_items`, the distinct items of those; `overlapping_pairs`
-            removed from the held-out set because they are among the seen; `unknown_pairs` left
-            out before, where the pairs were matched by id and some ids were unknown (`aligned`).
+            removed from the held-out set because they are among the seen; `unknown_pairs` with an id
+            that the model does not know, where the pairs were matched by id (`widened`).
         seconds: time taken, scoring and metrics.
     """
 
@@ -60,7 +60,7 @@ class Result:
         return f"Result({', '.join(found)}; {len(self.user_index):,} users)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """Held-out pairs without overlap, and the users whose lists are judged."""
 
@@ -68,6 +68,8 @@ class Task:
     user_index: Array
     relevant: Array
     counts: dict[str, int]
+    seen: list[Interactions]
+    """Over the ids of `held_out`."""
 
     def only(self, part: slice) -> Task:
         """The task of a slice of the users; its counts are those of all."""
@@ -93,7 +95,8 @@ def evaluate(
     Args:
         users: (n_users, d) vectors of all users; items: (n_items, d). Their dot product ranks. Those
             that no process holds whole are looked up and come in blocks.
-        held_out: pairs to be found.
+        held_out: pairs to be found, over the ids of the vectors, which others may follow: their items
+            are missed, their users left out.
         seen: pairs left out of the lists; the first is train.
         metrics: names such as `ndcg@20`.
         allowed: bool (n_items,), items that may be listed; None allows all.
@@ -107,10 +110,11 @@ def evaluate(
     """
     start = time.perf_counter()
     asked = parsed(metrics)
-    if len(users) != held_out.n_users or len(items) != held_out.n_items:
+    known = seen[0] if seen else held_out
+    if len(users) != known.n_users or len(items) != known.n_items:
         raise DataError(
             f"vectors of {len(users)} users and {len(items)} items, but held-out pairs over "
-            f"{held_out.n_users} users and {held_out.n_items} items: use the same vocabularies"
+            f"{known.n_users} users and {known.n_items} items: use the same vocabularies"
         )
     task = prepared(held_out, seen)
     long = [f"{metric.name}@{metric.k}" for metric in asked if metric.k > len(items)]
@@ -199,7 +203,9 @@ def best_possible(
     """
     asked = parsed(metrics)
     task = prepared(held_out, seen)
-    listable = np.ones(held_out.n_items, dtype=bool) if allowed is None else allowed
+    listable = np.arange(held_out.n_items) < (seen[0] if seen else held_out).n_items
+    if allowed is not None:
+        listable[listable] = allowed
     reachable = np.bincount(
         task.held_out.rows, weights=listable[task.held_out.indices], minlength=held_out.n_users
     )[task.user_index]
@@ -231,10 +237,11 @@ def parsed(metrics: Sequence[str]) -> list[Metric]:
 
 def prepared(held_out: Interactions, seen: Sequence[Interactions]) -> Task:
     """Who is averaged over, and what is to be found."""
-    if not all(same_ids(held_out, known) for known in seen):
+    if not all(extends(held_out, known) for known in seen):
         raise DataError(
             "held-out pairs over other user or item ids than the seen ones: use the same vocabularies"
         )
+    seen = [over(known, held_out) for known in seen]
     overlap = np.zeros(len(held_out), dtype=bool)
     for known in seen:
         overlap |= contains(known, held_out.rows, held_out.indices)
@@ -257,7 +264,7 @@ def prepared(held_out: Interactions, seen: Sequence[Interactions]) -> Task:
         "overlapping_pairs": int(overlap.sum()),
         **{name: n for name, n in held_out.counts.items() if name == "unknown_pairs"},
     }
-    return Task(kept, index, kept.user_degrees[index], counts)
+    return Task(kept, index, kept.user_degrees[index], counts, seen)
 
 
 def means(per_user: dict[str, Array]) -> dict[str, float]:

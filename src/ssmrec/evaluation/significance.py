@@ -45,21 +45,21 @@ def randomisation(a: Array, b: Array, rounds: int = ROUNDS, seed: int = 0) -> fl
     return _flipped(_differences(a, b), rounds, seed)
 
 
-def wilcoxon(a: Array, b: Array, rounds: int = ROUNDS, seed: int = 0) -> float:
+def wilcoxon(a: Array, b: Array) -> float:
     """Wilcoxon's signed-rank test; users without a difference are left out.
 
-    With at most `rounds` sign patterns the distribution of the rank sum is exact, ties included;
+    With at most 10,000 sign patterns the distribution of the rank sum is exact, ties included;
     beyond, p comes from the normal approximation with tie correction, without continuity correction
     (Hollander, Wolfe & Chicken, 3rd ed., section 3.1).
 
-    Args, Returns, Raises: as `randomisation`; `seed` is not used.
+    a, b and what is returned: as `randomisation`.
     """
     d = _differences(a, b)
     if not len(d):
         return 1.0
     ranks, ties = _ranks(np.abs(d))
-    if _few(len(d), rounds):
-        return _flipped(ranks * np.sign(d), rounds, seed)
+    if _few(len(d), ROUNDS):
+        return _flipped(ranks * np.sign(d), ROUNDS, 0)
     n = len(d)
     variance = n * (n + 1) * (2 * n + 1) / 24 - float((ties**3 - ties).sum()) / 48
     z = (ranks[d > 0].sum() - n * (n + 1) / 4) / math.sqrt(variance)

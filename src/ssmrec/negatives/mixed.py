@@ -78,12 +78,12 @@ class TRON(Sampler):
 
     def draw(self, batch: Batch, generator: np.random.Generator) -> Negatives:
         ids = torch.from_numpy(generator.integers(0, self.train.n_items, self.config.pool))
-        own = torch.arange(len(batch)).expand(2, -1).clone()
         if self.config.in_batch:
             ids = torch.cat([batch.items, ids])
         if self.config.exclude_known:
             return self.without_known(batch, ids, None)
-        return Negatives(ids, None, own if self.config.in_batch else None)
+        own = torch.arange(len(batch)).expand(2, -1).clone() if self.config.in_batch else None
+        return Negatives(ids, None, own)
 
     def choose(self, positive: Tensor, scores: Tensor) -> Tensor:
         return scores.topk(min(self.config.n, scores.shape[1]), dim=1).indices

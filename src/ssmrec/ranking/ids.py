@@ -9,30 +9,10 @@ import numpy as np
 import polars as pl
 
 from ssmrec.data import Vocabulary
+from ssmrec.data.vocabulary import as_ids
 from ssmrec.errors import DataError
 
 Array = np.ndarray
-
-
-def as_ids(values: Iterable[Any], what: str = "users") -> pl.Series:
-    """External ids as one column; numbers beside text, or too large for an id, become text.
-
-    Raises:
-        DataError: `values` is a single value, not a list, or holds True or False.
-    """
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise DataError(f"{what} must be a list of ids, not the single value {values!r}")
-    table = values if isinstance(values, pl.Series) else None
-    ids = [] if table is not None else list(values)
-    if (table is not None and table.dtype == pl.Boolean) or any(
-        isinstance(one, (bool, np.bool_)) for one in ids
-    ):
-        raise DataError(f"{what} must be ids, numbers or text: True and False are none")
-    if table is not None:
-        return table
-    if any(isinstance(one, str) or (type(one) is int and abs(one) >= 2**63) for one in ids):
-        return pl.Series([None if one is None else str(one) for one in ids], dtype=pl.String)
-    return pl.Series(ids, strict=False, dtype=pl.String if not ids else None)
 
 
 def as_pairs(frame: Any, what: str) -> tuple[pl.Series, pl.Series]:
@@ -48,8 +28,11 @@ def as_pairs(frame: Any, what: str) -> tuple[pl.Series, pl.Series]:
             f"{what} must be a polars or a pandas frame with columns user and item, not "
             f"{type(frame).__name__}"
         )
-    if not {"user", "item"} <= set(table.columns):
-        raise DataError(f"{what} need columns user and item, not {list(table.columns)}")
+    names = list(table.columns)
+    if not {"user", "item"} <= set(names):
+        raise DataError(f"{what} need columns user and item, not {names}")
+    if twice := [name for name in ("user", "item") if names.count(name) > 1]:
+        raise DataError(f"{what}: several columns are named {twice[0]}: give one of them")
     return as_ids(table["user"], what), as_ids(table["item"], what)
 
 

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from ssmrec.config import nearest
 from ssmrec.data import Interactions, Vocabulary
+from ssmrec.data.vocabulary import as_ids
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.kernels.threads import refuse_lost
 from ssmrec.models import HistoryRows, ScoringRows, SummedRows
-from ssmrec.ranking.ids import as_ids, as_pairs, distinct, find, none_known, some, untrained
+from ssmrec.ranking.ids import as_pairs, distinct, find, none_known, some, untrained
 from ssmrec.ranking.recommend import recommend_frame
 from ssmrec.ranking.topk import ItemRows, Progress, TopK, top_k
 
@@ -28,7 +29,7 @@ Unknown = Literal["error", "skip", "popular"]
 logger = logging.getLogger("ssmrec")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
     """What a list may hold, in indices.
 
@@ -45,7 +46,7 @@ class Choice:
     only: ItemRows | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranker:
     """The vectors of a model with its ids and pairs.
 
@@ -130,7 +131,7 @@ class Ranker:
 
     def recommend(
         self,
-        users: pl.Series | None,
+        users: pl.Series | Iterable[Any] | None,
         choice: Choice,
         unknown: Unknown = "error",
         progress: Progress | None = None,
@@ -151,7 +152,7 @@ class Ranker:
             ConfigError: `unknown` is not one of the three.
         """
         _check_policy(unknown)
-        wanted = self.known_users if users is None else users
+        wanted = self.known_users if users is None else as_ids(users)
         index = self.find_users(wanted)
         known = index >= 0
         missing = wanted.filter(pl.Series(~known))
@@ -283,7 +284,7 @@ class Ranker:
         """
         given = as_ids(ids, name)
         index = self.find_items(given)
-        self._tell(given, index, name, self.train.items, needed)
+        self.tell_unknown(given, index, name, self.train.items, needed)
         mask = np.zeros(self.train.n_items, dtype=bool)
         mask[index[index >= 0]] = True
         return mask
@@ -291,8 +292,8 @@ class Ranker:
     def _candidates(self, frame: Any) -> ItemRows:
         users, items = as_pairs(frame, "candidates")
         user, item = self.find_users(users), self.find_items(items)
-        self._tell(items, item, "candidates", self.train.items, needed=True)
-        self._tell(users, user, "candidates", self.train.users, needed=True)
+        self.tell_unknown(items, item, "candidates", self.train.items, needed=True)
+        self.tell_unknown(users, user, "candidates", self.train.users, needed=True)
         keep = (user >= 0) & (item >= 0)
         pairs = np.unique(user[keep].astype(np.int64) * self.train.n_items + item[keep])
         rows, columns = np.divmod(pairs, self.train.n_items)
@@ -300,8 +301,8 @@ class Ranker:
         indptr = np.concatenate(([0], np.cumsum(counts)))
         return ItemRows(indptr, columns.astype(np.int32), self.train.n_items)
 
-    def _tell(
-        self, ids: pl.Series, index: Array, name: str, side: Vocabulary, needed: bool
+    def tell_unknown(
+        self, ids: pl.Series, index: Array, name: str, side: Vocabulary, needed: bool = False
     ) -> None:
         """Warn of ids that are unknown, each counted once; where one is needed, refuse to have none."""
         what = "users" if side is self.train.users else "items"

@@ -30,7 +30,7 @@ TILE_USERS = 256
 """Users of a tile on a CPU, where there are more items than fit: few make a product slow."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TopK:
     """Ranked lists, best first.
 
@@ -70,7 +70,7 @@ class TopK:
         ids[:] = np.where(at < 0, at, np.take_along_axis(both, np.maximum(at, 0), axis=1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ItemRows:
     """Some items for each row, in CSR: interactions without ids.
 
@@ -176,7 +176,7 @@ def top_k(
             some, hidden = users[part], [_rows(known, index[part]) for known in seen]
             candidates = None if only is None else _rows(only, index[part])
             for at in range(0, len(rows), width):
-                tile = _scores(some, rows[at : at + width])
+                tile = tile_scores(some, rows[at : at + width])
                 begin = first + at
                 if candidates is not None:
                     tile = _limited(tile, _within(candidates, begin, begin + tile.shape[1]))
@@ -253,7 +253,7 @@ def _users_at_once(m: int, n: int, device: torch.device) -> int:
     return PANEL * (fitting(best, panel, device) if m > PANEL and best > 1 else 1)
 
 
-def _scores(users: Tensor | ScoringRows, items: Tensor) -> Tensor:
+def tile_scores(users: Tensor | ScoringRows, items: Tensor) -> Tensor:
     """Scores of a block of users, (len(users), n)."""
     if isinstance(users, ScoringRows):
         return users.scores(items)

@@ -21,7 +21,7 @@ _SAFETY = (
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write `page` to `path`, whole or not at all.
+    """Write `page` to `path`, whole or not at all; it takes the place of a link.
 
     Raises:
         SsmrecError: plotly is not installed.

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ssmrec.training.listener import Listener
+from ssmrec.reporting.bars import Bars
 
 
-class ProgressBars(Listener):
+class ProgressBars(Bars):
     """Shows epoch, loss, metric, examples per second and time left. Use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=self.console, transient=True,
-        )  # fmt: skip
+        super().__init__(console, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self.epochs = self.inner = None
         self.metric = ""
-
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
 
     def phase(self, name: str, epochs: int, device: str) -> None:
         for task in self.bars.task_ids:
@@ -54,9 +41,6 @@ class ProgressBars(Listener):
         self.note(text + ("  *" if best else ""))
         if self.epochs is not None:
             self.bars.update(self.epochs, completed=record["epoch"])
-
-    def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
 
     def warning(self, text: str) -> None:
         self.note(f"warning: {text}")

@@ -11,14 +11,19 @@ from typing import Any
 
 import yaml
 
-from ssmrec.errors import RunError
+from ssmrec.config import parse_yaml
+from ssmrec.errors import RunError, cut, shown
 from ssmrec.training.config import composition
+from ssmrec.training.facts import read_history, read_metrics
 from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.run import CONFIG, FORMAT, HISTORY, METRICS
 
 logger = logging.getLogger("ssmrec")
 
 ANALYSIS = "analysis.json"
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+            yaml.YAMLError)  # fmt: skip
+"""What reading a file that is not what it should be may raise."""
 
 
 @dataclass(frozen=True)
@@ -201,27 +206,29 @@ def _reason_to_leave(folder: Path) -> str:
 
 
 def _read(folder: Path, name: str) -> RunRecord:
-    metrics = _json(folder / METRICS)
     try:
-        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
-        history = [dict(json.loads(line)) for line in lines]
-        record = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        record = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"))
         version, settings = int(record["format"]), flat(record["settings"])
         versions = {str(k): str(v) for k, v in record["versions"].items()}
         fingerprint = str(record["data_fingerprint"])
-        if "protocol" not in metrics:
-            raise ValueError(f"{METRICS} holds no metrics of a run")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        if version > FORMAT:
+            raise RunError(
+                f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade"
+            )
+        metrics, history = read_metrics(folder / METRICS), read_history(folder / HISTORY)
+        extra = folder / ANALYSIS
+        analysis = _json(extra) if extra.exists() else None
+        run = RunRecord(folder, name, metrics, history, settings, versions, fingerprint, analysis)
+        for told in (run.parts, run.settings.get("train.metric", "")):
+            if not isinstance(told, str):
+                raise ValueError(f"no text: {shown(told)}")
+    except _DAMAGED as error:
         first = (str(error).splitlines() or [""])[0]
         raise RunError(
-            f"{folder}: damaged or not a run ({type(error).__name__}: {first}); "
+            f"{folder}: damaged or not a run ({type(error).__name__}: {cut(first)}); "
             "restore it, or train again"
         ) from None
-    if version > FORMAT:
-        raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
-    extra = folder / ANALYSIS
-    analysis = _json(extra) if extra.exists() else None
-    return RunRecord(folder, name, metrics, history, settings, versions, fingerprint, analysis)
+    return run
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -229,8 +236,10 @@ def _json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("holds no JSON object")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: damaged ({error}); restore it, or write it again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path}: damaged ({cut(str(error))}); restore it, or write it again"
+        ) from None
     return values
 
 

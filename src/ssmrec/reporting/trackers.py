@@ -23,7 +23,9 @@ from typing import Any
 from ssmrec.config import choose
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.training import Listener, RunConfig
+from ssmrec.training.files import assert_inside
 from ssmrec.training.given import flat
+from ssmrec.training.run import holds
 
 logger = logging.getLogger("ssmrec")
 
@@ -229,8 +231,15 @@ def _missing(name: str) -> ConfigError:
     )
 
 
+def _board(folder: Path, resume: bool) -> TensorBoard:
+    """Of a run folder; event files that belong to no run of it are not deleted."""
+    place = folder / "tensorboard"
+    assert_inside(folder, place)
+    return TensorBoard(place, resume or not holds(folder))
+
+
 TRACKERS: dict[str, Callable[[Path, bool], Tracker]] = {
-    "tensorboard": lambda folder, resume: TensorBoard(folder / "tensorboard", resume),
+    "tensorboard": _board,
     "mlflow": lambda folder, resume: MLflow(folder.name, folder),
 }
 """A tracker by name, for a run folder and whether its training is resumed."""
@@ -241,5 +250,6 @@ def trackers(names: Sequence[str], folder: Path, resume: bool = False) -> list[T
 
     Raises:
         ConfigError: an unknown name, or its package is not installed.
+        RunError: `tensorboard` of the folder is a link that leads out of it.
     """
     return [choose(TRACKERS, name, "--track")(folder, resume) for name in dict.fromkeys(names)]

@@ -1,6 +1,7 @@
 """The HTTP service: routes, limits, metrics. Needs the extra `serve`."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from prometheus_client import (
 from ssmrec.errors import SsmrecError
 from ssmrec.serving import answers
 from ssmrec.serving.bodies import Bounded
+from ssmrec.serving.hosts import Named
 from ssmrec.serving.messages import (
     Bodies,
     Explained,
@@ -33,7 +35,7 @@ from ssmrec.serving.messages import (
     Unknown,
     Users,
 )
-from ssmrec.serving.middleware import Ending, Measured
+from ssmrec.serving.middleware import Ending, Marked, Measured
 from ssmrec.serving.refusals import StrictRoute, invalid, named, refused, unreadable
 from ssmrec.serving.service import LONGEST, Service
 
@@ -48,6 +50,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "No user or item of that id was trained on."},
     408: {"model": Problem, "description": "The body took too long to come."},
     413: {"model": Problem, "description": "The body is too large."},
+    421: {
+        "model": Problem,
+        "description": "The service does not answer for the host of the request.",
+    },
     422: {"model": Problem, "description": "The request is not valid."},
     503: {"model": Problem, "description": "The service is stopping."},
 }
@@ -55,7 +61,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 ASKED: dict[str, Any] = {"responses": ERRORS, "dependencies": [Depends(named)]}
 """What all questions have in common."""
-PLAIN: dict[str, Any] = {"responses": {422: ERRORS[422]}, "dependencies": [Depends(named)]}
+PLAIN: dict[str, Any] = {
+    "responses": {code: ERRORS[code] for code in (421, 422)},
+    "dependencies": [Depends(named)],
+}
 """And what those that take no parameter have."""
 
 
@@ -89,13 +98,19 @@ class Metrics:
         self.seconds.labels(route).observe(seconds)
 
 
-def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0) -> FastAPI:
+def make_app(
+    service: Service,
+    limits: Limits | None = None,
+    watch: float = 0.0,
+    hosts: Collection[str] | None = None,
+) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         service: what answers.
         limits: what one request may ask for.
         watch: seconds between looks for a new run in the folder; 0 for never.
+        hosts: names that are answered to (`hosts.hosts_of`); None for any.
     """
     limits = limits or Limits()
     metrics = Metrics(service)
@@ -119,9 +134,12 @@ def make_app(service: Service, limits: Limits | None = None, watch: float = 0.0)
     _add_queries(app, service, limits)
     _add_pages(app, service, metrics, limits)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
+    if hosts is not None:
+        app.add_middleware(Named, hosts=hosts)
     app.add_middleware(Bounded, most=limits.body, seconds=limits.seconds)
     app.add_middleware(Ending)
     app.add_middleware(Measured, observe=metrics.observe, routes=paths)
+    app.add_middleware(Marked)
     return app
 
 

@@ -16,7 +16,10 @@ DISCARDED = 64 << 20
 
 
 class Bounded:
-    """Refuses a body of more than `most` bytes, declared or sent, or that takes longer than `seconds`."""
+    """Refuses a body of more than `most` bytes, declared or sent, or that takes longer than `seconds`.
+
+    One whose length is told in two ways is not read: where it ends is not sure (RFC 9112, 6.1).
+    """
 
     def __init__(self, app: Any, most: int, seconds: float = SECONDS) -> None:
         self.app, self.most, self.seconds = app, most, seconds
@@ -25,6 +28,9 @@ class Bounded:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            told = "the body has both a content-length and a transfer-encoding: send one of them"
+            return await refuse(send, 400, told)
         declared, body = int(headers.get(b"content-length") or 0), bytearray()
         whole: bool | None = False
         with suppress(TimeoutError):

@@ -13,6 +13,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.kernels.memory import fitting
 from ssmrec.ranking import Choice, Progress, Ranker, Unknown
 from ssmrec.training import replaced
+from ssmrec.training.files import target_of
 
 BLOCK = 1 << 14
 """Most users ranked and written at once; more would be no faster."""
@@ -66,7 +67,7 @@ def write_lists(out: Path, frames: Iterator[pl.DataFrame]) -> tuple[int, int]:
     writer = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(out) as part, open(part, "wb") as file:
+        with replaced(target_of(out)) as part, open(part, "wb") as file:
             try:
                 for frame in frames:
                     if out.suffix != ".parquet":

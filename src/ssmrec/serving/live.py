@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ssmrec.data.vocabulary import refuse_table
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.models.blend import alike_columns
 from ssmrec.ranking import Choice, ItemRows, Ranker, as_ids, recommend_frame, top_k
@@ -21,7 +22,7 @@ from ssmrec.serving.foldin import FoldIn
 from ssmrec.training import Trained, load_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Live:
     """One trained model behind every kind of answer.
 
@@ -76,6 +77,7 @@ class Live:
         Raises:
             DataError: a user without any known item: nothing tells his taste; or no list of ids.
         """
+        refuse_table(liked, "the items of each new user")
         liked = [as_ids(ids, "items") for ids in liked]
         found = [self.ranker.find_items(ids) for ids in liked]
         missing = [

@@ -30,12 +30,16 @@ def _id(value: Any, valid: ValidatorFunctionWrapHandler) -> int | str:
     try:
         return valid(_whole(value))
     except ValidationError:
-        told = "must be an id: a whole number, or text of 1 to {longest} characters"
+        told = "must be an id: a whole number of 64 bits, or text of 1 to {longest} characters"
         raise PydanticCustomError("id", told, {"longest": LONGEST}) from None
 
 
+_TOLD: Any = {"minimum": 1024 - 2**63, "maximum": 2**63 - 1024}
+"""What the OpenAPI document says of a whole number of 64 bits: it holds no number that is not a float."""
 Id = Annotated[
-    StrictInt | Annotated[StrictStr, Field(min_length=1, max_length=LONGEST)], WrapValidator(_id)
+    Annotated[StrictInt, Field(ge=-(2**63), lt=2**63, json_schema_extra=_TOLD)]
+    | Annotated[StrictStr, Field(min_length=1, max_length=LONGEST)],
+    WrapValidator(_id),
 ]
 Unknown = Literal["popular", "skip", "error"]
 """What a user who was not trained on gets."""

@@ -1,4 +1,4 @@
-"""What stands before every request: an answer at the end of the service, and the count and time of answers."""
+"""What stands before every request: an answer at the end of the service; headers, count and time of answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ async def refuse(send: Send, status: int, detail: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+class Marked:
+    """Browsers take an answer for the type it names, and keep none that does not say that they may."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        async def marked(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+                if all(name.lower() != b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, marked)
 
 
 class Ending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def _mark(uri: str, query: str) -> str:
 def asked_by(uri: str, query: str, file: Path) -> bool:
     """Whether `file` has the rows of this question to this address, as far as it says."""
     return pl.read_parquet_metadata(file).get(_ASKED) in (None, _mark(uri, query))
+
+
+def is_snapshot(file: Path) -> bool:
+    """Whether `snapshot` wrote a file, which may be missing."""
+    with suppress(OSError, pl.exceptions.PolarsError):
+        return file.is_file() and _ASKED in pl.read_parquet_metadata(file)
+    return False
 
 
 def snapshot(uri: str, query: str, file: Path) -> int:

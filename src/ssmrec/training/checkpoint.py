@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ssmrec.errors import RunError
+from ssmrec.errors import RunError, cut
 from ssmrec.training.config import completed
 from ssmrec.training.diverged import DivergedError
+from ssmrec.training.facts import read_phases
 from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import State, Trainer
 from ssmrec.training.peers import current
+from ssmrec.training.stored import assert_alike, load_moments
 from ssmrec.training.tensors import Stored, assert_whole, give, write_tensors
 
 _EVERY = 30.0
@@ -83,25 +86,26 @@ class Checkpoint:
         """Set `trainer` to the saved state if this `phase` was saved."""
         if phase not in self.phases:
             return
-        if phase in self.unread:
-            self._take(phase, trainer)
+        with self._reading():
+            if phase in self.unread:
+                self._take(phase, trainer)
+            self._restore(phase, trainer)
+
+    def _restore(self, phase: str, trainer: Trainer) -> None:
         trainer.state = State(best=self._part(phase, "best"), **self.phases[phase])
         trainer.start -= sum(record["train_seconds"] for record in trainer.state.history)
-        model = self._part(phase, "model")
+        model, own = self._part(phase, "model"), trainer.model.state_dict()
+        if trainer.state.best:
+            assert_alike(trainer.state.best, own)
         if not model:  # an ended phase keeps its choice only
             trainer.model.load_state_dict(trainer.state.best)
             trainer.epochs = trainer.state.epoch
             return
+        assert_alike(model, own)
+        assert_alike(loss := self._part(phase, "loss"), trainer.loss.state_dict())
         trainer.model.load_state_dict(model)
-        trainer.loss.load_state_dict(self._part(phase, "loss"))
-        moments, fused = self._part(phase, "adam"), trainer.optimizer.defaults["fused"]
-        for index, parameter in enumerate(_parameters(trainer)):
-            if f"{index}/step" in moments:  # none while a parameter has not been trained
-                places = {"step": parameter.device if fused else "cpu"}  # else read at every step
-                trainer.optimizer.state[parameter] = {
-                    name: moments[f"{index}/{name}"].to(places.get(name, parameter.device))
-                    for name in ("step", "exp_avg", "exp_avg_sq")
-                }
+        trainer.loss.load_state_dict(loss)
+        load_moments(trainer.optimizer, _parameters(trainer), self._part(phase, "adam"))
 
     def after_epoch(self, phase: str, trainer: Trainer) -> None:
         """Save if there is no checkpoint yet, or the last one is long ago for what saving costs.
@@ -176,17 +180,13 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        try:
+        with self._reading():
             if self.writes:  # one process looks for all
                 assert_whole(self.path)
             with safe_open(self.path, framework="pt") as file:
                 meta = file.metadata() or {}
-            data, settings = meta["data"], json.loads(meta["settings"])
-            phases = json.loads(meta["phases"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.path}: the checkpoint is damaged ({error}); train with --overwrite, not --resume"
-            ) from None
+            data, settings = meta["data"], dict(json.loads(meta["settings"]))
+            phases = read_phases(meta["phases"])
         differs = self._difference(settings) or self._other_data(data, settings)
         if differs:
             raise RunError(
@@ -202,6 +202,24 @@ class Checkpoint:
         self.phases, self.unread = phases, set(phases)
         if self._chooses(settings):
             self.model = settings["model"]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Whatever fails while the file is read becomes one line."""
+        try:
+            yield
+        except (
+            SafetensorError,
+            OSError,
+            LookupError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+        ) as error:
+            told = cut((str(error).splitlines() or [""])[0])
+            raise RunError(
+                f"{self.path}: the checkpoint is damaged ({told}); train with --overwrite, not --resume"
+            ) from None
 
     def _take(self, phase: str, trainer: Trainer) -> None:
         """Read the tensors of a phase, and of divided tables the rows that this process holds."""

@@ -1,29 +1,32 @@
-"""Files that are whole or not there: written beside their place, flushed to disk, then moved."""
+"""Files that are whole or not there: written beside their place, flushed to disk, then moved.
+
+A link in the place of a file is replaced, and never followed: in a folder that came from elsewhere it may
+lead anywhere. Only of a file that the user names `target_of` gives the one to replace.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ssmrec.errors import RunError
 
 CHECKPOINT = "checkpoint.safetensors"
-BEGUN = re.compile(r"\.tmp[A-Za-z0-9]{6}")
-"""How safetensors names a file before it is whole."""
+PART = ".ssmrec.part"
+"""How the name of a file ends before it is whole: no other program's do, so it may be deleted."""
 
 
 def target_of(path: Path) -> Path:
-    """The file that is replaced: of a link the one it points to, so that the link stays."""
+    """What to replace where the user named `path`: of a link the file it points to; the link stays."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def part_of(path: Path) -> Path:
     """Where `path` is written before it takes its place."""
-    target = target_of(path)
-    return target.with_name(target.name + ".part")
+    return path.with_name(path.name + PART)
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def replaced(path: Path) -> Iterator[Path]:
         mode = _begin(part)
         yield part
         _finish(part, mode)
-        os.replace(part, target_of(path))
+        os.replace(part, path)
     except BaseException:
         _forget(part)
         raise
@@ -51,9 +54,9 @@ def replace_together(writers: Mapping[Path, Callable[[Path], object]], last: Pat
             mode = _begin(part_of(path))
             write(part_of(path))
             _finish(part_of(path), mode)
-        target_of(last).unlink(missing_ok=True)
+        last.unlink(missing_ok=True)
         for path in sorted(writers, key=lambda path: path == last):
-            os.replace(part_of(path), target_of(path))
+            os.replace(part_of(path), path)
     except BaseException:
         for path in writers:
             _forget(part_of(path))
@@ -66,19 +69,37 @@ def ready(folder: Path) -> None:
     Raises:
         RunError: it cannot be written; nothing of the attempt stays but the folder.
     """
-    probe = folder / ".write"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("x")
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            probe.write(b"x")
     except OSError as error:
         raise unwritable(folder, error) from None
-    finally:
-        _forget(probe)
 
 
 def unwritable(path: Path, error: OSError) -> RunError:
     """What to say where nothing can be written."""
     return RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")
+
+
+def spare(places: Iterable[Path], owner: str, remedy: str) -> None:
+    """Raise a RunError where one of `places` is taken; to be asked in a folder that holds nothing of ours.
+
+    Args:
+        owner: of the files to be written there, as in `a run`. remedy: what the user can do.
+    """
+    for place in places:
+        if os.path.lexists(place):
+            raise RunError(f"{place}: is not of {owner}, and would be replaced; {remedy}")
+
+
+def assert_inside(folder: Path, path: Path) -> None:
+    """Raise a RunError where a link leads from `path`, which lies in `folder`, to a place outside of it."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise RunError(
+            f"{path}: is a link that leads out of {folder}, where nothing is written; delete the link, or "
+            "choose another --out"
+        )
 
 
 def assert_regular(path: Path) -> None:
@@ -88,16 +109,16 @@ def assert_regular(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what killed writers left in a run folder: parts, and files safetensors had begun."""
+    """Delete the parts that killed writers left in a run folder."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix == ".part" or BEGUN.fullmatch(path.name):
+        if path.name.endswith(PART):
             _forget(path)
 
 
 def _begin(part: Path) -> int:
     """The mode of a new file here; safetensors alone would give its files to the owner only."""
     part.unlink(missing_ok=True)
-    part.touch()
+    part.touch(exist_ok=False)  # nothing else is opened, least of all what a link leads to
     return part.stat().st_mode & 0o777
 
 

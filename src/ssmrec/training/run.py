@@ -18,19 +18,19 @@ import polars as pl
 import torch
 import yaml
 from safetensors import SafetensorError
-from torch import Tensor
 
-from ssmrec.config import merged
+from ssmrec.config import build, merged, parse_yaml
 from ssmrec.data import Interactions, Vocabulary
-from ssmrec.errors import ConfigError, RunError
+from ssmrec.errors import ConfigError, DataError, RunError, cut
 from ssmrec.models import Backbone
-from ssmrec.models.blend import scores_by_itself
 from ssmrec.training.ahead import without_start
-from ssmrec.training.config import RunConfig, make_model, resolve
-from ssmrec.training.files import CHECKPOINT, assert_regular, replace_together, replaced
+from ssmrec.training.config import RankingConfig, RunConfig, make_model, resolve
+from ssmrec.training.facts import read_history, read_metrics
+from ssmrec.training.files import CHECKPOINT, assert_regular, replace_together, replaced, spare
 from ssmrec.training.given import differing, weighs
 from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
+from ssmrec.training.stored import load_state, read_pairs
 from ssmrec.training.tensors import Stored, give, read_tensors, write_tensors
 
 FORMAT = 1
@@ -55,10 +55,29 @@ def holds(folder: Path) -> str:
     return "an unfinished training" if (folder / CHECKPOINT).exists() else ""
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether it holds a run, or what a kill left of one: `config.yaml` is the first file to be saved."""
+    if (folder / CHECKPOINT).exists():
+        return True
+    with suppress(RunError), _reading(folder / CONFIG):
+        return {"format", "data_fingerprint"} <= dict(parse_yaml(_text(folder / CONFIG))).keys()
+    return False
+
+
+def refuse_foreign(folder: Path, remedy: str, *more: Path) -> None:
+    """Raise a RunError that names a file which a run would replace, in a folder that holds none.
+
+    Args:
+        remedy: what the user can do. more: further files that the run would replace.
+    """
+    if not holds(folder) and not is_ours(folder):
+        spare([*(folder / name for name in (*FILES, *DERIVED)), *more], "a run", remedy)
+
+
 def broken_off(folder: Path) -> bool:
     """Whether it holds a run that Ctrl-C ended."""
     with suppress(RunError), _reading(folder / METRICS):
-        return json.loads(_text(folder / METRICS))["stopped"] == "interrupted"
+        return read_metrics(folder / METRICS)["stopped"] == "interrupted"
     return False
 
 
@@ -88,16 +107,16 @@ def save_run(
                 tensors[f"{name}.weights"] = torch.from_numpy(pairs.weights)
         ids = _ids(trained.train)
         texts = {
-            CONFIG: yaml.safe_dump(
+            CONFIG: yaml.safe_dump(  # the first in its place: see `is_ours`
                 _record(trained, fingerprint, folder), sort_keys=False, allow_unicode=True
             ),
             HISTORY: "".join(json.dumps(row) + "\n" for row in trained.history),
             METRICS: json.dumps(trained.metrics, indent=2) + "\n",
         }
         writers = {
+            **{folder / name: _text_writer(text) for name, text in texts.items()},
             folder / MODEL: lambda path: write_tensors(path, tensors, {_OF_IDS: _checksum(ids)}),
             folder / IDS: ids.write_parquet,
-            **{folder / name: _text_writer(text) for name, text in texts.items()},
             **{place: partial(copyfile, file) for place, file in (more or {}).items()},
         }
         replace_together(writers, last=folder / METRICS)
@@ -151,40 +170,41 @@ def load_run(folder: Path) -> tuple[Trained, str]:
         held = holds(folder)
         left = f"; it holds {held}: repeat its command with --resume" if held else ""
         raise RunError(f"{folder}: not a finished run (no {METRICS}){left}")
-    with _reading(folder / METRICS):
-        metrics = json.loads(_text(folder / METRICS))
-        if not isinstance(metrics, dict) or "protocol" not in metrics:
-            raise ValueError("holds no metrics of a run")
     with _reading(folder / CONFIG):
-        record = dict(yaml.safe_load(_text(folder / CONFIG)))
+        record = dict(parse_yaml(_text(folder / CONFIG)))
         version, settings = int(record["format"]), _as_it_was(dict(record["settings"]))
         fingerprint = str(record["data_fingerprint"])
     if version > FORMAT:
         raise RunError(f"{folder}: has format {version}, this ssmrec reads up to {FORMAT}: upgrade")
     config = _with_data(_resolved(settings, folder), folder, bool(record.get("data_kept")))
+    with _reading(folder / METRICS):
+        metrics = read_metrics(folder / METRICS)
     with _reading(folder / HISTORY):
-        history = [json.loads(line) for line in _text(folder / HISTORY).splitlines()]
+        history = read_history(folder / HISTORY)
     with _reading(folder / IDS):
         users, items = _vocabularies(ids := pl.read_parquet((folder / IDS).read_bytes()))
     with _reading(folder / MODEL):
         tensors, facts = read_tensors(folder / MODEL)
         if facts.get(_OF_IDS, found := _checksum(ids)) != found:
             raise ValueError(f"was saved with another {IDS} than the one beside it")
-        train = _pairs(tensors, "train", users, items)
-        seen = _pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
+        train = read_pairs(tensors, "train", users, items)
+        seen = read_pairs(tensors, "seen", users, items) if "seen.indptr" in tensors else train
         model = make_model(without_start(config), train, torch.Generator())
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
-        model.load_state_dict(state, assign=scores_by_itself(model))  # n x n numbers once
+        load_state(model, state)
     return Trained(config, model, train, seen, history, metrics), fingerprint
 
 
 def _resolved(settings: dict[str, Any], folder: Path) -> RunConfig:
     try:
-        return resolve(settings)
+        with _reading(folder / CONFIG):
+            config = resolve(settings)
+            for part in config.model.get("parts", ()):
+                build(RankingConfig, part["settings"]["ranking"], f"{part['name']}: ranking")
     except ConfigError as error:
-        if not str(error).startswith("unknown "):
-            raise
-        raise RunError(f"{folder}: {error}") from None
+        kind = RunError if str(error).startswith("unknown ") else ConfigError
+        raise kind(f"{folder}: {error}") from None
+    return config
 
 
 def _as_it_was(settings: dict[str, Any]) -> dict[str, Any]:
@@ -215,8 +235,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         assert_regular(path)
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError,
-            yaml.YAMLError, pl.exceptions.PolarsError) as error:  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
+            SafetensorError, yaml.YAMLError, pl.exceptions.PolarsError, DataError) as error:  # fmt: skip
         raise RunError(
             f"{path}: damaged or not of this run ({_first(error)}); restore it, or train again"
         ) from None
@@ -229,12 +249,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _first(error: Exception) -> str:
-    text = str(error).strip()
-    return (
-        f"{type(error).__name__}: {text.splitlines()[0].rstrip(':')}"
-        if text
-        else type(error).__name__
-    )
+    kind, text = type(error).__name__, str(error).strip()
+    return f"{kind}: {cut(text.splitlines()[0].rstrip(':'))}" if text else kind
 
 
 def _versions() -> dict[str, str]:
@@ -271,16 +287,3 @@ def _vocabularies(frame: pl.DataFrame) -> tuple[Vocabulary, Vocabulary]:
         ids = rows["id"]
         found.append(Vocabulary(ids.cast(pl.Int64) if (rows["type"] == "int").all() else ids))
     return found[0], found[1]
-
-
-def _pairs(
-    tensors: Mapping[str, Tensor], name: str, users: Vocabulary, items: Vocabulary
-) -> Interactions:
-    indptr, indices = tensors[f"{name}.indptr"].numpy(), tensors[f"{name}.indices"].numpy()
-    if len(indptr) != len(users) + 1 or (len(indices) and indices.max() >= len(items)):
-        raise ValueError(f"{name} pairs do not fit the ids")
-    more = {}
-    for kind in ("timestamps", "weights"):
-        if (found := tensors.get(f"{name}.{kind}")) is not None:
-            more[kind] = found.numpy()
-    return Interactions(users, items, indptr, indices, **more)

@@ -108,11 +108,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         whole = 8 + length + max((told["data_offsets"][1] for told in header.values()), default=0)
         if size != whole:
             raise ValueError(f"has {size:,} bytes in the place of {whole:,}")
-        found = {}
+        found, at = {}, 0
         for name, told in sorted(header.items(), key=lambda entry: entry[1]["data_offsets"]):
             (start, end), kind = told["data_offsets"], _TYPES[told["dtype"]]
-            if end - start != math.prod(told["shape"]) * kind.itemsize:
+            if start != at or end - start != math.prod(told["shape"]) * kind.itemsize:
                 raise ValueError(f"{name} has another shape")
+            at = end  # none lies on another one: a small file takes little memory
             found[name] = torch.empty(told["shape"], dtype=kind)
             file.seek(8 + length + start)
             if file.readinto(data := _bytes(found[name])) != end - start:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +15,12 @@ import yaml
 
 from ssmrec.errors import RunError
 from ssmrec.training import label
-from ssmrec.training.files import ready
+from ssmrec.training.files import assert_inside, ready, spare
 from ssmrec.training.run import write_text
 from ssmrec.tuning.task import Task, recipe
 
+NAME = "ssmrec"
+"""Of the study in `study.db`."""
 RECIPE, TABLE, PICTURE, STUDY = "recipe.yaml", "trials.csv", "search.html", "study.db"
 
 
@@ -70,9 +74,30 @@ def prepare_folder(folder: Path) -> None:
     """Make the folder of a search.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: it cannot be written, holds files of others by the names of ours, or links that lead out
+            of it in the place of `study.db` and what SQLite keeps beside it.
     """
+    remedy, study = "choose another --out, or delete it", folder / STUDY
+    for end in ("", "-journal", "-wal", "-shm"):
+        assert_inside(folder, folder / f"{STUDY}{end}")
+    if not study.exists():
+        spare((folder / name for name in (RECIPE, TABLE, PICTURE)), "a search", remedy)
+    elif _of_others(study):
+        spare([study], "a search", remedy)
     ready(folder)
+
+
+def _of_others(study: Path) -> bool:
+    """Whether a database has tables, but neither our study nor room left for it by a killed process."""
+    try:
+        with closing(sqlite3.connect(f"{study.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = [name for (name,) in database.execute("select name from sqlite_master")]
+            if "studies" not in tables:
+                return bool(tables)
+            names = [name for (name,) in database.execute("select study_name from studies")]
+    except sqlite3.Error:  # Optuna will tell what is wrong with it
+        return False
+    return bool(names) and NAME not in names
 
 
 def write_files(folder: Path, task: Task, trials: Sequence[Done]) -> None:

@@ -12,11 +12,10 @@ from typing import Any
 
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.training.seeds import numpy_generator
-from ssmrec.tuning.record import STUDY, Done
+from ssmrec.tuning.record import NAME, STUDY, Done
 from ssmrec.tuning.spaces import Part, Range
 from ssmrec.tuning.task import Task
 
-_NAME = "ssmrec"
 _TASK, _TOLD, _ASKED = "task", "told", "asked"
 _FACTS = ("epoch", "epochs", "seconds", "reason")
 _STARTUP = 5
@@ -74,7 +73,7 @@ class Study:
         with self._watched():
             self.study = self.optuna.create_study(
                 storage=None if self.path is None else self._storage(self.path),
-                study_name=_NAME, direction="maximize", load_if_exists=True, pruner=self._pruner(),
+                study_name=NAME, direction="maximize", load_if_exists=True, pruner=self._pruner(),
             )  # fmt: skip
             self._claim(task.record(fingerprint))
             self._forget_lost()
