@@ -31,7 +31,7 @@ TERMS = ("neg_log_dcg", "neg_log_gain", "log_rank", "ssm")
 """The four terms of the chain, smallest first; fields of `Chain`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chain:
     """The terms of the chain for each row, float64 (B,), in nats.
 
@@ -177,7 +177,7 @@ def bound_section(subject: Subject, rows: int, users: int, seed: int) -> list[di
     return [part for part in parts if part]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Chains:
     """The chain at the run's temperature, candidates per row, and SSM at each temperature (T, B)."""
 

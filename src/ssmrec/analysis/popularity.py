@@ -53,7 +53,7 @@ def popularity_groups(degrees: Array, n: int) -> Array:
     return groups
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Share:
     """A metric split by item group.
 

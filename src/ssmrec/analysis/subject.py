@@ -27,7 +27,7 @@ _CELLS = 4_000_000
 """Most (row, candidate) pairs analysed at once: eight arrays of them take 256 MB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """Vectors of all users and items as float64: users (m, d), items (n, d), and their layer-0 rows."""
 
@@ -37,7 +37,7 @@ class Table:
     ego_items: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lists:
     """Ranked lists of the averaged users.
 
@@ -54,7 +54,7 @@ class Lists:
     held_out: Interactions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawn:
     """Rows of one training batch with the candidates the run's sampler drew for them.
 

@@ -40,7 +40,7 @@ FORMAT = 1
 """Version of the layout; a result of another one is not used."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """The result of one run.
 

@@ -65,7 +65,7 @@ class DotLossConfig(LossConfig):
     temperature: float = Field(1.0, gt=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """What a loss may know of a batch beside its logits.
 

@@ -13,7 +13,7 @@ from ssmrec.config import Config
 from ssmrec.data import Interactions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """Representations of some users and items.
 

@@ -79,7 +79,7 @@ class Scale(ABC, Generic[R]):
         return self.scaled(rows, self.spread(rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VectorScale(Scale[Tensor]):
     """Of a part with vectors: the inner products of the scaled ones are its scaled scores.
 
@@ -118,7 +118,7 @@ class VectorScale(Scale[Tensor]):
         return (y / self.length.to(y.dtype)) if self.size > 0 else torch.zeros_like(y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreScale(Scale[ScoringRows]):
     """Of a part whose rows of users score by themselves.
 
@@ -154,7 +154,7 @@ class ScoreScale(Scale[ScoringRows]):
         return y / self.length
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side(Generic[R]):
     """How one part ranks: rows of users (m, d) and vectors of items (n, d), and what makes its scores
     comparable; with the `spread` of the users' scores (m,) where it is known.

@@ -52,7 +52,7 @@ class ScoringRows(ABC):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HistoryRows(ScoringRows):
     """Binary rows (m, n) of the items users have.
 
@@ -106,7 +106,7 @@ class HistoryRows(ScoringRows):
         return dense
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaled:
     """Scores by `rows` and their own item vectors (n, d'), times a factor for each user, float32 (m,)."""
 
@@ -121,7 +121,7 @@ class Scaled:
         return self.rows.scores(self.items).mul_(self.factors[:, None])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SummedRows(ScoringRows):
     """User vectors with the scores of item-item models beside their products:
     score(u, i) = x_u . y_i + the scores of `beside`.

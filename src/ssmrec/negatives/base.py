@@ -17,7 +17,7 @@ from ssmrec.kernels.known import LARGEST, KnownItems, fits
 from ssmrec.kernels.sampling import known_pairs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Positive pairs: `users` (B,) and `items` (B,), int64 indices.
 
@@ -32,7 +32,7 @@ class Batch:
         return len(self.users)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Negatives:
     """Candidates that are contrasted with the positives of a batch.
 

@@ -188,7 +188,7 @@ def _solver(
     return rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Message:
     """A user vector that is own * (own row) + |H|^-exponent * (sum of item rows of his items H).
 

@@ -32,7 +32,7 @@ _SHARE = 1 / 64
 """Of the items; to search for more of them takes longer than to rank them all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Index:
     """A built index.
 

@@ -149,7 +149,7 @@ def version_of(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Asked:
     loaded: Loaded
     users: Array

@@ -100,7 +100,7 @@ def _side(run: Trained, known: Tensor, valid: Interactions) -> Side[Any]:
     return side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Scored(ScoringRows):
     """Rows of some users whose scores are at hand: every weight that is tried adds the same ones up.
 

@@ -51,7 +51,7 @@ class Watch:
     seen: Sequence[Interactions]
 
 
-@dataclass
+@dataclass(eq=False)
 class State:
     """Where a training stands after a whole epoch: all that is needed to go on from there.
 

@@ -19,7 +19,7 @@ from ssmrec.training.regularise import Regulariser
 from ssmrec.training.rows import cut, mean_loss, widths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Places:
     """Where the rows of a batch lie among its distinct users and items.
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """A table whose rows lie in several processes, to be gone through once, by all of them.
 
