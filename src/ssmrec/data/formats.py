@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ssmrec.data.columns import tell_twice
 from ssmrec.data.config import DataConfig
 from ssmrec.data.jsonl import is_jsonl, open_jsonl
 from ssmrec.data.place import Place
@@ -290,9 +291,8 @@ def _scan(path: Path | Remote, first: str, place: Place, above: int) -> pl.LazyF
             infer_schema=False,
         )
         found = frame.collect_schema().names()
-    if place.header and len(set(fields)) < len(fields):
-        twice = ", ".join(sorted({name for name in fields if fields.count(name) > 1}))
-        log.warning("%s: several columns are named %s: the first one is read", place, twice)
+    if place.header:
+        tell_twice(fields, place)
     stripped = [name.strip() for name in found]
     if place.header:  # "user" and "user " stay two columns
         names = stripped if len(set(stripped)) == len(found) else found

@@ -40,8 +40,8 @@ def load(source: Source, config: DataConfig | None = None, **options: Any) -> In
     split. Repeated pairs become one (`duplicates`), and `counts` says how many rows went where.
 
     Args:
-        source: a file, a folder, a pattern of names, the name of a data set, or a table of polars, pandas
-            or pyarrow (all that has Arrow's C stream).
+        source: a file, a folder, a pattern of names, the name of a data set, a table of polars, pandas
+            or pyarrow (all that has Arrow's C stream), or a sparse matrix of scipy, users by items.
         config: settings, or the same as keyword `options`: `user="customer"`, `min_rating=4` ...
 
     Raises:
