@@ -272,7 +272,7 @@ def _tested_users(
     """
     kept = [s for s in one if one[s].users is not None and other[s].users is not None]
     known = store.tested(test)
-    if known and (not known.seeds or len(known.seeds) > len(kept)) and len(kept) < len(one):
+    if known and len(known.seeds or one) > len(kept):
         return store.remember(test, known)
     users = paired(one, other, plan.metric)
     if not len(users[0]):
