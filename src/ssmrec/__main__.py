@@ -2,4 +2,5 @@
 
 from ssmrec.cli import main
 
-main()
+if __name__ == "__main__":  # the processes of a comparison import this file under another name
+    main()

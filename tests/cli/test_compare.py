@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(place, monkeypatch)
     step = CompareBars.step
 
     def stopped(self, epoch, done, total, loss):
-        if self.position == "[3/8]":
+        if [number for _, number in self.begun.values()] == [3]:
             raise KeyboardInterrupt
         step(self, epoch, done, total, loss)
 

@@ -16,11 +16,11 @@ from ssmrec.compare import (
     Store,
     Watcher,
     aggregate,
+    attempt,
     expand,
     make_plan,
     run_of,
     run_plan,
-    runner,
     trials,
 )
 from ssmrec.compare.runner import chosen, tuned_settings
@@ -217,7 +217,7 @@ def test_a_trial_that_diverges_has_lost_and_a_run_that_does_stops_no_other(small
 def test_a_trial_that_could_not_be_done_is_told_as_such(small, tmp_path, monkeypatch):
     """Memory that was short is no lost trial: it is tried again, and nothing is chosen until then."""
     small |= {"models": "mf", "losses": "ssm", "seeds": 1, "tune": {"train.lr": [0.01, 0.05]}}
-    real = runner.train_run
+    real = attempt.train_run
 
     def short(config, *rest):
         if config.train.lr == 0.05:
@@ -225,7 +225,7 @@ def test_a_trial_that_could_not_be_done_is_told_as_such(small, tmp_path, monkeyp
         return real(config, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "train_run", short)
+        patch.setattr(attempt, "train_run", short)
         *_, failures, _ = run(small, tmp_path / "out")
     assert [failure.reason for failure in failures] == [
         "out of memory", "1 of the 2 trials of its tuning could not be done",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ssmrec.cli.options import once
+from ssmrec.cli.plugins import load_plugins
 from ssmrec.compare import (
     FORMATS,
     Failure,
@@ -89,6 +91,14 @@ def compare(
     only: Annotated[
         str, typer.Option(help="Regular expression: run only what matches it; see --dry-run.")
     ] = "",
+    at_a_time: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Trainings that go on at the same time, each in a process of its own; they share the "
+            "CPU's threads, and a GPU.",
+        ),
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the runs and how far each is.")
     ] = False,
@@ -125,7 +135,7 @@ def compare(
         if dry_run:
             _list(agreed, methods, Store(folder), only)
             return
-        failures = [] if no_run else _run(agreed, methods, folder, only)
+        failures = [] if no_run else _run(agreed, methods, folder, only, at_a_time)
         store = Store(folder)
         blocks = aggregate(agreed, methods, store)
     # A data set without any run yet would be a block of dashes.
@@ -187,11 +197,15 @@ def _plan(path: Path | None, asked: Mapping[str, Any], pairs: list[str]) -> tupl
     return make_plan(values), "quick" if path is None else path.stem
 
 
-def _run(plan: Plan, methods: list[Method], folder: Path, only: str) -> list[Failure]:
+def _run(
+    plan: Plan, methods: list[Method], folder: Path, only: str, at_a_time: int
+) -> list[Failure]:
     wanted = chosen(plan, methods, only)
     try:
-        with CompareBars() as bars:
-            failures = run_plan(plan, methods, folder, bars, only)
+        with CompareBars(at_a_time=at_a_time) as bars:
+            # Parts of one's own are told by the environment, which the processes inherit.
+            start = partial(load_plugins, [])
+            failures = run_plan(plan, methods, folder, bars, only, at_a_time, start)
     except KeyboardInterrupt:
         store = Store(folder)
         done = sum(_state(plan, method, seed, store) == "finished" for method, seed in wanted)

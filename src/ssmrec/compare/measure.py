@@ -29,8 +29,18 @@ GROUPS = 10
 """Groups of items with equal shares of the training pairs, as in figures 1 and 5 of Wu et al."""
 
 
-def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Split) -> Outcome:
-    """Test metrics of a run, or validation metrics of a trial."""
+def measured(
+    plan: Plan,
+    job: Job,
+    trained: Trained,
+    fingerprint: str,
+    split: Split,
+    at_a_time: int = 1,
+) -> Outcome:
+    """Test metrics of a run, or validation metrics of a trial.
+
+    Where `at_a_time` trainings share a machine, seconds are not those of one alone, and `device` says so.
+    """
     if job.trial is None:
         held_out, seen, metrics = split.test, [trained.train, trained.seen], plan.metrics
     else:
@@ -38,13 +48,14 @@ def measured(plan: Plan, job: Job, trained: Trained, fingerprint: str, split: Sp
     assert held_out is not None
     result = _ranked(trained, held_out, seen, metrics)
     facts = trained.metrics
+    shared = f", one of {at_a_time} trainings at a time" if at_a_time > 1 else ""
     kept = ("protocol", "selected_on", "best_epoch", "epochs", "stopped", "similarity", "seconds")
     record = {
         **head(job),
         "metrics": result.values,
         "counts": result.counts,
         **{name: facts[name] for name in kept},
-        "device": facts.get("device", "cpu"),
+        "device": facts.get("device", "cpu") + shared,
         "data_fingerprint": fingerprint,
         "data_read": _read(split),
         "held_out_fingerprint": held_out.fingerprint,

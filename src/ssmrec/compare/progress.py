@@ -17,31 +17,49 @@ _SLICE = 0.5
 
 
 class CompareBars(TwoBars, Watcher):
-    """Shows run by run what is done, what goes on, and about how long it will take."""
+    """Shows run by run what is done, what goes on, and about how long it will take.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Of several trainings `at_a_time` it shows how many go on, not how far each is.
+    """
+
+    def __init__(self, console: Console | None = None, at_a_time: int = 1) -> None:
         super().__init__("runs", console)
+        self.bars.update(self.inner, visible=at_a_time == 1)
+        self.several = at_a_time > 1
+        self.begun: dict[str, tuple[float, int]] = {}
+        """When each of those that go on began, and its number."""
         self.started = self.told = 0.0
+        self.total = 1
         self.left: float | None = None
-        self.position, self.last = "", False
         self.best = ""
 
     def begin(self, job: Job, done: int, total: int, left: float | None) -> None:
-        self.started, self.left, self.position = time.monotonic(), left, f"[{done + 1}/{total}]"
-        self.last = done + 1 == total
-        self.bars.update(self.outer, completed=done, total=total, facts=self._until(left))
+        self.started, self.left, self.total = time.monotonic(), left, total
+        self.begun[job.title] = self.started, done + 1
+        self._show()
         self.bars.update(self.inner, description=job.title, completed=0, total=1, facts="")
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        took = time.monotonic() - self.started
+        started, position = self.begun.pop(job.title)
+        took = time.monotonic() - started
         values = "  ".join(f"{k} {v:.4f}" for k, v in outcome.record["metrics"].items())
         part = "" if job.trial is None else "validation "
-        left = 0.0 if self.left is None else self.left - took
-        until = f", {self._until(left)}" if left >= 1 and not self.last else ""
-        self.note(f"{self.position} {job.title}: {part}{values}  ({duration(took)}{until})")
+        left = 0.0 if self.left is None else self.left - (time.monotonic() - self.started)
+        until = f", {self._until(left)}" if left >= 1 and position < self.total else ""
+        place = f"[{position}/{self.total}]"
+        self.note(f"{place} {job.title}: {part}{values}  ({duration(took)}{until})")
+        self._show()
 
     def failed(self, job: Job, reason: str) -> None:
-        self.note(f"{self.position} {job.title}: FAILED, {reason}")
+        _, position = self.begun.pop(job.title, (0.0, 0))
+        place = f"[{position}/{self.total}] " if position else ""
+        self.note(f"{place}{job.title}: FAILED, {reason}")
+
+    def _show(self) -> None:
+        first = min((number for _, number in self.begun.values()), default=self.total + 1)
+        going = f"{len(self.begun)} go on  " if self.several else ""
+        facts = going + self._until(self.left)
+        self.bars.update(self.outer, completed=first - 1, total=self.total, facts=facts)
 
     def phase(self, name: str, epochs: int, device: str) -> None:
         self.best = ""
@@ -64,7 +82,8 @@ class CompareBars(TwoBars, Watcher):
         self.bars.update(self.inner, completed=record["epoch"])
 
     def warning(self, text: str) -> None:
-        self.note(f"{self.position} warning: {text}")
+        position = max((number for _, number in self.begun.values()), default=0)
+        self.note(f"[{position}/{self.total}] warning: {text}")
 
     def _until(self, left: float | None) -> str:
         return "" if left is None else f"about {duration(left)} left"

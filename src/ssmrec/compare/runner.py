@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ssmrec.compare.measure import head, measured
+from ssmrec.compare.attempt import Attempt
+from ssmrec.compare.crew import crew
 from ssmrec.compare.methods import Job, Method, run_of, trials
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import Outcome, Store
-from ssmrec.data import Split, prepare
-from ssmrec.errors import ConfigError, RunError, SsmrecError
-from ssmrec.training import (
-    Checkpoint,
-    DivergedError,
-    Listener,
-    Trained,
-    load_run,
-    save_run,
-    train_run,
-)
-from ssmrec.training.ahead import refuse_early
-from ssmrec.training.files import assert_inside
+from ssmrec.errors import ConfigError
+from ssmrec.training import Listener
 
 
 class Watcher(Listener):
@@ -56,6 +45,8 @@ def run_plan(
     out: Path,
     watcher: Watcher | None = None,
     only: str = "",
+    at_a_time: int = 1,
+    start: Callable[[], None] | None = None,
 ) -> list[Failure]:
     """Train and measure all that has no result yet.
 
@@ -66,27 +57,33 @@ def run_plan(
         out: folder of the comparison.
         watcher: hears of progress.
         only: regular expression that titles of runs must match somewhere.
+        at_a_time: trainings that go on at the same time, each in a process of its own where there are
+            several; results are the same. The processes share the CPU's threads, and a GPU.
+        start: called first in each of those processes, as to register parts of one's own; it is pickled.
 
     Returns:
         The jobs that failed.
 
     Raises:
         ConfigError: no valid expression, or nothing matches.
-        RunError: a result is damaged, or `out` cannot be written.
-        KeyboardInterrupt: Ctrl-C; finished runs and the checkpoint of this one are kept.
+        RunError: a result is damaged, `out` cannot be written, or a process was killed.
+        KeyboardInterrupt: Ctrl-C; finished runs and the checkpoints of those that go on are kept.
     """
     wanted = chosen(plan, methods, only)
     store = Store(out)
     store.prepare()
-    work = _Work(plan, store, watcher or Watcher(), wanted)
-    for method, seed in wanted:
-        tuned = work.tuned(method)
-        job = run_of(method, seed, tuned or {})
-        if tuned is None:
-            work.fail(job, work.untuned(method))
-        else:
-            work.do(job)
-    return work.failures
+    watcher = watcher or Watcher()
+    work = _Work(plan, store, watcher, wanted, at_a_time)
+    going: dict[Future[Attempt], Job] = {}
+    with crew(plan, store, watcher, at_a_time, start) as begin:
+        while True:
+            while len(going) < at_a_time and (job := work.next()) is not None:
+                work.begin(job)
+                going[begin(job)] = job
+            if not going:
+                return work.failures
+            for done in wait(going, return_when=FIRST_COMPLETED).done:
+                work.end(going.pop(done), done.result())
 
 
 def chosen(plan: Plan, methods: Sequence[Method], only: str = "") -> list[tuple[Method, int]]:
@@ -123,142 +120,114 @@ def tuned_settings(plan: Plan, method: Method, store: Store) -> Mapping[str, Any
 
 
 class _Work:
-    """The state of `run_plan`."""
+    """The state of `run_plan`: what is still to be done, in order, and what came of the rest."""
 
     def __init__(
-        self, plan: Plan, store: Store, watcher: Watcher, wanted: Sequence[tuple[Method, int]]
+        self,
+        plan: Plan,
+        store: Store,
+        watcher: Watcher,
+        wanted: Sequence[tuple[Method, int]],
+        at_a_time: int,
     ) -> None:
-        self.plan, self.store, self.watcher = plan, store, watcher
+        self.plan, self.store, self.watcher, self.at_a_time = plan, store, watcher, at_a_time
         self.failures: list[Failure] = []
-        self.choices: dict[str, Mapping[str, Any] | None] = {}
-        self.split: tuple[str, Split | SsmrecError] | None = None
+        self.trials = {id(method): trials(plan, method) for method, _ in wanted}
+        self.choices: dict[int, Mapping[str, Any] | None] = {}
         # Jobs by title: those of a method that is tuned have no key yet.
+        self.runs = {run_of(method, seed, {}).title: (method, seed) for method, seed in wanted}
         self.pending: dict[str, Method] = {}
-        for method, seed in wanted:
-            for job in trials(plan, method):
-                self.pending[job.title] = method
-            self.pending[run_of(method, seed, {}).title] = method
+        for title, (method, _) in self.runs.items():
+            for trial in self.trials[id(method)]:
+                self.pending[trial.title] = method
+            self.pending[title] = method
         self.total = len(self.pending)
+        self.going: set[str] = set()
+        """Keys of the jobs that go on: two jobs of one key are one training."""
         self.took: list[tuple[Method, float]] = []
 
-    def tuned(self, method: Method) -> Mapping[str, Any] | None:
-        """Run the trials that are missing; the best settings, or None if there are none."""
-        name = f"{method.data}: {method.label}"
-        if name not in self.choices:
-            for job in trials(self.plan, method):
-                self.do(job)
-            self.choices[name] = tuned_settings(self.plan, method, self.store)
-        return self.choices[name]
+    def next(self) -> Job | None:
+        """The first job that can begin; None if all are done, or wait for some that go on."""
+        for title, (method, seed) in self.runs.items():
+            if title in self.pending and (job := self._first(method, seed)) is not None:
+                return job
+        return None
 
-    def untuned(self, method: Method) -> str:
+    def begin(self, job: Job) -> None:
+        """What `next` gave goes on."""
+        done = self.total - len(self.pending)
+        self.watcher.begin(job, done + len(self.going), self.total, self._left())
+        self.going.add(job.key)
+
+    def end(self, job: Job, attempt: Attempt) -> None:
+        """A job that went on has come to its end."""
+        self.going.remove(job.key)
+        if attempt.outcome is None:
+            self._fail(job, attempt.reason)
+            return
+        self._count(job, attempt.outcome)
+        if attempt.reason:
+            self.watcher.failed(job, attempt.reason)
+        else:
+            self.watcher.end(job, attempt.outcome)
+
+    def _first(self, method: Method, seed: int) -> Job | None:
+        """What can begin of a run: one of the trials it waits for, or itself."""
+        waits = [trial for trial in self.trials[id(method)] if trial.title in self.pending]
+        for trial in waits:
+            if self._may_begin(trial):
+                return trial
+        if any(trial.title in self.pending for trial in waits):
+            return None
+        tuned = self._tuned(method)
+        job = run_of(method, seed, tuned or {})
+        if tuned is None:
+            self._fail(job, self._untuned(method))
+            return None
+        return job if self._may_begin(job) else None
+
+    def _may_begin(self, job: Job) -> bool:
+        """Whether a job neither goes on nor has a result; what has one counts as done."""
+        if job.key in self.going:
+            return False
+        metrics = self.plan.metrics if job.trial is None else (self.plan.metric,)
+        outcome = self.store.load(job, metrics)
+        if outcome is not None:
+            self._count(job, outcome)
+        return outcome is None
+
+    def _tuned(self, method: Method) -> Mapping[str, Any] | None:
+        """The best settings of the trials, all of which are through; None if there are none."""
+        if id(method) not in self.choices:
+            self.choices[id(method)] = tuned_settings(self.plan, method, self.store)
+        return self.choices[id(method)]
+
+    def _untuned(self, method: Method) -> str:
         """Why a method has no tuned settings: trials that lost are there, others are not."""
-        tried = [self.store.load(job, (self.plan.metric,)) for job in trials(self.plan, method)]
+        tried = [self.store.load(job, (self.plan.metric,)) for job in self.trials[id(method)]]
         if None in tried:
             return f"{tried.count(None)} of the {len(tried)} trials of its tuning could not be done"
         return "no trial of its tuning gave a result"
 
-    def do(self, job: Job) -> None:
-        """Train and measure a job, unless it has a result."""
-        metrics = self.plan.metrics if job.trial is None else (self.plan.metric,)
-        outcome = self.store.load(job, metrics)
-        if outcome is None:
-            done = self.total - len(self.pending)
-            self.watcher.begin(job, done, self.total, self._left())
-            outcome = self._attempt(job)
+    def _count(self, job: Job, outcome: Outcome) -> None:
+        """Note that a job has a result, and how long it took."""
         self.pending.pop(job.title, None)
-        if outcome is not None and not outcome.record.get("failed"):
+        if not outcome.record.get("failed"):
             seconds = outcome.record["seconds"]
             self.took.append((job.method, seconds["train"] + seconds["eval"]))
 
-    def fail(self, job: Job, reason: str) -> None:
+    def _fail(self, job: Job, reason: str) -> None:
         """Note that a job gives no result."""
         self.pending.pop(job.title, None)
         self.failures.append(Failure(job, reason))
         self.watcher.failed(job, reason)
 
-    def _attempt(self, job: Job) -> Outcome | None:
-        try:
-            trained, fingerprint, split = self._trained(job)
-            outcome = measured(self.plan, job, trained, fingerprint, split)
-        except (SsmrecError, torch.OutOfMemoryError, MemoryError) as error:
-            reason = str(error) or "out of memory"
-            if job.trial is None or not isinstance(error, DivergedError):
-                self.fail(job, reason)
-                return None
-            # A trial that diverged is a trial that lost: the others decide.
-            self.watcher.failed(job, reason)
-            outcome = Outcome({**head(job), "metrics": {}, "failed": reason})
-            self.store.save(job, outcome)
-            return outcome
-        self.store.save(job, outcome)
-        self.watcher.end(job, outcome)
-        return outcome
-
-    def _trained(self, job: Job) -> tuple[Trained, str, Split]:
-        folder = self.store.folder(job)
-        if not (folder / "metrics.json").exists():
-            refuse_early(job.config)
-        split = self._data(job)
-        if (folder / "metrics.json").exists():
-            trained, fingerprint = load_run(folder)
-            then = trained.config.model_dump(mode="json")
-            if same := fingerprint == split.fingerprint:
-                then["data"]["split"].pop("ties")  # of an older run it is not what was asked for
-            differs = job.difference(then)
-            if not (same or differs):
-                differs = f"other data than {job.config.data.source} holds now"
-            if differs:
-                raise RunError(
-                    f"{folder}: was trained with {differs}; delete it, or compare into another folder"
-                )
-            return trained, fingerprint, split
-        assert_inside(self.store.out, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = job.config.model_dump(mode="json")
-        checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)
-        selected = self._selected(job)
-        trained = train_run(job.config, split, self.watcher, checkpoint, selected)
-        if trained.metrics["stopped"] == "interrupted":
-            raise KeyboardInterrupt
-        save_run(folder, trained, split.fingerprint)
-        checkpoint.remove()
-        return trained, split.fingerprint, split
-
-    def _selected(self, job: Job) -> Trained | None:
-        """The trial that was the training `job` begins with, where its run folder is still there."""
-        if job.trial is not None or job.config.train.protocol not in ("valid", "refit"):
-            return None
-        train = job.config.train.model_copy(update={"protocol": "valid"})
-        same = job.config.model_copy(update={"train": train})
-        for trial in trials(self.plan, job.method):
-            folder = self.store.folder(trial)
-            if trial.config == same and (folder / "metrics.json").exists():
-                trained, fingerprint = load_run(folder)
-                return trained if fingerprint == self._data(trial).fingerprint else None
-        return None
-
-    def _data(self, job: Job) -> Split:
-        """The split of a job, the last one kept; a trial gets no test pairs."""
-        name = job.config.data.model_dump_json() + str(job.config.seed)
-        if self.split is None or self.split[0] != name:
-            try:
-                self.split = name, prepare(job.config.data, job.config.seed)
-            except SsmrecError as error:
-                self.split = name, error
-        split = self.split[1]
-        if isinstance(split, SsmrecError):
-            raise split
-        if job.trial is not None:
-            return Split(split.train, split.valid, None, split.strategy, split.counts)
-        if split.test is None:
-            raise ConfigError(f"{job.config.data.source} has no test pairs to compare on")
-        return split
-
     def _left(self) -> float | None:
         """Seconds for all pending jobs, each taken to last as those most like it did."""
         if not self.took:
             return None
-        return sum(_likely(method, self.took) for method in self.pending.values())
+        every = sum(_likely(method, self.took) for method in self.pending.values())
+        return every / self.at_a_time
 
 
 def _likely(method: Method, took: Sequence[tuple[Method, float]]) -> float:

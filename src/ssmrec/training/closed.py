@@ -17,6 +17,7 @@ from ssmrec.training.diverged import DivergedError
 from ssmrec.training.given import remedy
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import State
+from ssmrec.training.peers import current
 from ssmrec.training.seeds import torch_generator
 
 logger = logging.getLogger("ssmrec")
@@ -46,7 +47,7 @@ def solve(config: RunConfig, train: Interactions, listener: Listener) -> Solutio
     """
     if not len(train):
         raise ConfigError("no training pairs are left: nothing to learn from")
-    use_threads(config.train.threads)
+    use_threads(config.train.threads or current().threads)
     start = time.perf_counter()
     name = config.model["name"]
     try:

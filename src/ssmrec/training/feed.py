@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numba
+
 Part = TypeVar("Part")
 Made = TypeVar("Made")
 
@@ -21,7 +23,9 @@ def fed(parts: Iterable[Part], make: Callable[[Part], Made], ahead: bool) -> Ite
         yield from map(make, parts)
         return
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, "ssmrec-feed") as thread:
+    # Numba's number of threads is each thread's own, and a new one starts with all there are.
+    mine = numba.set_num_threads, (numba.get_num_threads(),)
+    with ThreadPoolExecutor(1, "ssmrec-feed", *mine) as thread:
         for part in parts:
             waiting.append(thread.submit(make, part))
             if len(waiting) > 1:
