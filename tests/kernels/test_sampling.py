@@ -83,7 +83,7 @@ def test_known_pairs_equal_the_reference(mask, data):
     users = data.draw(st.lists(st.integers(0, len(mask) - 1), max_size=8))
     candidates = data.draw(st.lists(st.integers(0, mask.shape[1] - 1), max_size=15))
     users, candidates = np.array(users, np.int64), np.array(candidates, np.int64)
-    found = known_pairs(users, *csr(mask), candidates)
+    found = known_pairs(users, *csr(mask), candidates, mask.shape[1])
     want = known_pairs_reference(mask[users], candidates)
     assert found.shape == want.shape
     assert set(map(tuple, found.T)) == set(map(tuple, want.T))
@@ -94,7 +94,7 @@ def test_known_pairs_of_ids_that_share_their_last_bits():
     indptr, indices = np.array([0, 3, 4]), np.array([5, 5 + 2**16, 5 + 2**17], np.int32)
     indices = np.append(indices, np.int32(7))
     candidates = np.array([5 + 2**17, 7 + 2**16, 5, 5 + 2**17, 5 + 3 * 2**16])
-    found = known_pairs(np.array([1, 0, 0]), indptr, indices, candidates)
+    found = known_pairs(np.array([1, 0, 0]), indptr, indices, candidates, 2**20)
     assert found.tolist() == [[1, 1, 1, 2, 2, 2], [2, 0, 3, 2, 0, 3]]
 
 

@@ -13,8 +13,8 @@ from ssmrec.kernels.threads import parallel
 
 Array = np.ndarray
 
-_BITS = 0xFFFF
-"""The last bits of an id that the filter of `known_pairs` looks at."""
+_BUCKETS = 1 << 16
+"""Most numbers that the last bits of an id can make in `known_pairs`."""
 
 
 @parallel
@@ -76,65 +76,75 @@ def weighted_unknown(
                     break
 
 
-@njit(cache=True, nogil=True)
-def known_pairs(users, indptr, indices, candidates):  # pragma: no cover - compiled
+def known_pairs(
+    users: Array, indptr: Array, indices: Array, candidates: Array, n_items: int
+) -> Array:
     """(row, column) pairs, int64 (2, M), where shared `candidates[column]` is known to users[row].
 
     Sorted by row. Each row walks its own history and looks up where its items stand among the
-    candidates, so the cost is the length of the histories, not rows times candidates. Most items are
-    no candidates: one bit for the last bits of an id says so without a look at the hash table.
+    candidates, so the cost is the length of the histories, not rows times candidates. They are looked up by
+    the last bits of their ids, at a cost that does not grow with the catalogue.
     """
-    keys, head, following, maybe = _places_of(candidates)
-    longest = 0
-    for b in range(len(users)):
-        longest = max(longest, indptr[users[b] + 1] - indptr[users[b]])
-    likely = np.empty(longest, dtype=indices.dtype)
-    pairs = np.empty((2, 4 * len(users) + 1), dtype=np.int64)
-    total = 0
-    for b in range(len(users)):
+    size = min(1 << max(n_items - 1, 0).bit_length(), _BUCKETS)
+    number, first = np.zeros(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    following = np.empty(len(candidates), dtype=np.int32)
+    _places_of(candidates, number, first, following)
+    starts = np.zeros(len(users) + 1, dtype=np.int64)
+    _count_likely(users, indptr, indices, number, starts)
+    np.cumsum(starts, out=starts)
+    pairs, ends = np.empty((2, starts[-1]), dtype=np.int64), np.empty_like(starts[1:])
+    _find_known(users, indptr, indices, candidates, number, first, following, starts, pairs, ends)
+    if (ends == starts[1:]).all():
+        return pairs
+    places = np.arange(starts[-1])
+    return pairs[:, places < ends.repeat(np.diff(starts))]
+
+
+@njit(cache=True, nogil=True)
+def _places_of(candidates, number, first, following):  # pragma: no cover - compiled
+    """Columns by the last bits of their ids: how many, the first, and the next one after each or -1."""
+    last = len(number) - 1
+    for column in range(len(candidates) - 1, -1, -1):
+        bucket = candidates[column] & last
+        following[column] = first[bucket] if number[bucket] else -1
+        first[bucket] = column
+        number[bucket] += 1
+
+
+@parallel
+def _count_likely(users, indptr, indices, number, starts):  # pragma: no cover - compiled
+    """starts[b + 1]: how many pairs row b has at most, by the last bits of the ids."""
+    last = len(number) - 1
+    for b in prange(len(users)):
         count = 0
         for item in indices[indptr[users[b]] : indptr[users[b] + 1]]:
-            likely[count] = item  # without a branch, which would often be guessed wrong
-            count += maybe[item & _BITS]
-        for item in likely[:count]:
-            column = head[_slot(np.int64(item), keys)]
-            while column >= 0:
-                if total == pairs.shape[1]:
-                    more = np.empty((2, 2 * total), dtype=np.int64)
-                    more[:, :total] = pairs
-                    pairs = more
-                pairs[0, total], pairs[1, total] = b, column
-                total += 1
-                column = following[column]
-    return pairs[:, :total].copy()
+            count += number[item & last]
+        starts[b + 1] = count
 
 
-@njit(cache=True, nogil=True)
-def _places_of(candidates):  # pragma: no cover - compiled
-    """A hash table of ids with the first place of each, the next place after each, and the filter."""
-    size = 16
-    while size < 2 * len(candidates):
-        size *= 2
-    keys, head = np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
-    following = np.empty(len(candidates), dtype=np.int64)
-    maybe = np.zeros(_BITS + 1, dtype=np.uint8)
-    for column in range(len(candidates) - 1, -1, -1):
-        item = np.int64(candidates[column])
-        slot = _slot(item, keys)
-        following[column] = head[slot]
-        keys[slot], head[slot] = item, column
-        maybe[item & _BITS] = 1
-    return keys, head, following, maybe
-
-
-@njit(cache=True, nogil=True)
-def _slot(item, keys):  # pragma: no cover - compiled
-    """Where `item` stands in a hash table of ids, or would stand."""
-    last = len(keys) - 1
-    slot = (item * np.int64(0x9E3779B1)) >> np.int64(7) & last
-    while keys[slot] >= 0 and keys[slot] != item:
-        slot = (slot + 1) & last
-    return slot
+@parallel
+def _find_known(
+    users, indptr, indices, candidates, number, first, following, starts, pairs, ends
+):  # pragma: no cover - compiled
+    """The pairs of row b, from starts[b] to ends[b]."""
+    last = len(number) - 1
+    for b in prange(len(users)):
+        at = starts[b]
+        if at < starts[b + 1]:
+            history = indices[indptr[users[b]] : indptr[users[b] + 1]]
+            likely = np.empty(len(history), dtype=indices.dtype)
+            count = 0
+            for item in history:
+                likely[count] = item  # without a branch, which would often be guessed wrong
+                count += number[item & last] > 0
+            for item in likely[:count]:
+                column = first[item & last]
+                while column >= 0:
+                    if candidates[column] == item:
+                        pairs[0, at], pairs[1, at] = b, column
+                        at += 1
+                    column = following[column]
+        ends[b] = at
 
 
 def known_pairs_reference(known: Array, candidates: Array) -> Array:

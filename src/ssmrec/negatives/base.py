@@ -182,5 +182,6 @@ def kept(drawn: Negatives, columns: Tensor, mask: Tensor | None) -> Negatives:
 
 def known_mask(train: Interactions, batch: Batch, candidates: Tensor) -> Tensor:
     """(row, column) pairs, int64 (2, M), where a shared candidate is a train item of the row's user."""
-    pairs = known_pairs(batch.users.numpy(), train.indptr, train.indices, candidates.numpy())
+    users, among = batch.users.numpy(), candidates.numpy()
+    pairs = known_pairs(users, train.indptr, train.indices, among, train.n_items)
     return torch.from_numpy(pairs)
