@@ -17,8 +17,8 @@ from ssmrec.config import merged
 from ssmrec.data import Interactions, Split, SplitConfig, load, synthetic
 from ssmrec.data.split import carve
 from ssmrec.training import RunConfig, Trained, resolve, train_run
-from ssmrec.training.grown import Grown, grown
-from ssmrec.training.update import fewer_epochs, update_run
+from ssmrec.updating.grown import Grown, grown
+from ssmrec.updating.update import fewer_epochs, update_run
 
 KNOWN, NEW = 0.90, 0.95
 """Shares of the time-ordered pairs at which the new ones, and those to be found, begin."""

@@ -6,13 +6,22 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from command_line import ssmrec
+from ssmrec.config import merged
 from ssmrec.data import Interactions, Split, Vocabulary
+from ssmrec.training import RunConfig, resolve
+
+SMALL = {
+    "model": {"name": "lightgcn", "dim": 8},
+    "train": {"epochs": 4, "batch_size": 128, "lr": 0.02, "metric": "ndcg@5", "threads": 1},
+    "evaluation": {"metrics": ["recall", "ndcg"], "ks": [5]},
+}
 
 
 def from_mask(mask: np.ndarray, text: bool = False) -> Interactions:
@@ -40,6 +49,16 @@ def two_tastes(text: bool = False, seed: int = 0) -> Split:
         Interactions(train.users, train.items, test.indptr, test.indices),
         "given",
     )
+
+
+def small_run(**layers: Any) -> RunConfig:
+    return resolve(merged(SMALL, layers))
+
+
+@pytest.fixture
+def small():
+    """`small(train={...}, model={...})`: resolved settings of a quick run."""
+    return small_run
 
 
 @pytest.fixture

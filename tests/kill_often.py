@@ -31,8 +31,8 @@ from safetensors.torch import load_file  # noqa: E402
 import ssmrec.training.checkpoint  # noqa: E402
 from ssmrec.cli import main  # noqa: E402
 from ssmrec.errors import RunError  # noqa: E402
+from ssmrec.storage.files import PART  # noqa: E402
 from ssmrec.training import Checkpoint, load_run  # noqa: E402
-from ssmrec.training.files import PART  # noqa: E402
 
 EPOCHS = 25
 LEFT = ("nothing", "checkpoint", "run")

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 import torch
 
+from ssmrec.blending import train_best
+from ssmrec.blending.blend import blend
 from ssmrec.data import Interactions, Split
 from ssmrec.data.align import check_pairs, widened
 from ssmrec.errors import RunError
@@ -22,13 +24,12 @@ from ssmrec.ranking.ids import like
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.training import Listener, Trained, asked, load_run, resolve, save_run, train_best
+from ssmrec.training import Listener, Trained, asked, load_run, resolve, save_run
 from ssmrec.training.ahead import refuse_early
-from ssmrec.training.blend import blend
-from ssmrec.training.grown import grown
 from ssmrec.training.python import NOTHING, kept, split_of, undisturbed
 from ssmrec.training.run import holds, refuse_foreign
-from ssmrec.training.update import fewer_epochs, update_run
+from ssmrec.updating.grown import grown
+from ssmrec.updating.update import fewer_epochs, update_run
 
 PYTHON = "<python>"
 """The data source of a run that was trained from Python: its file, if any, is not known."""

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import yaml
 
+from ssmrec.blending import budget
 from ssmrec.reporting.progress import ProgressBars
-from ssmrec.training import budget
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from ssmrec.compare.store import Store
 from ssmrec.errors import RunError
 from ssmrec.recommender import Recommender
 from ssmrec.serving import snapshot
+from ssmrec.storage.files import PART, part_of, replace_together, replaced
 from ssmrec.training import Checkpoint, load_run, train_run
-from ssmrec.training.files import PART, part_of, replace_together, replaced
 from ssmrec.tuning.record import prepare_folder
 
 SCRIPT = Path(__file__).parents[1] / "kill_often.py"

@@ -16,7 +16,7 @@ from ssmrec.cli.tune import _final as tune_final
 from ssmrec.compare import Store
 from ssmrec.errors import RunError
 from ssmrec.reporting.trackers import trackers
-from ssmrec.training.files import PART, part_of, ready, replace_together, replaced, target_of
+from ssmrec.storage.files import PART, part_of, ready, replace_together, replaced, target_of
 from ssmrec.tuning.record import prepare_folder
 
 MF = ["--model", "mf", "--set", "model.dim=8", "--epochs", 1]
@@ -280,7 +280,8 @@ def test_what_a_kill_left_of_a_run_is_replaced_by_the_same_command(place):
 
 
 def test_config_is_the_first_file_of_a_run_to_take_its_place(place, monkeypatch):
-    from ssmrec.training import files, load_run, save_run
+    from ssmrec.storage import files
+    from ssmrec.training import load_run, save_run
 
     moved: list[str] = []
     plain = files.os.replace

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 
 import ssmrec
+from ssmrec.blending.blend import blend
 from ssmrec.data import Interactions, Split, Vocabulary
 from ssmrec.errors import ConfigError
 from ssmrec.ranking import ItemRows
 from ssmrec.serving.foldin import FoldIn
 from ssmrec.serving.live import Live
 from ssmrec.training import load_run, resolve, save_run, train_run
-from ssmrec.training.blend import blend
-from ssmrec.training.grown import grown
-from ssmrec.training.update import update_run
+from ssmrec.updating.grown import grown
+from ssmrec.updating.update import update_run
 
 DAY = 86400
 

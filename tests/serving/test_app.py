@@ -21,7 +21,7 @@ from ssmrec.serving.app import make_app
 from ssmrec.serving.index import build
 from ssmrec.serving.messages import Limits
 from ssmrec.serving.service import Service, load, version_of
-from ssmrec.training.tensors import read_tensors, write_tensors
+from ssmrec.storage.tensors import read_tensors, write_tensors
 
 
 def client(app, **options):

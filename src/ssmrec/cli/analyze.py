@@ -14,8 +14,8 @@ from ssmrec.cli.evaluate import is_own, part_of, split_of
 from ssmrec.data.align import aligned
 from ssmrec.errors import ConfigError, RunError, SsmrecError
 from ssmrec.reporting.progress import ProgressBars
+from ssmrec.storage.files import ready, target_of
 from ssmrec.training import load_run
-from ssmrec.training.files import ready, target_of
 
 logger = logging.getLogger("ssmrec")
 

@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
+from ssmrec.blending.blend import blend as blend_runs
+from ssmrec.blending.blend import check_blend
 from ssmrec.cli.evaluate import split_of
 from ssmrec.cli.options import OverwriteOption
 from ssmrec.cli.train import print_run
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.reporting.progress import ProgressBars
+from ssmrec.storage.files import CHECKPOINT, ready
 from ssmrec.training import Trained, load_run, save_run
-from ssmrec.training.blend import blend as blend_runs
-from ssmrec.training.blend import check_blend
-from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.run import holds, refuse_foreign
 
 logger = logging.getLogger("ssmrec")

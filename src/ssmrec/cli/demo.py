@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ssmrec.blending.blend import blend
 from ssmrec.cli.train import run
 from ssmrec.config import read_recipe
 from ssmrec.data import Split, item_titles
@@ -19,7 +20,6 @@ from ssmrec.recommender import Recommender
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, metrics_table
 from ssmrec.training import resolve, train_run
-from ssmrec.training.blend import blend
 from ssmrec.training.run import is_ours
 
 NAMES = ["recall@20", "ndcg@20"]

@@ -11,7 +11,7 @@ import typer
 from ssmrec.serving.index import build, facts_of, recall
 from ssmrec.serving.live import Live
 from ssmrec.serving.service import version_of
-from ssmrec.training.files import spare
+from ssmrec.storage.files import spare
 
 
 def index(

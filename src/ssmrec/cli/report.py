@@ -9,7 +9,7 @@ import typer
 
 from ssmrec.reporting.html import report_page
 from ssmrec.reporting.runs import read_runs
-from ssmrec.training.files import target_of
+from ssmrec.storage.files import target_of
 
 
 def report(

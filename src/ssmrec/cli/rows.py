@@ -12,7 +12,7 @@ from pathlib import Path
 from ssmrec.errors import ConfigError, DataError
 from ssmrec.serving.address import is_database, kind_of, shown
 from ssmrec.serving.snapshot import asked_by, is_snapshot, snapshot
-from ssmrec.training.files import CHECKPOINT
+from ssmrec.storage.files import CHECKPOINT
 from ssmrec.training.peers import current
 
 logger = logging.getLogger("ssmrec")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ssmrec.blending import train_best
 from ssmrec.cli.options import (
     LossOption,
     ModelOption,
@@ -33,6 +34,7 @@ from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, run_table
 from ssmrec.reporting.trackers import trackers
+from ssmrec.storage.files import CHECKPOINT, ready
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
@@ -43,12 +45,10 @@ from ssmrec.training import (
     label,
     resolve,
     save_run,
-    train_best,
     unused,
 )
 from ssmrec.training.ahead import refuse_early
 from ssmrec.training.config import closed_form
-from ssmrec.training.files import CHECKPOINT, ready
 from ssmrec.training.peers import current
 from ssmrec.training.room import model_bytes
 from ssmrec.training.run import broken_off, give_rows, holds, refuse_foreign

@@ -23,9 +23,9 @@ from ssmrec.config import merged, override, read_recipe
 from ssmrec.data import prepare
 from ssmrec.data.folder import source_name
 from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.storage.files import assert_inside
 from ssmrec.training import RunConfig, label, load_run
 from ssmrec.training.ahead import refuse_early
-from ssmrec.training.files import assert_inside
 from ssmrec.training.run import holds, is_ours
 from ssmrec.tuning import (
     PICTURE,

@@ -34,10 +34,10 @@ from ssmrec.training import RunConfig, Trained, load_run, unused
 from ssmrec.training.ahead import NO_TEST, no_validation, refuse_parts
 from ssmrec.training.config import closed_form, completed, reopened
 from ssmrec.training.given import flat
-from ssmrec.training.grown import Grown, grown
 from ssmrec.training.pairs import mismatches
-from ssmrec.training.update import fewer_epochs, refuse_changes, single, update_run
-from ssmrec.training.warm import WarmStart
+from ssmrec.updating.grown import Grown, grown
+from ssmrec.updating.update import fewer_epochs, refuse_changes, single, update_run
+from ssmrec.updating.warm import WarmStart
 
 logger = logging.getLogger("ssmrec")
 

@@ -12,6 +12,7 @@ from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import Outcome, Store
 from ssmrec.data import Split, prepare
 from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.storage.files import assert_inside
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
@@ -22,7 +23,6 @@ from ssmrec.training import (
     train_run,
 )
 from ssmrec.training.ahead import refuse_early
-from ssmrec.training.files import assert_inside
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from ssmrec.compare.methods import Job
 from ssmrec.errors import RunError
 from ssmrec.evaluation import METRIC_VERSION
-from ssmrec.training.files import (
+from ssmrec.storage.files import (
     CHECKPOINT,
     assert_inside,
     ready,

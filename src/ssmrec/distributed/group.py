@@ -31,10 +31,10 @@ from ssmrec.losses import Similarity
 from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import ItemBlocks, UserLookup
+from ssmrec.storage.tensors import Slices, Stored
 from ssmrec.training import RunConfig
 from ssmrec.training.peers import Peers, numbers
 from ssmrec.training.step import Places
-from ssmrec.training.tensors import Slices, Stored
 
 Held = TypeVar("Held")
 

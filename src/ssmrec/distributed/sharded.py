@@ -19,7 +19,7 @@ from ssmrec.distributed.rows import bounds
 from ssmrec.errors import ConfigError
 from ssmrec.models import Backbone, Vectors
 from ssmrec.models.mf import MFConfig
-from ssmrec.training.tensors import Rows, Slices, Stored
+from ssmrec.storage.tensors import Rows, Slices, Stored
 
 
 class ShardedMF(Backbone):

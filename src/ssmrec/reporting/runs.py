@@ -13,9 +13,9 @@ import yaml
 
 from ssmrec.config import parse_yaml
 from ssmrec.errors import RunError, cut, shown
+from ssmrec.storage.facts import read_history, read_metrics
+from ssmrec.storage.files import CHECKPOINT
 from ssmrec.training.config import composition
-from ssmrec.training.facts import read_history, read_metrics
-from ssmrec.training.files import CHECKPOINT
 from ssmrec.training.run import CONFIG, FORMAT, HISTORY, METRICS
 
 logger = logging.getLogger("ssmrec")

@@ -22,8 +22,8 @@ from typing import Any
 
 from ssmrec.config import choose
 from ssmrec.errors import ConfigError, RunError
+from ssmrec.storage.files import assert_inside
 from ssmrec.training import Listener, RunConfig
-from ssmrec.training.files import assert_inside
 from ssmrec.training.given import flat
 from ssmrec.training.run import holds
 

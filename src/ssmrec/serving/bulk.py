@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.kernels.memory import fitting
 from ssmrec.ranking import Choice, Progress, Ranker, Unknown
-from ssmrec.training import replaced
-from ssmrec.training.files import target_of
+from ssmrec.storage.files import replaced, target_of
 
 BLOCK = 1 << 14
 """Most users ranked and written at once; more would be no faster."""

@@ -16,7 +16,7 @@ from ssmrec.ranking import Ranker
 from ssmrec.serving.address import kind_of
 from ssmrec.serving.bulk import refuse_other
 from ssmrec.serving.sql import replace_rows
-from ssmrec.training.files import replace_together
+from ssmrec.storage.files import replace_together
 
 FORMATS = ("parquet", "npy")
 

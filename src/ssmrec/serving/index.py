@@ -23,7 +23,7 @@ from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import ScoringRows
 from ssmrec.ranking import Choice, Ranker, TopK, top_k
 from ssmrec.serving.libraries import KINDS, MAKE, READ, USE, library
-from ssmrec.training.files import assert_regular, part_of, replace_together
+from ssmrec.storage.files import assert_regular, part_of, replace_together
 
 Array = np.ndarray
 MORE = 4

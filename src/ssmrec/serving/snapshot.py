@@ -11,7 +11,7 @@ import polars as pl
 from ssmrec.errors import RunError
 from ssmrec.serving.address import shown
 from ssmrec.serving.sql import read_query
-from ssmrec.training import replaced
+from ssmrec.storage.files import replaced
 
 _ASKED = "ssmrec.query"
 

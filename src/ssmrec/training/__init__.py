@@ -1,6 +1,5 @@
 """Making it less wrong: settings, loop, protocols, run folders."""
 
-from ssmrec.training.budget import train_best
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import (
     EvaluationConfig,
@@ -11,7 +10,6 @@ from ssmrec.training.config import (
     resolve,
 )
 from ssmrec.training.diverged import DivergedError
-from ssmrec.training.files import replaced
 from ssmrec.training.given import differing, unused
 from ssmrec.training.listener import Listener
 from ssmrec.training.loop import Trainer, Watch
@@ -20,6 +18,6 @@ from ssmrec.training.run import load_run, save_run
 
 __all__ = [
     "Checkpoint", "DivergedError", "EvaluationConfig", "Listener", "RankingConfig", "RunConfig", "TrainConfig",
-    "Trained", "Trainer", "Watch", "differing", "label", "load_run", "replaced", "resolve",
-    "save_run", "train_best", "train_run", "unused",
+    "Trained", "Trainer", "Watch", "differing", "label", "load_run", "resolve",
+    "save_run", "train_run", "unused",
 ]  # fmt: skip

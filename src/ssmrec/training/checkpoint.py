@@ -14,15 +14,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ssmrec.errors import RunError, cut
+from ssmrec.storage.facts import read_phases
+from ssmrec.storage.files import CHECKPOINT, replaced, sweep
+from ssmrec.storage.stored import assert_alike, load_moments
+from ssmrec.storage.tensors import Stored, assert_whole, give, write_tensors
 from ssmrec.training.config import completed
 from ssmrec.training.diverged import DivergedError
-from ssmrec.training.facts import read_phases
-from ssmrec.training.files import CHECKPOINT, replaced, sweep
 from ssmrec.training.given import flat
 from ssmrec.training.loop import State, Trainer
 from ssmrec.training.peers import current
-from ssmrec.training.stored import assert_alike, load_moments
-from ssmrec.training.tensors import Stored, assert_whole, give, write_tensors
 
 _EVERY = 30.0
 """Time between checkpoints as a multiple of what writing the last one took."""

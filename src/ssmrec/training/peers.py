@@ -21,7 +21,7 @@ from ssmrec.models import Backbone
 from ssmrec.negatives import Batch, Negatives
 from ssmrec.ranking.topk import ItemBlocks, UserLookup
 from ssmrec.ranking.vectors import ranking_vectors
-from ssmrec.training.tensors import Slices, Stored
+from ssmrec.storage.tensors import Slices, Stored
 
 if TYPE_CHECKING:
     from ssmrec.training.config import RunConfig

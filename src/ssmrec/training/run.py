@@ -23,15 +23,15 @@ from ssmrec.config import build, merged, parse_yaml
 from ssmrec.data import Interactions, Vocabulary
 from ssmrec.errors import ConfigError, DataError, RunError, cut
 from ssmrec.models import Backbone
+from ssmrec.storage.facts import read_history, read_metrics
+from ssmrec.storage.files import CHECKPOINT, assert_regular, replace_together, replaced, spare
+from ssmrec.storage.stored import load_state, read_pairs
+from ssmrec.storage.tensors import Stored, give, read_tensors, write_tensors
 from ssmrec.training.ahead import without_start
 from ssmrec.training.config import RankingConfig, RunConfig, make_model, resolve
-from ssmrec.training.facts import read_history, read_metrics
-from ssmrec.training.files import CHECKPOINT, assert_regular, replace_together, replaced, spare
 from ssmrec.training.given import differing, weighs
 from ssmrec.training.peers import current
 from ssmrec.training.protocols import Trained
-from ssmrec.training.stored import load_state, read_pairs
-from ssmrec.training.tensors import Stored, give, read_tensors, write_tensors
 
 FORMAT = 1
 """Version of the folder's layout; a reader refuses a later one."""

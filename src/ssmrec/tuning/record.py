@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from ssmrec.errors import RunError
+from ssmrec.storage.files import assert_inside, ready, spare
 from ssmrec.training import label
-from ssmrec.training.files import assert_inside, ready, spare
 from ssmrec.training.run import write_text
 from ssmrec.tuning.task import Task, recipe
 

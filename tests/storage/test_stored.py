@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
+from ssmrec.blending.blend import blend
 from ssmrec.data import Interactions
 from ssmrec.errors import RunError, SsmrecError
+from ssmrec.storage.tensors import read_tensors, write_tensors
 from ssmrec.training import Checkpoint, checkpoint, load_run, save_run, train_run
-from ssmrec.training.blend import blend
 from ssmrec.training.listener import Listener
 from ssmrec.training.run import MODEL
-from ssmrec.training.tensors import read_tensors, write_tensors
 
 
 def changed(path, change):
@@ -134,7 +134,7 @@ import json, pathlib, sys
 import numpy as np, torch
 from ssmrec.errors import RunError
 from ssmrec.serving.live import Live
-from ssmrec.training.tensors import read_tensors, write_tensors
+from ssmrec.storage.tensors import read_tensors, write_tensors
 
 folder, random = pathlib.Path(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
 path = folder / "model.safetensors"

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ssmrec.blending.weights import Weights, choose_weights
 from ssmrec.data import Interactions, Split
 from ssmrec.data.align import same_ids
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.models import Blend
 from ssmrec.models.blend import scores_by_itself
-from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.config import RankingConfig, RunConfig, label, make_model, resolve
 from ssmrec.training.judges import judges, told_judges
 from ssmrec.training.listener import Listener

@@ -10,6 +10,9 @@ import pytest
 import torch
 
 import ssmrec
+from ssmrec.blending import weights as blend_weights
+from ssmrec.blending.blend import blend
+from ssmrec.blending.weights import choose_weights
 from ssmrec.data import Split, merge
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.evaluation import evaluate
@@ -19,9 +22,7 @@ from ssmrec.ranking import ItemRows
 from ssmrec.ranking.vectors import ranking_vectors
 from ssmrec.serving.export import vectors_of
 from ssmrec.serving.foldin import FoldIn
-from ssmrec.training import Listener, blend_weights, label, load_run, save_run, train_run
-from ssmrec.training.blend import blend
-from ssmrec.training.blend_weights import choose_weights
+from ssmrec.training import Listener, label, load_run, save_run, train_run
 from ssmrec.training.judges import some_users
 
 SVD = {"name": "svd", "dim": 4}

@@ -10,16 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ssmrec.blending.blend import blend
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import Blend
 from ssmrec.training.ahead import without_start
-from ssmrec.training.blend import blend
 from ssmrec.training.config import RunConfig, closed_form, completed
 from ssmrec.training.diverged import DivergedError
-from ssmrec.training.grown import Grown
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, train_run
-from ssmrec.training.warm import WarmStart
+from ssmrec.updating.grown import Grown
+from ssmrec.updating.warm import WarmStart
 
 SHARE = 4
 """An update trains for this part of the epochs that a training afresh had: 1 / SHARE."""

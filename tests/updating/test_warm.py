@@ -18,9 +18,9 @@ from ssmrec.errors import ConfigError, DataError
 from ssmrec.models import MF, MODELS
 from ssmrec.training import Listener, checkpoint, load_run, save_run, train_run
 from ssmrec.training.config import make_model, resolve
-from ssmrec.training.grown import grown, matched
-from ssmrec.training.update import fewer_epochs, update_run
-from ssmrec.training.warm import WarmStart, begin, from_items, row_sides
+from ssmrec.updating.grown import grown, matched
+from ssmrec.updating.update import fewer_epochs, update_run
+from ssmrec.updating.warm import WarmStart, begin, from_items, row_sides
 
 TRAINED = sorted(name for name, cls in MODELS.items() if not cls.closed_form)
 

@@ -20,9 +20,9 @@ from ssmrec.models import Backbone
 from ssmrec.training.ahead import PROBES, shapes
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RunConfig
-from ssmrec.training.grown import matched
 from ssmrec.training.loop import Trainer
 from ssmrec.training.protocols import Trained
+from ssmrec.updating.grown import matched
 
 Array = np.ndarray
 Side = Literal["user", "item", "node"]

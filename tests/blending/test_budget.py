@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from ssmrec.blending import budget as budget_room
+from ssmrec.blending import estimate, train_best
+from ssmrec.blending.blend import blend
 from ssmrec.errors import RunError
 from ssmrec.training import (
     Checkpoint,
     Listener,
-    estimate,
     label,
     load_run,
     resolve,
     save_run,
-    train_best,
     train_run,
 )
-from ssmrec.training import budget as budget_room
-from ssmrec.training.blend import blend
 from ssmrec.training.judges import some_users
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import ssmrec
+from ssmrec.blending.blend import blend
 from ssmrec.data import Split
 from ssmrec.errors import ConfigError, RunError
 from ssmrec.models import ScoringRows
 from ssmrec.training import DivergedError, Listener, load_run, resolve, save_run, train_run
-from ssmrec.training import update as room
-from ssmrec.training.blend import blend
-from ssmrec.training.grown import grown
-from ssmrec.training.update import fewer_epochs, parts_of, update_run
+from ssmrec.updating import update as room
+from ssmrec.updating.grown import grown
+from ssmrec.updating.update import fewer_epochs, parts_of, update_run
 
 MODELS = [{"name": "ease", "l2": 5.0}, {"name": "mf", "dim": 8}, {"name": "svd", "dim": 4}]
 WEIGHTS = [0.5, 0.3, 0.2]

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ssmrec.training.tensors import Rows, give, read_tensors, write_tensors
+from ssmrec.storage.tensors import Rows, give, read_tensors, write_tensors
 
 TENSORS = {
     "bytes": torch.arange(5, dtype=torch.uint8),

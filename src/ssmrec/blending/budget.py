@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
+from ssmrec.blending.blend import blend, refitted
+from ssmrec.blending.estimate import epoch_seconds, least_epoch_seconds, solution_seconds
+from ssmrec.blending.weights import Weights, choose_weights
 from ssmrec.data import Split, synthetic
 from ssmrec.data.split import day_of
 from ssmrec.errors import RunError
 from ssmrec.models import Blend
 from ssmrec.models.start import singular_factors
-from ssmrec.training.blend import blend, refitted
-from ssmrec.training.blend_weights import Weights, choose_weights
 from ssmrec.training.checkpoint import Checkpoint
 from ssmrec.training.config import RankingConfig, RunConfig, label, resolve
 from ssmrec.training.diverged import DivergedError
-from ssmrec.training.estimate import epoch_seconds, least_epoch_seconds, solution_seconds
 from ssmrec.training.judges import judges, some_users, told_judges
 from ssmrec.training.listener import Listener
 from ssmrec.training.protocols import Trained, tested, train_run

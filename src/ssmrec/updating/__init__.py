@@ -1,0 +1,1 @@
+"""An earlier run and new data: one training that goes on from there."""
