@@ -163,26 +163,6 @@ def test_a_test_is_found_again_under_other_labels(made, tmp_path):
     assert {row.p for row in aggregate(other, expand(other), Store(tmp_path))[0].rows} == {None}
 
 
-def test_tests_by_label_are_read_and_then_kept_by_settings(made, tmp_path):
-    """As earlier versions wrote them."""
-    plan, methods, store, *_ = made
-    (block,) = aggregate(plan, methods, store)
-    store.save_tests()
-    shutil.rmtree(tmp_path / "users")
-    path = tmp_path / "tests.json"
-    now = json.loads(path.read_text())
-    then = {test.pop("title"): test for test in json.loads(path.read_text()).values()}
-    assert "online-retail: svdpp + ssm against mf + ssm, ndcg@20, randomisation" in then
-    gone = {"gone: a against b, ndcg@20, randomisation": {"p": 0.5, "values": [[0.1, 0.2]]}}
-    path.write_text(json.dumps(then | gone))
-    store = Store(tmp_path)
-    assert [row.p for row in aggregate(plan, methods, store)[0].rows] == [
-        row.p for row in block.rows
-    ]
-    store.save_tests()
-    assert json.loads(path.read_text()) == now | gone
-
-
 def test_damaged_tests_are_refused(made, tmp_path):
     plan, methods, _, *_ = made
     (tmp_path / "tests.json").write_text('{"x": 1}')

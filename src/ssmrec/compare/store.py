@@ -63,7 +63,7 @@ class Comparison:
 
     Args:
         key: the settings of both, metric and kind of test: what it is found by.
-        title: the same for people, with labels; tests were once found by it.
+        title: the same for people, with labels.
         means: of the metric, of both methods, for each seed: the results it stands on.
     """
 
@@ -192,19 +192,17 @@ class Store:
         Raises:
             RunError: the file is damaged.
         """
-        for name in (test.key, test.title):
-            found = self._known_tests().get(name)
-            if found and found["values"] == test.means:
-                return Tested(found["p"], tuple(found.get("seeds", ())))
-        return None
+        found = self._known_tests().get(test.key)
+        if found is None or found["values"] != test.means:
+            return None
+        return Tested(found["p"], tuple(found.get("seeds", ())))
 
     def remember(self, test: Comparison, found: Tested) -> Tested:
         """Note what a test found, and the means it stands on; `save_tests` writes it."""
         known = self._known_tests()
         noted = {"title": test.title, "p": found.p, "values": test.means}
         noted |= {"seeds": list(found.seeds)} if found.seeds else {}
-        former = known.pop(test.title, None)
-        self._new_tests |= former is not None or known.get(test.key) != noted
+        self._new_tests |= known.get(test.key) != noted
         known[test.key] = noted
         return found
 
