@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ _SHOWN = 100
 """Most characters of a value in a message."""
 _MESSAGE = 4000
 """Most characters of a whole message: of a longer one the middle is left out, which is what it quotes."""
+
+
+_NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
 
 
 class SsmrecError(Exception):
@@ -35,6 +39,11 @@ class ConfigError(SsmrecError):
 
 class RunError(SsmrecError):
     """A run folder cannot be read, written or continued."""
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether an error means so; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def cut(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -324,3 +325,36 @@ def test_weights_that_no_training_uses_are_told(tmp_path, words, told):
     assert code == 0
     said = f"weights are only kept, so without effect: {told}"
     assert (said in err) == (told is not None), err
+
+
+def outside(line, cwd):
+    """A line of the shell, `ssmrec` being this one."""
+    script = f'ssmrec() {{ "{sys.executable}" -m ssmrec "$@"; }}; {line}'
+    return subprocess.run(["bash", "-c", script], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_standard_output_that_takes_nothing_is_named(tmp_path):
+    full, closed = (outside(f"ssmrec --version {to}", tmp_path) for to in ("> /dev/full", ">&-"))
+    assert (full.returncode, closed.returncode) == (2, 2)
+    assert full.stderr == "error: standard output, or a file: No space left on device\n"
+    assert closed.stderr == "error: standard output: Bad file descriptor\n"
+
+
+def test_names_that_are_no_text_are_refused_before_the_work(tmp_path):
+    for words in (
+        "train $'d\\xe4t.csv'",
+        "train online-retail --out $'runs/b\\xe4'",
+        "recommend run $'k\\xe4'",
+    ):
+        found = outside(f"ssmrec {words}", tmp_path)
+        assert found.returncode == 2 and found.stderr.count("\n") == 1
+        assert (
+            "\\udce4" in found.stderr
+            and "is no text in the encoding of this system" in found.stderr
+        )
+
+
+def test_a_page_has_a_place_of_its_own(tmp_path):
+    found = outside("ssmrec analyze run --out page.html", tmp_path)
+    assert found.returncode == 2 and "--html" in found.stderr

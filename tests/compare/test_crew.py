@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_what_a_process_tells_and_what_fails_in_it_is_told_here(small, tmp_path,
         *_, failures, log = run(small, tmp_path / "out", 2)
     finally:
         logger.removeHandler(caplog.handler)
-    assert [f.job.title for f in failures] == [f"nowhere: mf + ssm, seed {n}" for n in (0, 1)]
+    assert sorted(f.job.title for f in failures) == [f"nowhere: mf + ssm, seed {n}" for n in (0, 1)]
     assert all("nowhere.csv" in failure.reason for failure in failures) and log.reasons
     assert log.ended and all(title.startswith("shop") for title in log.ended)
 
@@ -110,6 +111,33 @@ def test_ctrl_c_stops_all_of_them_and_they_go_on(small, tmp_path):
     assert tables(plan, methods, tmp_path / "broken") == tables(*whole[:2], tmp_path / "whole")
 
 
+def test_a_real_ctrl_c_is_heard_while_all_of_them_train(small, shop, tmp_path):
+    """By the first process alone, as `kill -INT` sends it, and by all, as the keyboard does."""
+    words = [sys.executable, "-m", "ssmrec", "compare", "--data", str(shop), "--models", "mf"]
+    words += ["--losses", "bpr,ssm", "--at-a-time", "2", "--set", "train.epochs=100000"]
+    words += ["--set", "train.patience=99999", "--out", "out"]
+    for kill in (os.kill, os.killpg):
+        child = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 start_new_session=True)  # fmt: skip
+        try:
+            marks = {path: path.stat().st_mtime for path in checkpoints(tmp_path)}
+            wait_for(
+                lambda m=marks: (
+                    sum(p.stat().st_mtime > m.get(p, 0) for p in checkpoints(tmp_path)) >= 2
+                )
+            )
+            kill(child.pid, signal.SIGINT)
+            _, told = child.communicate(timeout=60)
+        finally:
+            child.kill()
+        assert child.returncode == 130 and "Traceback" not in told
+        assert "interrupted: 0 of 2 runs are finished and kept in out; the same command" in told
+
+
+def checkpoints(folder):
+    return list(folder.glob("out/runs/*/checkpoint.safetensors"))
+
+
 class Kill(Log):
     """SIGKILL to a process once a run has ended."""
 
@@ -130,8 +158,71 @@ def refuse(text):
 
 
 def test_processes_that_cannot_start_are_one_line(small, tmp_path):
-    with pytest.raises(RunError, match="could not start"):
+    with pytest.raises(RuntimeError, match="in a process of the comparison(.|\n)*no licence"):
         run(small, tmp_path / "out", 2, start=partial(refuse, "no licence"))
+    assert multiprocessing.active_children() == []
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from ssmrec.compare import Store, aggregate, expand, make_plan, run_plan
+from ssmrec.losses import LOSSES
+from ssmrec.losses.pairwise import BPR
+
+class Own(BPR):
+    pass
+
+if sys.argv[2] == "everywhere":
+    LOSSES["own"] = Own
+
+def main():
+    LOSSES["own"] = Own
+    plan = make_plan({"data": sys.argv[1], "models": "mf", "losses": ["own", "bpr"], "seeds": 1,
+                      "base": {"train": {"epochs": 2}}, "tune": {"train.lr": [0.01, 0.02]}})
+    methods = expand(plan)
+    print([f.reason for f in run_plan(plan, methods, Path("out"), at_a_time=2)])
+    print([row.seeds for row in aggregate(plan, methods, Store(Path("out")))[0].rows])
+
+GUARD main()
+"""
+
+
+def test_a_program_with_a_loss_of_its_own(shop, tmp_path):
+    """The file has another name in the processes, and its results are found all the same."""
+    guarded = PROGRAM.replace("GUARD", 'if __name__ == "__main__":')
+    found = program(tmp_path, guarded, shop, "everywhere")
+    assert found.stdout == "[]\n[1, 1]\n", found.stderr
+    assert len(list((tmp_path / "out" / "results").iterdir())) == 6
+    shutil.rmtree(tmp_path / "out")
+    found = program(tmp_path, guarded, shop, "here")
+    assert "ConfigError: shop: mf + own, trial" in found.stderr
+    assert "loss.name=own is not known in the process that trains it" in found.stderr
+    found = program(tmp_path, PROGRAM.replace("GUARD ", ""), shop, "everywhere")
+    assert "could not start" in found.stderr and 'if __name__ == "__main__":' in found.stderr
+
+
+def program(folder, text, *words):
+    (folder / "own_loss.py").write_text(text)
+    return subprocess.run([sys.executable, "own_loss.py", *map(str, words)], cwd=folder,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+
+
+def test_memory_that_runs_out_in_one_run_stops_no_other(small, tmp_path):
+    """A batch of 2^40 numbers; torch raises a RuntimeError on a CPU."""
+    (tmp_path / "greedy.py").write_text(
+        "import torch\nfrom ssmrec.losses import LOSSES\nfrom ssmrec.losses.pairwise import BPR\n"
+        "class Greedy(BPR):\n    def forward(self, *args, **more):\n        torch.empty(2**44)\n"
+        "LOSSES['greedy'] = Greedy\n"
+    )
+    words = ["--models", "mf", "--losses", "greedy,bpr", "--out", "out", "--set", "train.epochs=1"]
+    for several in ([], ["--at-a-time", "2"]):
+        source = str(small["data"][0]["source"])
+        found = subprocess.run(
+            [sys.executable, "-m", "ssmrec", "--plugin", "greedy.py", "compare", "--data", source,
+             *words, *several], cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
+        assert found.returncode == 2 and "mf + bpr" in found.stdout
+        assert "error: shop: mf + greedy, seed 0: " in found.stderr and "memory" in found.stderr
 
 
 @pytest.mark.slow

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from io import TextIOBase
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from ssmrec.cli.plugins import load_plugins
 from ssmrec.cli.shape import Commands, later
-from ssmrec.errors import ConfigError, SsmrecError
+from ssmrec.errors import ConfigError, SsmrecError, memory_ran_out
 
-MEMORY = re.compile("out of memory|not enough memory|can't allocate memory")
-"""How torch tells that memory has run out; on a CPU it is a plain RuntimeError."""
+
+class _Closed(TextIOBase):
+    """In the place of a standard output that is closed: what is written is not lost in silence."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is now: while a bar is shown, lines go above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
 
 COMMANDS = {
     "demo": "Train LightGCN with sampled softmax on the bundled shop data, compare, and recommend.",
@@ -79,7 +97,7 @@ def root(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(format="%(message)s", handlers=[_Stderr()], force=True)
     logging.getLogger("ssmrec").setLevel(logging.WARNING if quiet else logging.INFO)
     load_plugins(plugin or [])
 
@@ -88,6 +106,9 @@ def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
         _refuse_empty(sys.argv[1:])
+        _refuse_unreadable(sys.argv[1:])
+        if sys.stdout is None:
+            sys.stdout = _Closed()
         if "WORLD_SIZE" in os.environ:  # one of several processes
             from ssmrec.distributed import Place, work
 
@@ -117,13 +138,29 @@ def _refuse_empty(words: Sequence[str]) -> None:
             raise ConfigError(f"{place}: empty; name something, or leave it out")
 
 
+def _refuse_unreadable(words: Sequence[str]) -> None:
+    """Refuse words that are no text here, such as names of files from a system with another encoding.
+
+    Raises:
+        ConfigError: names the word.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{word.encode(errors='backslashreplace').decode()}: is no text in the encoding of this system "
+                "(UTF-8?): rename the file, or set LANG=C.UTF-8 or PYTHONUTF8=1 where it is UTF-8"
+            ) from None
+
+
 def _said(error: Exception) -> str | None:
     """One line for an error that a user can mend; None for a fault of the program."""
     if isinstance(error, SsmrecError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or 'reading or writing'}: {error.strerror or error}"
-    if isinstance(error, MemoryError) or MEMORY.search(str(error)):
+        return f"{error.filename or 'standard output, or a file'}: {error.strerror or error}"
+    if memory_ran_out(error):
         return (
             "out of memory: lower train.batch_size, negatives.n or model.dim, or drop rare users and "
             "items with data.min_user and data.min_item"

@@ -69,10 +69,17 @@ def analyze(
     if on not in ("test", "valid"):
         raise ConfigError(f"--on must be test or valid, not {on!r}")
     named, out = out, out or run / "analysis.json"
+    page = html or out.with_suffix(".html")
+    if page == out:
+        raise ConfigError(f"--out {out}: is where the JSON goes; name the page by --html")
     ours = _load(run, on, data, any_data)
     theirs = None if against is None else _load(against, on, data, any_data)
-    for path in (out, html or out):  # before the work, not after it
+    for path in (out, page):  # before the work, not after it
         ready(path.parent)
+    if html is not None:
+        from ssmrec.reporting.page import require_plotly
+
+        require_plotly()
     with ProgressBars() as bars:
         result = analyze(
             ours, theirs, groups=groups, k=k, effort=Effort(seed=seed),
@@ -86,7 +93,7 @@ def analyze(
     for table in analysis_tables(result):
         console.print()
         console.print(table)
-    written = [str(out), *_page(result, html, out.with_suffix(".html"))]
+    written = [str(out), *_page(result, html, page)]
     typer.echo(f"\nwritten: {', '.join(written)}")
 
 

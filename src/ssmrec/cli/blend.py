@@ -19,6 +19,7 @@ from ssmrec.data import Split
 from ssmrec.errors import ConfigError, DataError, RunError
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.storage.files import CHECKPOINT, ready
+from ssmrec.storage.held import held
 from ssmrec.training import Trained, load_run, save_run
 from ssmrec.training.run import holds, refuse_foreign
 
@@ -63,7 +64,7 @@ def blend(
         parts[0] = replace(parts[0], config=parts[0].config.model_copy(update={"data": settings}))
     ready(out)
     try:
-        with ProgressBars() as listener:
+        with held(out), ProgressBars() as listener:
             trained = blend_runs(parts, split, shares, refit, listener, names)
     except BaseException:
         with suppress(OSError):

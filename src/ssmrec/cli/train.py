@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.tables import caption, run_table
 from ssmrec.reporting.trackers import trackers
 from ssmrec.storage.files import CHECKPOINT, ready
+from ssmrec.storage.held import held
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
@@ -164,7 +166,8 @@ def run(
     peers.meet()
     tell_settings(config)
     config = without_idle_validation(config)
-    with rows_of(query, folder, resume) as file:
+    alone = held(folder) if peers.rank == 0 else nullcontext()
+    with alone, rows_of(query, folder, resume) as file:
         with Listeners([ProgressBars(), *following]) as ears:
             source = config.data.source if file is None else str(file)
             logger.info("reading %s", source)

@@ -30,6 +30,7 @@ from ssmrec.models import Blend
 from ssmrec.reporting.listeners import Listeners
 from ssmrec.reporting.progress import ProgressBars
 from ssmrec.reporting.trackers import trackers
+from ssmrec.storage.held import held
 from ssmrec.training import RunConfig, Trained, load_run, unused
 from ssmrec.training.ahead import NO_TEST, no_validation, refuse_parts
 from ssmrec.training.config import closed_form, completed, reopened
@@ -104,7 +105,7 @@ def update(
     files = _refuse_early(config, source if rows is None else None, test)
     claim(folder, resume, overwrite, rows)
     tell_settings(config, _idle(config, flat(asked), files))
-    with rows_of(rows, folder, resume) as file:
+    with held(folder), rows_of(rows, folder, resume) as file:
         with Listeners([ProgressBars(), *following]) as ears:
             data = grown(
                 old, _read(source if file is None else str(file), config.data), config, replace_data,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ssmrec.compare.measure import head, measured
 from ssmrec.compare.methods import Job, trials
 from ssmrec.compare.plan import Plan
 from ssmrec.compare.store import Outcome, Store
 from ssmrec.data import Split, prepare
-from ssmrec.errors import ConfigError, RunError, SsmrecError
+from ssmrec.errors import ConfigError, RunError, SsmrecError, memory_ran_out
 from ssmrec.storage.files import assert_inside
+from ssmrec.storage.held import held
 from ssmrec.training import (
     Checkpoint,
     DivergedError,
@@ -63,7 +62,9 @@ class Attempts:
         try:
             trained, fingerprint, split = self._trained(job)
             outcome = measured(self.plan, job, trained, fingerprint, split, self.at_a_time)
-        except (SsmrecError, torch.OutOfMemoryError, MemoryError) as error:
+        except (SsmrecError, RuntimeError, MemoryError) as error:
+            if not (isinstance(error, SsmrecError) or memory_ran_out(error)):
+                raise
             reason = str(error) or "out of memory"
             if job.trial is None or not isinstance(error, DivergedError):
                 return Attempt(None, reason)
@@ -93,13 +94,14 @@ class Attempts:
         assert_inside(self.store.out, folder)
         folder.mkdir(parents=True, exist_ok=True)
         settings = job.config.model_dump(mode="json")
-        checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)
-        selected = self._selected(job)
-        trained = train_run(job.config, split, self.listener, checkpoint, selected)
-        if trained.metrics["stopped"] == "interrupted":
-            raise KeyboardInterrupt
-        save_run(folder, trained, split.fingerprint)
-        checkpoint.remove()
+        with held(folder):
+            checkpoint = Checkpoint(folder, split.fingerprint, settings, resume=True)
+            selected = self._selected(job)
+            trained = train_run(job.config, split, self.listener, checkpoint, selected)
+            if trained.metrics["stopped"] == "interrupted":
+                raise KeyboardInterrupt
+            save_run(folder, trained, split.fingerprint)
+            checkpoint.remove()
         return trained, split.fingerprint, split
 
     def _selected(self, job: Job) -> Trained | None:

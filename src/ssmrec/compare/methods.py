@@ -132,7 +132,9 @@ def own_parts(config: RunConfig) -> dict[str, str]:
         if part.__module__.partition(".")[0] != "ssmrec":
             file = getattr(sys.modules.get(part.__module__), "__file__", None)
             text = Path(file).read_bytes() if file and Path(file).is_file() else b""
-            name = f"{part.__module__}.{part.__qualname__}"
+            # A program's own file has another name in the processes that it begins.
+            module = part.__module__.replace("__mp_main__", "__main__")
+            name = f"{module}.{part.__qualname__}"
             found[section] = f"{name} {hashlib.sha256(text).hexdigest()[:12]}"
     return found
 

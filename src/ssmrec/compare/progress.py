@@ -29,13 +29,14 @@ class CompareBars(TwoBars, Watcher):
         self.begun: dict[str, tuple[float, int]] = {}
         """When each of those that go on began, and its number."""
         self.started = self.told = 0.0
-        self.total = 1
+        self.total = self.pending = 1
         self.left: float | None = None
         self.best = ""
 
     def begin(self, job: Job, done: int, total: int, left: float | None) -> None:
         self.started, self.left, self.total = time.monotonic(), left, total
         self.begun[job.title] = self.started, done + 1
+        self.pending = total - done - 1
         self._show()
         self.bars.update(self.inner, description=job.title, completed=0, total=1, facts="")
 
@@ -44,8 +45,7 @@ class CompareBars(TwoBars, Watcher):
         took = time.monotonic() - started
         values = "  ".join(f"{k} {v:.4f}" for k, v in outcome.record["metrics"].items())
         part = "" if job.trial is None else "validation "
-        left = 0.0 if self.left is None else self.left - (time.monotonic() - self.started)
-        until = f", {self._until(left)}" if left >= 1 and position < self.total else ""
+        until = f", {self._until(self._now())}" if self._now() >= 1 and self._more() else ""
         place = f"[{position}/{self.total}]"
         self.note(f"{place} {job.title}: {part}{values}  ({duration(took)}{until})")
         self._show()
@@ -54,12 +54,20 @@ class CompareBars(TwoBars, Watcher):
         _, position = self.begun.pop(job.title, (0.0, 0))
         place = f"[{position}/{self.total}] " if position else ""
         self.note(f"{place}{job.title}: FAILED, {reason}")
+        self._show()
+
+    def _more(self) -> bool:
+        return self.pending > 0 or bool(self.begun)
+
+    def _now(self) -> float:
+        """Seconds left now, as far as it is known."""
+        return max(0.0, (self.left or 0.0) - (time.monotonic() - self.started))
 
     def _show(self) -> None:
-        first = min((number for _, number in self.begun.values()), default=self.total + 1)
+        done = self.total - self.pending - len(self.begun)
         going = f"{len(self.begun)} go on  " if self.several else ""
-        facts = going + self._until(self.left)
-        self.bars.update(self.outer, completed=first - 1, total=self.total, facts=facts)
+        facts = going + (self._until(self.left and self._now()) if self._more() else "")
+        self.bars.update(self.outer, completed=done, total=self.total, facts=facts)
 
     def phase(self, name: str, epochs: int, device: str) -> None:
         self.best = ""
@@ -72,8 +80,7 @@ class CompareBars(TwoBars, Watcher):
         )
         if self.left is not None and now - self.told > _SLICE:
             self.told = now
-            left = max(0.0, self.left - (now - self.started))
-            self.bars.update(self.outer, facts=self._until(left))
+            self._show()
 
     def epoch(self, record: dict[str, Any], best: bool) -> None:
         values = {name: value for name, value in record.items() if "@" in name}
@@ -82,8 +89,8 @@ class CompareBars(TwoBars, Watcher):
         self.bars.update(self.inner, completed=record["epoch"])
 
     def warning(self, text: str) -> None:
-        position = max((number for _, number in self.begun.values()), default=0)
-        self.note(f"[{position}/{self.total}] warning: {text}")
+        place = "" if self.several else f"[{self.total - self.pending}/{self.total}] "
+        self.note(f"{place}warning: {text}")
 
     def _until(self, left: float | None) -> str:
         return "" if left is None else f"about {duration(left)} left"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,17 +72,17 @@ def run_plan(
     store = Store(out)
     store.prepare()
     watcher = watcher or Watcher()
-    work = _Work(plan, store, watcher, wanted, at_a_time)
-    going: dict[Future[Attempt], Job] = {}
-    with crew(plan, store, watcher, at_a_time, start) as begin:
+    work = _Work(plan, store, watcher, wanted)
+    at_a_time = work.at_a_time = min(at_a_time, work.total)
+    with crew(plan, store, watcher, at_a_time, start) as hands:
         while True:
-            while len(going) < at_a_time and (job := work.next()) is not None:
+            while len(work.going) < at_a_time and (job := work.next()) is not None:
                 work.begin(job)
-                going[begin(job)] = job
-            if not going:
+                hands.begin(job)
+            if not work.going:
                 return work.failures
-            for done in wait(going, return_when=FIRST_COMPLETED).done:
-                work.end(going.pop(done), done.result())
+            for job, attempt in hands.ended():
+                work.end(job, attempt)
 
 
 def chosen(plan: Plan, methods: Sequence[Method], only: str = "") -> list[tuple[Method, int]]:
@@ -128,9 +127,8 @@ class _Work:
         store: Store,
         watcher: Watcher,
         wanted: Sequence[tuple[Method, int]],
-        at_a_time: int,
     ) -> None:
-        self.plan, self.store, self.watcher, self.at_a_time = plan, store, watcher, at_a_time
+        self.plan, self.store, self.watcher, self.at_a_time = plan, store, watcher, 1
         self.failures: list[Failure] = []
         self.trials = {id(method): trials(plan, method) for method, _ in wanted}
         self.choices: dict[int, Mapping[str, Any] | None] = {}
@@ -226,8 +224,8 @@ class _Work:
         """Seconds for all pending jobs, each taken to last as those most like it did."""
         if not self.took:
             return None
-        every = sum(_likely(method, self.took) for method in self.pending.values())
-        return every / self.at_a_time
+        each = [_likely(method, self.took) for method in self.pending.values()]
+        return max(sum(each) / self.at_a_time, max(each, default=0.0))
 
 
 def _likely(method: Method, took: Sequence[tuple[Method, float]]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,18 @@ def plotly_js() -> str:
     Raises:
         SsmrecError: plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
+    require_plotly()
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def require_plotly() -> None:
+    """Raise a SsmrecError where plotly is not installed."""
+    if find_spec("plotly") is None:
         raise SsmrecError(
             "HTML pages need plotly, which is not installed: pip install 'ssmrec[report]'"
-        ) from None
-    return get_plotlyjs()
+        )
 
 
 def _asset(name: str) -> str:
