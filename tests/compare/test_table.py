@@ -80,7 +80,7 @@ def test_a_test_is_remembered_while_its_results_stay(made, tmp_path):
     """The JSON files are kept and the users' values are not: p comes from the earlier test."""
     plan, methods, store, *_ = made
     (block,) = aggregate(plan, methods, store)
-    assert Store(tmp_path).tested(Comparison("never", "tested", [])) is None
+    assert Store(tmp_path).tested(Comparison("never", "tested", [], ())) is None
     store.save_tests()
     shutil.rmtree(tmp_path / "users")
     (again,) = aggregate(plan, methods, Store(tmp_path))
@@ -106,7 +106,7 @@ def test_p_of_fewer_seeds_says_which_and_gives_way_to_one_of_more(made, tmp_path
     second = block.rows[1]
     assert second.change == pytest.approx(better.mean() / base.mean() - 1)
     assert second.p == randomisation(better[0], base[0]) and second.p_seeds == (0,)
-    assert "p of svdpp + ssm: seeds 0, whose users' values are kept" in notes(plan, block)
+    assert "p of svdpp + ssm: seeds 0, whose users' values were kept" in notes(plan, block)
     store.save_tests()
     shutil.move(tmp_path / "users", tmp_path / "away")
     again = aggregate(plan, methods, Store(tmp_path))[0].rows[1]
@@ -119,6 +119,28 @@ def test_p_of_fewer_seeds_says_which_and_gives_way_to_one_of_more(made, tmp_path
     gone.unlink()  # the test of all seeds counts
     assert aggregate(plan, methods, Store(tmp_path))[0].rows[1].p_seeds == ()
     assert not any(line.startswith("p of ") for line in notes(plan, block))
+
+
+def test_p_of_earlier_seeds_stays_when_others_come_without_users(tmp_path):
+    """The test of two seeds holds for these two of three; values that changed are not what was tested."""
+    random = np.random.default_rng(3)
+    base, better = random.random((3, 40)), random.random((3, 40)) + 0.1
+    both = {0: dict(enumerate(base[:2])), 1: dict(enumerate(better[:2]))}
+    plan, methods, store = filled(tmp_path, both)
+    first = aggregate(plan, methods, store)[0].rows[1]
+    store.save_tests()
+    more = {0: dict(enumerate(base)), 1: dict(enumerate(better))}
+    plan, methods, store = filled(tmp_path, more, {"seeds": 3})
+    shutil.rmtree(tmp_path / "users")
+    (block,) = aggregate(plan, methods, store)
+    row = block.rows[1]
+    assert (row.p, row.p_seeds, row.seeds) == (first.p, (0, 1), 3)
+    assert "p of svdpp + ssm: seeds 0, 1, whose users' values were kept" in notes(plan, block)
+    store.save_tests()
+    assert aggregate(plan, methods, Store(tmp_path))[0].rows[1].p_seeds == (0, 1)
+    store.save(run_of(methods[1], 1, {}), outcome(better[1] + 0.01))
+    shutil.rmtree(tmp_path / "users")
+    assert aggregate(plan, methods, Store(tmp_path))[0].rows[1].p is None
 
 
 def test_change_and_p_are_of_the_seeds_that_both_have(tmp_path):

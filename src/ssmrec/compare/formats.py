@@ -156,7 +156,7 @@ def notes(plan: Plan, block: Block) -> list[str]:
             "p by Holm for this table"
         )
         found += [
-            f"p of {row.label}: seeds {', '.join(map(str, row.p_seeds))}, whose users' values are kept"
+            f"p of {row.label}: seeds {', '.join(map(str, row.p_seeds))}, whose users' values were kept"
             for row in block.rows
             if row.p_seeds
         ]

@@ -64,12 +64,13 @@ class Comparison:
     Args:
         key: the settings of both, metric and kind of test: what it is found by.
         title: the same for people, with labels.
-        means: of the metric, of both methods, for each seed: the results it stands on.
+        means: of the metric, of both methods, for each of `seeds`: the results it stands on.
     """
 
     key: str
     title: str
     means: list[list[float]]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -187,15 +188,20 @@ class Store:
             raise unwritable(self.out, error) from None
 
     def tested(self, test: Comparison) -> Tested | None:
-        """What a test done before on the same results found; None when there was none.
+        """What a test done before on these results, or on those of some seeds, found; None without one.
 
         Raises:
             RunError: the file is damaged.
         """
         found = self._known_tests().get(test.key)
-        if found is None or found["values"] != test.means:
+        if found is None:
             return None
-        return Tested(found["p"], tuple(found.get("seeds", ())))
+        at = {tuple(pair): seed for pair, seed in zip(test.means, test.seeds, strict=True)}
+        values = [tuple(pair) for pair in found["values"]]
+        if not all(pair in at for pair in values):
+            return None
+        seeds = tuple(found.get("seeds", ())) or tuple(at[pair] for pair in values)
+        return Tested(found["p"], () if len(seeds) == len(test.seeds) else seeds)
 
     def remember(self, test: Comparison, found: Tested) -> Tested:
         """Note what a test found, and the means it stands on; `save_tests` writes it."""

@@ -236,6 +236,7 @@ def _tested(
             f"{keys[row.label]} against {keys[baseline]}, {how}",
             f"{methods[0].data}: {row.label} against {baseline}, {how}",
             means,
+            tuple(one),
         )
         change = float(value / least - 1) if least else None
         found = _tested_users(plan, test, one, other, store)
@@ -268,7 +269,7 @@ def _tested_users(
 ) -> Tested | None:
     """p of the paired test over the seeds whose users' values are kept, all of them if possible.
 
-    An earlier test of these very results may stand on more seeds than are kept now, and then counts.
+    An earlier test of these results may stand on more seeds than are kept now, and then counts.
     """
     kept = [s for s in one if one[s].users is not None and other[s].users is not None]
     known = store.tested(test)
