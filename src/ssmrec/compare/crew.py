@@ -103,10 +103,7 @@ class _Hand:
         try:
             with _undisturbed():
                 self.process.start()
-        except (
-            AssertionError,
-            OSError,
-        ) as error:  # the first where this process is a daemon itself
+        except (AssertionError, OSError) as error:  # a daemon may begin none
             raise RunError(f"a process for another training cannot be started: {error}") from None
         finally:
             theirs.close()
