@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing.context import SpawnProcess
 
 import pytest
 
@@ -26,6 +27,11 @@ def run(values, out, at_a_time, log=None, start=None):
     log = log or Log()
     failures = run_plan(plan, methods, out, log, "", at_a_time, start)
     return plan, methods, failures, log
+
+
+def crew_now():
+    """The processes of comparisons; other tests have some of their own."""
+    return [p for p in multiprocessing.active_children() if isinstance(p, SpawnProcess)]
 
 
 class Events(Log):
@@ -103,7 +109,7 @@ def test_ctrl_c_stops_all_of_them_and_they_go_on(small, tmp_path):
     small["losses"][1]["set"] = {"train.epochs": 4}
     with pytest.raises(KeyboardInterrupt):
         run(small, tmp_path / "broken", 2, Stop())
-    assert multiprocessing.active_children() == []
+    assert crew_now() == []
     kept = len(list((tmp_path / "broken" / "results").iterdir()))
     assert 1 <= kept < 4
     plan, methods, failures, log = run(small, tmp_path / "broken", 2)
@@ -143,7 +149,7 @@ class Kill(Log):
 
     def end(self, job, outcome):
         super().end(job, outcome)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        os.kill(crew_now()[0].pid, signal.SIGKILL)
 
 
 def test_a_process_that_is_killed_is_one_line_and_the_command_goes_on(small, tmp_path):
@@ -160,7 +166,7 @@ def refuse(text):
 def test_processes_that_cannot_start_are_one_line(small, tmp_path):
     with pytest.raises(RuntimeError, match="in a process of the comparison(.|\n)*no licence"):
         run(small, tmp_path / "out", 2, start=partial(refuse, "no licence"))
-    assert multiprocessing.active_children() == []
+    assert crew_now() == []
 
 
 PROGRAM = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import pickle
 import signal
 import threading
 import traceback
@@ -150,7 +149,7 @@ class _Several:
             hand.pipe.send(job)
         except OSError:
             raise hand.lost(self.store) from None
-        except (pickle.PicklingError, AttributeError) as error:
+        except Exception as error:  # what cannot be sent says so in many ways
             raise ConfigError(f"{job.title}: cannot be sent to another process ({error})") from None
         hand.job = job
 

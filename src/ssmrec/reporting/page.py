@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from importlib import metadata, resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +85,12 @@ def plotly_js() -> str:
 
 def require_plotly() -> None:
     """Raise a SsmrecError where plotly is not installed."""
-    if find_spec("plotly") is None:
+    try:
+        import plotly.offline  # noqa: F401
+    except ImportError:
         raise SsmrecError(
             "HTML pages need plotly, which is not installed: pip install 'ssmrec[report]'"
-        )
+        ) from None
 
 
 def _asset(name: str) -> str:
