@@ -244,6 +244,7 @@ def test_parts_of_ones_own_and_the_end_of_the_first_process(small, shop, tmp_pat
         [*words, "--set", "train.epochs=2"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0 and "mf + own" in done.stdout and "Traceback" not in done.stderr
+    assert "waiting" not in done.stderr
     words[-1] = "long"
     child = subprocess.Popen([*words, "--set", "train.epochs=100000", "--set", "train.patience=99999"],
                              cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip

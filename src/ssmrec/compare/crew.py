@@ -193,8 +193,9 @@ class _Several:
             while alive := [hand for hand in self.hands if hand.process.is_alive()]:
                 alive[0].process.join(_LOOK)
                 waited += _LOOK
-                if abs(waited - _PATIENCE) < _LOOK / 2:
-                    logger.warning("waiting for %d trainings to stop; Ctrl-C ends them", len(alive))
+                going = sum(hand.job is not None for hand in alive)
+                if going and abs(waited - _PATIENCE) < _LOOK / 2:
+                    logger.warning("waiting for %d trainings to stop; Ctrl-C ends them", going)
         except KeyboardInterrupt:
             for hand in self.hands:
                 hand.process.terminate()
