@@ -93,8 +93,9 @@ def analyze(
     for table in analysis_tables(result):
         console.print()
         console.print(table)
-    written = [str(out), *_page(result, html, page)]
-    typer.echo(f"\nwritten: {', '.join(written)}")
+    made = _page(result, page if html is None else target_of(page))
+    written = (out, page) if made else (out,)
+    typer.echo(f"\nwritten: {', '.join(map(str, written))}")
 
 
 def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
@@ -107,17 +108,15 @@ def _load(folder: Path, on: str, data: str | None, any_data: bool) -> Any:
     return Run(trained, held_out, on, str(folder), other)
 
 
-def _page(result: dict[str, Any], asked: Path | None, default: Path) -> list[str]:
-    """Write the page; one that was not asked for is left out, and told, where plotly is missing."""
+def _page(result: dict[str, Any], path: Path) -> bool:
+    """Write the page; where plotly is missing it is left out, which is told."""
     from ssmrec.reporting.html import analysis_page
 
     try:
-        analysis_page(result, default if asked is None else target_of(asked))
+        analysis_page(result, path)
     except RunError:
         raise
     except SsmrecError as error:
-        if asked is not None:
-            raise
         logger.info("no HTML page: %s", error)
-        return []
-    return [str(asked or default)]
+        return False
+    return True

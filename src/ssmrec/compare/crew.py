@@ -245,9 +245,8 @@ class _Line(Listener, logging.Handler):
         self.tell("log", (record.name, record.levelno, record.getMessage()))
 
     def _look(self) -> None:
-        if (
-            self.pipe.poll()
-        ):  # while a training goes on nothing is sent: it is the end of the first process
+        # While a training goes on nothing is sent to it: what comes is the end of the first process.
+        if self.pipe.poll():
             raise KeyboardInterrupt
 
 

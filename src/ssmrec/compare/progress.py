@@ -45,7 +45,8 @@ class CompareBars(TwoBars, Watcher):
         took = time.monotonic() - started
         values = "  ".join(f"{k} {v:.4f}" for k, v in outcome.record["metrics"].items())
         part = "" if job.trial is None else "validation "
-        until = f", {self._until(self._now())}" if self._now() >= 1 and self._more() else ""
+        left = self._left()
+        until = f", {self._until(left)}" if left is not None and left >= 1 else ""
         place = f"[{position}/{self.total}]"
         self.note(f"{place} {job.title}: {part}{values}  ({duration(took)}{until})")
         self._show()
@@ -56,17 +57,16 @@ class CompareBars(TwoBars, Watcher):
         self.note(f"{place}{job.title}: FAILED, {reason}")
         self._show()
 
-    def _more(self) -> bool:
-        return self.pending > 0 or bool(self.begun)
-
-    def _now(self) -> float:
-        """Seconds left now, as far as it is known."""
-        return max(0.0, (self.left or 0.0) - (time.monotonic() - self.started))
+    def _left(self) -> float | None:
+        """Seconds left now; None where that is not known, or nothing is left to do."""
+        if self.left is None or not (self.pending or self.begun):
+            return None
+        return max(0.0, self.left - (time.monotonic() - self.started))
 
     def _show(self) -> None:
         done = self.total - self.pending - len(self.begun)
         going = f"{len(self.begun)} go on  " if self.several else ""
-        facts = going + (self._until(self.left and self._now()) if self._more() else "")
+        facts = going + self._until(self._left())
         self.bars.update(self.outer, completed=done, total=self.total, facts=facts)
 
     def phase(self, name: str, epochs: int, device: str) -> None:

@@ -72,11 +72,10 @@ def run_plan(
     store = Store(out)
     store.prepare()
     watcher = watcher or Watcher()
-    work = _Work(plan, store, watcher, wanted)
-    at_a_time = work.at_a_time = min(at_a_time, work.total)
-    with crew(plan, store, watcher, at_a_time, start) as hands:
+    work = _Work(plan, store, watcher, wanted, at_a_time)
+    with crew(plan, store, watcher, work.at_a_time, start) as hands:
         while True:
-            while len(work.going) < at_a_time and (job := work.next()) is not None:
+            while len(work.going) < work.at_a_time and (job := work.next()) is not None:
                 work.begin(job)
                 hands.begin(job)
             if not work.going:
@@ -127,8 +126,9 @@ class _Work:
         store: Store,
         watcher: Watcher,
         wanted: Sequence[tuple[Method, int]],
+        at_a_time: int,
     ) -> None:
-        self.plan, self.store, self.watcher, self.at_a_time = plan, store, watcher, 1
+        self.plan, self.store, self.watcher = plan, store, watcher
         self.failures: list[Failure] = []
         self.trials = {id(method): trials(plan, method) for method, _ in wanted}
         self.choices: dict[int, Mapping[str, Any] | None] = {}
@@ -140,6 +140,7 @@ class _Work:
                 self.pending[trial.title] = method
             self.pending[title] = method
         self.total = len(self.pending)
+        self.at_a_time = min(at_a_time, self.total)
         self.going: set[str] = set()
         """Keys of the jobs that go on: two jobs of one key are one training."""
         self.took: list[tuple[Method, float]] = []
